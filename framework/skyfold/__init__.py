@@ -1,0 +1,1 @@
+"""From photon counts to images, for every instrument."""

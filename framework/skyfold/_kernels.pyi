@@ -1,0 +1,10 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+def poisson_ratio(
+    counts: NDArray[Any], expectation: NDArray[Any], accuracy: float, ratio: NDArray[Any]
+) -> float: ...
+def em_update(
+    values: NDArray[Any], back: NDArray[Any], sensitivity: NDArray[Any], out: NDArray[Any]
+) -> None: ...

@@ -1,0 +1,1 @@
+"""Linear operators: from a sky to expected counts. They know no instrument."""
