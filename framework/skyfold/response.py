@@ -50,7 +50,9 @@ class Response(ABC):
         """Return a view whose counts are restricted to these flat indices of the data."""
         return Rows(self, bins)
 
-    def e_step(self, values: Array, counts: Array, others: Array | None) -> tuple[Array, Array, float]:
+    def e_step(
+        self, values: Array, counts: Array, others: Array | None
+    ) -> tuple[Array, Array, float]:
         """Return expectation, R^T(n/e) and the sum of n log e, in one pass where overridden.
 
         Parameters
@@ -131,7 +133,9 @@ class Chain(Response):
         """Restrict the outer response."""
         return Chain(self.outer.rows(bins), self.inner)
 
-    def e_step(self, values: Array, counts: Array, others: Array | None) -> tuple[Array, Array, float]:
+    def e_step(
+        self, values: Array, counts: Array, others: Array | None
+    ) -> tuple[Array, Array, float]:
         """Let the outer response fuse its pass."""
         expectation, back, fit = self.outer.e_step(self.inner.forward(values), counts, others)
         return expectation, self.inner.adjoint(back), fit

@@ -1,0 +1,1 @@
+"""One loop per file. Which of them exist is known to the registry."""

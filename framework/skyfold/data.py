@@ -1,0 +1,531 @@
+"""What an algorithm may know of an instrument."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from skyfold.errors import DataError
+from skyfold.geometry import Geometry, Grid, Normalisations
+from skyfold.likelihood import Likelihood, Poisson
+from skyfold.model import Component
+from skyfold.response import Response, as_response
+from skyfold.vector import Array, Vector
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Expected counts: on the observed bins, and their weighted total over all bins.
+
+    It is linear in the model, so trial steps along a direction cost no response product.
+
+    Parameters
+    ----------
+    observed
+        Expected counts of the bins that the products visit, flat.
+    totals
+        Weighted total over all bins, one for each observation.
+    """
+
+    observed: Array
+    totals: Array
+
+    @property
+    def total(self) -> float:
+        """Weighted total over all bins of all observations."""
+        return float(np.sum(self.totals))
+
+    def __add__(self, other: Expectation) -> Expectation:
+        return Expectation(self.observed + other.observed, self.totals + other.totals)
+
+    def __mul__(self, factor: float) -> Expectation:
+        return Expectation(self.observed * self.observed.dtype.type(factor), self.totals * factor)
+
+
+class EStep(NamedTuple):
+    """What a model says of the counts.
+
+    Attributes
+    ----------
+    expectation
+        Expected counts.
+    back
+        R^T q with q the slope of the log-likelihood (n/e for Poisson), per component; or the
+        counts that a sampler attributed to each value.
+    log_likelihood
+        Log-likelihood, up to a constant of the data.
+    """
+
+    expectation: Expectation
+    back: Vector
+    log_likelihood: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at when the data were opened.
+
+    Parameters
+    ----------
+    level
+        ``ok``, ``fixed`` (put right, and said) or ``warning``.
+    subject
+        What was looked at: counts, psf, exposure, ...
+    message
+        What was found, in one sentence.
+    """
+
+    level: str
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where data come from: for people, reports and files, never for the numbers.
+
+    Parameters
+    ----------
+    name
+        Name of the data set.
+    instrument
+        Name of the instrument that opened it.
+    files
+        Role and path of each input file.
+    checks
+        What was looked at on opening.
+    geometry
+        Places of the counts, if they form an image.
+    header
+        FITS cards to hand on to the results.
+    """
+
+    name: str = "data"
+    instrument: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    checks: tuple[Check, ...] = ()
+    geometry: Geometry | None = None
+    header: Any = None
+
+
+class DataInterface(ABC):
+    """Counts, and the linear map from the components of a model to expected counts.
+
+    Attributes
+    ----------
+    counts
+        Counts of the bins seen by the products, flat: all bins with counts are among them.
+    components
+        The components that the data respond to.
+    sensitivity
+        R^T w over all bins: expected counts per unit of each value.
+    dtype
+        Type of all arrays handed in and out.
+    parts
+        The observations it is made of; itself, if it is one.
+    """
+
+    counts: Array
+    components: Mapping[str, Component]
+    sensitivity: Vector
+    dtype: np.dtype[Any]
+    parts: tuple[BinnedData, ...]
+
+    @abstractmethod
+    def forward(self, values: Mapping[str, Array]) -> Expectation:
+        """Return the expected counts of the components given."""
+
+    @abstractmethod
+    def adjoint(self, weights: Array) -> Vector:
+        """Return R^T w, for one weight per bin seen."""
+
+    @abstractmethod
+    def back_project(self, expectation: Expectation) -> EStep:
+        """Return the E-step of a model whose expectation is known."""
+
+    def e_step(self, values: Mapping[str, Array]) -> EStep:
+        """Return the E-step of a model: forward and adjoint, in one pass where the response can."""
+        return self.back_project(self.forward(values))
+
+    @abstractmethod
+    def attribute(self, values: Mapping[str, Array], rng: np.random.Generator) -> EStep:
+        """Draw which value of which component each count came from."""
+
+    @abstractmethod
+    def log_likelihood(self, expectation: Expectation) -> float:
+        """Return the log-likelihood, up to a constant of the data."""
+
+    @abstractmethod
+    def slope(self, expectation: Expectation, direction: Expectation) -> float:
+        """Return how fast the log-likelihood rises at ``expectation`` along ``direction``."""
+
+    @abstractmethod
+    def require_explained(self, expectation: Expectation) -> None:
+        """Refuse counts that no model can make.
+
+        Raises
+        ------
+        DataError
+            If a bin holds counts where nothing is expected of any sky or background.
+        """
+
+    @abstractmethod
+    def with_likelihood(self, likelihood: Likelihood) -> DataInterface:
+        """Return the same data judged by another likelihood."""
+
+    @abstractmethod
+    def split(self, k: int) -> list[DataInterface]:
+        """Return ``k`` parts whose log-likelihoods add up."""
+
+
+class BinnedData(DataInterface):
+    """Binned counts: ``counts ~ Poisson(w . sum over components of R_c x_c)``.
+
+    Parameters
+    ----------
+    counts
+        Counts, any shape.
+    responses
+        For each component a `Response`, or an array shaped like the counts: a background
+        template, whose normalisation is the component.
+    weight
+        One weight per bin: a data mask (0, 1), a thinning (1 - f), a subset; ones by default.
+    likelihood
+        How an expectation is judged.
+    components
+        What is particular to a component: geometry, unit, whether it is fixed. Skies on a plain
+        grid and fitted normalisations by default.
+    origin
+        Where the data come from.
+    dtype
+        float64, or float32 where that was found to be enough.
+
+    Raises
+    ------
+    DataError
+        If counts are negative or not finite, or shapes disagree.
+    """
+
+    def __init__(
+        self,
+        counts: Any,
+        responses: Mapping[str, Response | Array],
+        weight: Array | None = None,
+        *,
+        likelihood: Likelihood | None = None,
+        components: Mapping[str, Component] | None = None,
+        origin: Origin | None = None,
+        dtype: Any = np.float64,
+    ) -> None:
+        self.dtype = np.dtype(dtype)
+        self.full_counts = np.ascontiguousarray(counts, dtype=self.dtype)
+        self.shape = self.full_counts.shape
+        self.weight = np.ascontiguousarray(
+            np.ones(self.shape) if weight is None else weight, self.dtype
+        )
+        if self.weight.shape != self.shape:
+            raise DataError(f"weight has shape {self.weight.shape}, the counts {self.shape}")
+        _require_counts(self.full_counts, self.weight)
+        self.likelihood = likelihood or Poisson()
+        self.origin = origin or Origin()
+        self.parts = (self,)
+
+        whole = {name: as_response(given, self.shape, name) for name, given in responses.items()}
+        # the heaviest comes last: it alone is fused with the back-projection
+        self.whole = dict(sorted(whole.items(), key=lambda item: np.prod(item[1].model_shape)))
+        given = components or {}
+        self.components = {
+            name: given.get(name) or _default_component(response)
+            for name, response in self.whole.items()
+        }
+        for name, response in self.whole.items():
+            if self.components[name].geometry.shape != response.model_shape:
+                raise DataError(
+                    f"component {name!r}: geometry of shape {self.components[name].geometry.shape}, "
+                    f"but the response takes {response.model_shape}"
+                )
+        self._select()
+
+    def _select(self) -> None:
+        """Choose the bins that the products visit: those with counts, unless that is most."""
+        flat, weight = self.full_counts.ravel(), self.weight.ravel()
+        held = (flat > 0) & (weight > 0)
+        if not self.likelihood.sparse or np.count_nonzero(held) > 0.5 * held.size:
+            self.bins, self.responses = None, self.whole
+            self.counts = np.where(weight > 0, flat, 0).astype(self.dtype, copy=False)
+            self._seen_weight = weight
+        else:
+            self.bins = np.flatnonzero(held)
+            self.responses = {name: r.rows(self.bins) for name, r in self.whole.items()}
+            self.counts, self._seen_weight = flat[self.bins], weight[self.bins]
+        self._accuracy = max(r.accuracy for r in self.responses.values())
+
+    @cached_property
+    def sensitivity(self) -> Vector:  # type: ignore[override]
+        """Expected counts per unit of each value; where rounding left less than nothing, nothing."""
+        return Vector(
+            {
+                name: np.maximum(r.sensitivity(self.weight), 0).astype(self.dtype, copy=False)
+                for name, r in self.whole.items()
+            }
+        )
+
+    def forward(self, values: Mapping[str, Array]) -> Expectation:
+        """Return the expected counts of the components given."""
+        parts = [r.forward(values[n]).ravel() for n, r in self.responses.items() if n in values]
+        observed = sum(parts[1:], parts[0]) if parts else np.zeros(self.counts.size, self.dtype)
+        return self._expectation(observed.astype(self.dtype, copy=False), values)
+
+    def adjoint(self, weights: Array) -> Vector:
+        """Return R^T w, for one weight per bin seen."""
+        return Vector(
+            {
+                name: r.adjoint(weights.reshape(r.data_shape)).astype(self.dtype, copy=False)
+                for name, r in self.responses.items()
+            }
+        )
+
+    def e_step(self, values: Mapping[str, Array]) -> EStep:
+        """Return the E-step, the heaviest component fused with the back-projection."""
+        if not isinstance(self.likelihood, Poisson):
+            return super().e_step(values)
+        *light, heavy = self.responses
+        others = None
+        if light:
+            others = sum(self.responses[n].forward(values[n]).ravel() for n in light)
+            others = np.asarray(others, self.dtype)
+        observed, back, fit = self.responses[heavy].e_step(values[heavy], self.counts, others)
+        expectation = self._expectation(observed, values)
+        backs = {heavy: back}
+        if light:
+            ratio, _ = self._evaluate(expectation)
+            backs |= {n: self._adjoint_of(n, ratio) for n in light}
+        return EStep(expectation, Vector(backs), fit - expectation.total)
+
+    def back_project(self, expectation: Expectation) -> EStep:
+        """Return the E-step of a model whose expectation is known."""
+        ratio, log_likelihood = self._evaluate(expectation)
+        return EStep(expectation, self.adjoint(ratio), log_likelihood)
+
+    def attribute(self, values: Mapping[str, Array], rng: np.random.Generator) -> EStep:
+        """Draw component by component with binomials, then value by value."""
+        parts = {n: np.maximum(r.forward(values[n]).ravel(), 0) for n, r in self.responses.items()}
+        observed = sum(parts.values())
+        left, rest = self.counts.astype(np.int64), np.array(observed)
+        drawn: dict[str, Array] = {}
+        for name, response in self.responses.items():
+            last = len(drawn) == len(parts) - 1
+            chance = np.clip(parts[name] / np.maximum(rest, np.finfo(float).tiny), 0, 1)
+            mine = left if last else rng.binomial(left, chance)
+            drawn[name] = response.attribute(values[name], mine.reshape(response.data_shape), rng)
+            left, rest = left - mine, rest - parts[name]
+        expectation = self._expectation(np.asarray(observed), values)
+        return EStep(expectation, Vector(drawn), self.log_likelihood(expectation))
+
+    def log_likelihood(self, expectation: Expectation) -> float:
+        """Return the log-likelihood, up to a constant of the data."""
+        return self._evaluate(expectation)[1]
+
+    def slope(self, expectation: Expectation, direction: Expectation) -> float:
+        """Return how fast the log-likelihood rises at ``expectation`` along ``direction``."""
+        ratio, _ = self._evaluate(expectation)
+        return float(np.sum(ratio * direction.observed, dtype=np.float64)) - direction.total
+
+    def full_expectation(self, values: Mapping[str, Array]) -> Array:
+        """Return the expected counts of all bins, shaped like the counts, masked ones included."""
+        total = np.zeros(self.shape)
+        for name, response in self.whole.items():
+            total += response.forward(values[name])
+        return np.maximum(total, 0)
+
+    def require_explained(self, expectation: Expectation) -> None:
+        """Refuse counts in bins that neither response nor background can reach."""
+        noise = self._accuracy * float(np.max(expectation.observed, initial=0.0))
+        lost = np.flatnonzero((self.counts > 0) & ~(expectation.observed > noise))
+        if lost.size:
+            first = lost[0] if self.bins is None else self.bins[lost[0]]
+            place = ", ".join(str(int(i)) for i in np.unravel_index(first, self.shape)[::-1])
+            raise DataError(
+                f"{self.origin.name}: {lost.size} bins hold {self.counts[lost].sum():g} counts, but "
+                f"neither response nor background can produce any there; first at ({place}) "
+                f"({'x, y' if len(self.shape) == 2 else 'last axis first'}). "
+                "Mask these bins, or add a background"
+            )
+
+    def with_likelihood(self, likelihood: Likelihood) -> BinnedData:
+        """Return the same data judged by another likelihood."""
+        return self._copy(likelihood=likelihood)
+
+    def with_origin(self, **changes: Any) -> BinnedData:
+        """Return the same data with another description."""
+        return self._copy(origin=replace(self.origin, **changes))
+
+    def split(self, k: int) -> list[DataInterface]:
+        """Return ``k`` interleaved subsets of the bins."""
+        turn = (np.arange(self.weight.size) % k).reshape(self.shape)
+        return [self._copy(weight=self.weight * (turn == i)) for i in range(k)]
+
+    def _copy(self, **changes: Any) -> BinnedData:
+        same: dict[str, Any] = {
+            "weight": self.weight,
+            "likelihood": self.likelihood,
+            "components": self.components,
+            "origin": self.origin,
+            "dtype": self.dtype,
+        }
+        return BinnedData(self.full_counts, self.whole, **{**same, **changes})
+
+    def _expectation(self, observed: Array, values: Mapping[str, Array]) -> Expectation:
+        return Expectation(observed, np.array([self.sensitivity.dot(values)]))
+
+    def _evaluate(self, expectation: Expectation) -> tuple[Array, float]:
+        return self.likelihood.evaluate(
+            self.counts, expectation.observed, self._seen_weight, expectation.total, self._accuracy
+        )
+
+    def _adjoint_of(self, name: str, weights: Array) -> Array:
+        response = self.responses[name]
+        return response.adjoint(weights.reshape(response.data_shape)).astype(self.dtype, copy=False)
+
+
+class JointData(DataInterface):
+    """The sum of its parts: observations, frames, subsets, blocks.
+
+    Parameters
+    ----------
+    parts
+        Data interfaces. A component that several of them name is one component, and must have
+        the same geometry and unit everywhere.
+
+    Raises
+    ------
+    DataError
+        If a shared component differs between the parts.
+    """
+
+    def __init__(self, parts: Sequence[DataInterface]) -> None:
+        self.members = tuple(parts)
+        self.parts = tuple(part for member in parts for part in member.parts)
+        self.counts = np.concatenate([part.counts for part in parts])
+        self.dtype = np.result_type(*(part.dtype for part in parts))
+        self._ends = np.cumsum([part.counts.size for part in parts])[:-1]
+        self.components = {}
+        for i, part in enumerate(parts):
+            for name, component in part.components.items():
+                known = self.components.get(name)
+                self.components[name] = (
+                    component if known is None else _shared(name, known, component, i)
+                )
+
+    @cached_property
+    def sensitivity(self) -> Vector:  # type: ignore[override]
+        """Sum of the parts' sensitivities."""
+        return _sum(part.sensitivity for part in self.members)
+
+    def forward(self, values: Mapping[str, Array]) -> Expectation:
+        """Return the expected counts of all parts, one after the other."""
+        return self._join([part.forward(values) for part in self.members])
+
+    def adjoint(self, weights: Array) -> Vector:
+        """Return the sum of the parts' adjoints."""
+        pieces = np.split(weights, self._ends)
+        return _sum(part.adjoint(w) for part, w in zip(self.members, pieces, strict=True))
+
+    def e_step(self, values: Mapping[str, Array]) -> EStep:
+        """Return the sum of the parts' E-steps."""
+        return self._add([part.e_step(values) for part in self.members])
+
+    def back_project(self, expectation: Expectation) -> EStep:
+        """Return the sum of the parts' E-steps."""
+        pairs = zip(self.members, self._cut(expectation), strict=True)
+        return self._add([part.back_project(piece) for part, piece in pairs])
+
+    def attribute(self, values: Mapping[str, Array], rng: np.random.Generator) -> EStep:
+        """Attribute part by part."""
+        return self._add([part.attribute(values, rng) for part in self.members])
+
+    def log_likelihood(self, expectation: Expectation) -> float:
+        """Return the sum of the parts' log-likelihoods."""
+        pairs = zip(self.members, self._cut(expectation), strict=True)
+        return sum(part.log_likelihood(piece) for part, piece in pairs)
+
+    def slope(self, expectation: Expectation, direction: Expectation) -> float:
+        """Return the sum of the parts' slopes."""
+        triples = zip(self.members, self._cut(expectation), self._cut(direction), strict=True)
+        return sum(part.slope(e, d) for part, e, d in triples)
+
+    def require_explained(self, expectation: Expectation) -> None:
+        """Ask each part."""
+        for part, piece in zip(self.members, self._cut(expectation), strict=True):
+            part.require_explained(piece)
+
+    def with_likelihood(self, likelihood: Likelihood) -> JointData:
+        """Return the same parts judged by another likelihood."""
+        return JointData([part.with_likelihood(likelihood) for part in self.members])
+
+    def split(self, k: int) -> list[DataInterface]:
+        """Split each part."""
+        pieces = [part.split(k) for part in self.members]
+        return [JointData([own[i] for own in pieces]) for i in range(k)]
+
+    def _cut(self, expectation: Expectation) -> list[Expectation]:
+        ends = np.cumsum([len(part.parts) for part in self.members])[:-1]
+        observed, totals = (
+            np.split(expectation.observed, self._ends),
+            np.split(expectation.totals, ends),
+        )
+        return [Expectation(*piece) for piece in zip(observed, totals, strict=True)]
+
+    @staticmethod
+    def _join(parts: Sequence[Expectation]) -> Expectation:
+        observed = np.concatenate([part.observed for part in parts])
+        return Expectation(observed, np.concatenate([part.totals for part in parts]))
+
+    def _add(self, steps: Sequence[EStep]) -> EStep:
+        return EStep(
+            self._join([step.expectation for step in steps]),
+            _sum(step.back for step in steps),
+            sum(step.log_likelihood for step in steps),
+        )
+
+
+def _sum(vectors: Iterable[Vector]) -> Vector:
+    first, *others = vectors
+    return sum(others, first)
+
+
+def _default_component(response: Response) -> Component:
+    """A response of one value is a normalisation, any other a sky on a plain grid."""
+    if response.model_shape == (1,):
+        return Component(Normalisations())
+    return Component(Grid(response.model_shape))
+
+
+def _shared(name: str, first: Component, second: Component, index: int) -> Component:
+    difference = first.geometry.difference(second.geometry)
+    if difference is None and first.unit != second.unit:
+        difference = f"unit {first.unit!r} against {second.unit!r}"
+    if difference is not None:
+        raise DataError(
+            f"data set {index + 1} has another {name!r} than the sets before it: {difference}. "
+            "Components that share a name must agree; rename one, or bring the data to one grid"
+        )
+    if first.mask is None or second.mask is None:
+        return replace(first, mask=None)
+    return replace(first, mask=first.mask | second.mask)
+
+
+def _require_counts(counts: Array, weight: Array) -> None:
+    bad = ~np.isfinite(counts) | (counts < 0)
+    bad &= weight > 0
+    if np.any(bad):
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise DataError(
+            f"{np.count_nonzero(bad)} bins have negative or non-finite counts, first "
+            f"{counts[first]:g} at index {first}; mask them, or give raw counts"
+        )

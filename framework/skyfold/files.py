@@ -1,0 +1,144 @@
+"""Files that are whole or absent: atomic writes, checksums, one process per run folder."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from skyfold.errors import FileError
+
+PARTIAL = ".partial"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; move it there, flushed to disk, if all went well.
+
+    Raises
+    ------
+    FileError
+        If the disk is full or the folder cannot be written to. What was there before stays.
+    """
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(explain(error, path)) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def explain(error: OSError, path: Path) -> str:
+    """Return what an error of the operating system means for the user."""
+    if error.errno == errno.ENOSPC:
+        folder = path if path.is_dir() else path.parent
+        free = shutil.disk_usage(folder).free
+        return f"disk full: {path.name} could not be written, {free / 1e6:.0f} MB free in {folder}"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{path}: no permission to write there ({error.strerror}); choose another folder with -o"
+    return f"{path}: {error.strerror or error}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_writable(folder: Path, space: int = 0) -> None:
+    """Create the folder and prove, before any work is done, that results will fit there.
+
+    Parameters
+    ----------
+    folder
+        Where results shall go.
+    space
+        Bytes that are needed.
+
+    Raises
+    ------
+    FileError
+        If the folder cannot be created or written to, or too little space is left.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / "probe") as partial:
+            partial.write_bytes(b"\0" * 4096)
+        (folder / "probe").unlink()
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(explain(error, folder)) from error
+    free = shutil.disk_usage(folder).free
+    if free < space:
+        raise FileError(
+            f"{folder}: results need about {space / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free"
+        )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run folder; a lock left by a dead process does not count.
+
+    Raises
+    ------
+    FileError
+        If another living process holds the folder.
+    """
+    lock = folder / ".lock"
+    me = {"pid": os.getpid(), "host": socket.gethostname()}
+    while True:
+        try:
+            handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            if _alive(lock):
+                raise FileError(
+                    f"{folder} is in use by {lock.read_text()}; wait for it, choose another folder "
+                    f"with -o, or remove {lock} if that process is gone"
+                ) from None
+            lock.unlink(missing_ok=True)
+        except OSError as error:
+            raise FileError(explain(error, lock)) from error
+        else:
+            break
+    with os.fdopen(handle, "w") as file:
+        json.dump(me, file)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _alive(lock: Path) -> bool:
+    try:
+        holder = json.loads(lock.read_text())
+    except (OSError, ValueError):
+        return False  # its writer died between creating and filling it
+    if holder["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(holder["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return holder["pid"] != os.getpid()

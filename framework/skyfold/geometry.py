@@ -1,0 +1,197 @@
+"""Where values live: grids of pixels, with coordinates where there are any, and bare numbers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyfold.errors import ConfigError
+from skyfold.vector import Array
+
+if TYPE_CHECKING:
+    from astropy.units import Quantity
+    from astropy.wcs import WCS
+
+FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+
+
+class Geometry(ABC):
+    """The places of a component's values.
+
+    Attributes
+    ----------
+    shape
+        Shape of the values.
+    sky
+        Whether the values are parts of a sky; a normalisation is not, and is therefore never
+        weighted, smoothed or accelerated.
+    """
+
+    shape: tuple[int, ...]
+    sky: bool = True
+
+    @abstractmethod
+    def difference(self, other: Geometry) -> str | None:
+        """Return in words what keeps ``other`` from being the same places, or None."""
+
+    @abstractmethod
+    def smooth(self, values: Array, fwhm: Quantity) -> Array:
+        """Return the values smoothed by a Gaussian that keeps their sum."""
+
+
+@dataclass(frozen=True)
+class Normalisations(Geometry):
+    """Factors of templates, one for each group of bins.
+
+    Parameters
+    ----------
+    names
+        What each factor stands for.
+    """
+
+    names: tuple[str, ...] = ("",)
+    sky = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """One value per name."""
+        return (len(self.names),)
+
+    def difference(self, other: Geometry) -> str | None:
+        """Compare the names."""
+        return None if self == other else f"{self.names} against {other}"
+
+    def smooth(self, values: Array, fwhm: Quantity) -> Array:
+        """Refuse: factors have no neighbours."""
+        raise ConfigError("normalisations have no neighbours and cannot be smoothed")
+
+
+@dataclass(frozen=True, eq=False)
+class Grid(Geometry):
+    """A regular grid of pixels, ``(..., y, x)`` or ``(x,)``, perhaps with world coordinates.
+
+    Parameters
+    ----------
+    shape
+        Shape of the values; a leading axis is energy.
+    wcs
+        Celestial coordinates of the last two axes.
+    energy_edges
+        Edges of the energy bins along the first axis, increasing, length ``shape[0] + 1``.
+    field
+        The part of the grid that the data cover; the grid may reach beyond it, so that light from
+        outside can be modelled. The whole grid by default.
+    """
+
+    shape: tuple[int, ...]
+    wcs: WCS | None = None
+    energy_edges: Quantity | None = None
+    field: tuple[slice, ...] | None = None
+
+    def difference(self, other: Geometry) -> str | None:
+        """Compare shape, coordinates (to a thousandth of a pixel) and energies."""
+        if not isinstance(other, Grid):
+            return f"a grid of pixels against {type(other).__name__}"
+        if self.shape != other.shape:
+            return f"shape {self.shape} against {other.shape}"
+        if self.wcs is not None and other.wcs is not None:
+            offset = pixel_offset(self.wcs, other.wcs, self.shape)
+            if np.max(np.abs(offset)) > 1e-3:
+                x, y = offset[np.argmax(np.abs(offset).max(axis=1))]
+                return f"coordinates that differ by ({x:+.3f}, {y:+.3f}) pixels in x and y"
+        if self.energy_edges is not None and other.energy_edges is not None:
+            mine = self.energy_edges.value
+            theirs = other.energy_edges.to_value(self.energy_edges.unit)
+            if not np.allclose(mine, theirs, rtol=1e-4):
+                i = int(np.argmax(~np.isclose(mine, theirs, rtol=1e-4)))
+                return f"energy edge {i}: {self.energy_edges[i]} against {other.energy_edges[i]}"
+        return None
+
+    @property
+    def pixel_size(self) -> Quantity | None:
+        """Mean angular size of a pixel, or None without coordinates."""
+        if self.wcs is None:
+            return None
+        from astropy import units as u
+        from astropy.wcs.utils import proj_plane_pixel_scales
+
+        return float(np.mean(proj_plane_pixel_scales(self.wcs))) * u.deg
+
+    def pixels(self, length: Quantity) -> float:
+        """Return a length, given as an angle or in pixels, in pixels.
+
+        Raises
+        ------
+        ConfigError
+            If it is an angle and the grid has no coordinates.
+        """
+        from astropy import units as u
+
+        if length.unit.is_equivalent(u.pix):
+            return float(length.to_value(u.pix))
+        size = self.pixel_size
+        if size is None:
+            raise ConfigError(
+                f"{length} is an angle, but the image has no world coordinates: "
+                'give it in pixels, as "2 pix"'
+            )
+        return float((length / size).to_value(u.one))
+
+    def smooth(self, values: Array, fwhm: Quantity) -> Array:
+        """Smooth the last two axes; light does not leave at the edges."""
+        from scipy.ndimage import gaussian_filter
+
+        sigma = self.pixels(fwhm) / FWHM_PER_SIGMA
+        axes = tuple(range(values.ndim))[-2:]
+        smoothed: Array = gaussian_filter(values, sigma, axes=axes, mode="reflect")
+        return smoothed
+
+    def crop(self) -> Grid:
+        """Return the grid that the data cover."""
+        if self.field is None:
+            return self
+        shape = tuple(len(range(n)[part]) for n, part in zip(self.shape, self.field, strict=True))
+        wcs = (
+            None
+            if self.wcs is None
+            else shifted(self.wcs, *(-(f.start or 0) for f in self.field[:-3:-1]))
+        )
+        return replace(self, shape=shape, wcs=wcs, field=None)
+
+    def extend(self, margins: tuple[int, ...]) -> Grid:
+        """Return the grid with that many pixels more on both sides of each of the last axes."""
+        if not any(margins):
+            return self
+        full = (0,) * (len(self.shape) - len(margins)) + tuple(margins)
+        shape = tuple(n + 2 * m for n, m in zip(self.shape, full, strict=True))
+        field = tuple(slice(m, m + n) for n, m in zip(self.shape, full, strict=True))
+        wcs = None if self.wcs is None else shifted(self.wcs, *full[:-3:-1])
+        return replace(self, shape=shape, wcs=wcs, field=field)
+
+
+def shifted(wcs: WCS, x: float = 0, y: float = 0) -> WCS:
+    """Return celestial coordinates whose origin lies ``x``, ``y`` pixels further down and left."""
+    moved = wcs.deepcopy()
+    moved.wcs.crpix[0] += x
+    moved.wcs.crpix[1] += y
+    moved.wcs.set()
+    return moved
+
+
+def pixel_offset(here: WCS, there: WCS, shape: tuple[int, ...]) -> Array:
+    """Return where corners and centre of one image lie in another, as offsets in pixels.
+
+    Returns
+    -------
+    offset
+        Shape (5, 2): x and y of each place in ``there`` minus those in ``here``.
+    """
+    ny, nx = shape[-2:]
+    places = np.array(
+        [[0, 0], [nx - 1, 0], [0, ny - 1], [nx - 1, ny - 1], [(nx - 1) / 2, (ny - 1) / 2]]
+    )
+    moved: Any = there.world_to_pixel(here.pixel_to_world(places[:, 0], places[:, 1]))
+    return np.nan_to_num(np.stack(moved, axis=1) - places, nan=np.inf)

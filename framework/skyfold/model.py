@@ -1,0 +1,124 @@
+"""The sky and whatever else makes counts: named components and their values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyfold.geometry import Geometry
+from skyfold.vector import Array, Vector
+
+if TYPE_CHECKING:
+    from astropy.units import Quantity
+
+    from skyfold.data import DataInterface
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """One kind of light: a sky, point sources, a background normalisation.
+
+    Parameters
+    ----------
+    geometry
+        Where its values live.
+    unit
+        Unit of the values, as text that astropy reads.
+    fixed
+        Whether the values are known and stay as they are.
+    mask
+        True where a value may differ from zero, shape of the geometry; None means everywhere.
+    bounds
+        Smallest and largest value allowed.
+    start
+        Values to start from; None lets the counts decide.
+    """
+
+    geometry: Geometry
+    unit: str = ""
+    fixed: bool = False
+    mask: Array | None = None
+    bounds: tuple[float, float] = (0.0, float("inf"))
+    start: Array | float | None = None
+
+    def project(self, values: Array) -> Array:
+        """Return the nearest values within mask and bounds."""
+        allowed = np.clip(values, *self.bounds)
+        return (
+            allowed if self.mask is None else np.where(self.mask, allowed, 0).astype(values.dtype)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Model(Mapping[str, Array]):
+    """Components and a value for each of their places. As a mapping it holds the plain arrays."""
+
+    components: Mapping[str, Component]
+    values: Vector
+
+    @classmethod
+    def start(cls, data: DataInterface, **values: Array | float) -> Model:
+        """Return the model that the data are seen with before anything was learnt.
+
+        A normalisation starts at one. The skies share one flat level, at which the expected
+        total equals the counts.
+
+        Parameters
+        ----------
+        data
+            The data; they declare the components.
+        values
+            Start values by component, instead of those that the component declares.
+        """
+        total, chosen, level_of = float(np.sum(data.counts, dtype=np.float64)), {}, []
+        for name, part in data.components.items():
+            given = values.get(name, part.start)
+            if given is None and part.geometry.sky:
+                level_of.append(name)
+                given = 1.0
+            full = np.broadcast_to(np.asarray(1.0 if given is None else given), part.geometry.shape)
+            chosen[name] = part.project(full.astype(data.dtype))
+        seen = {name: data.sensitivity.only(frozenset([name])).dot(chosen) for name in chosen}
+        known = sum(seen[name] for name in chosen if name not in level_of)
+        free = sum(seen[name] for name in level_of)
+        level = max(total - known, 0.1 * total, 1e-3) / free if free > 0 else 0.0
+        chosen |= {
+            n: data.components[n].project(chosen[n] * data.dtype.type(level)) for n in level_of
+        }
+        return cls(data.components, Vector(chosen))
+
+    def __getitem__(self, name: str) -> Array:
+        return self.values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def free(self) -> frozenset[str]:
+        """Names of the components that are fitted."""
+        return frozenset(name for name, part in self.components.items() if not part.fixed)
+
+    @property
+    def skies(self) -> frozenset[str]:
+        """Names of the fitted components on a sky geometry."""
+        return frozenset(name for name in self.free if self.components[name].geometry.sky)
+
+    def with_values(self, values: Vector) -> Model:
+        """Return the same components with other values; absent names keep theirs."""
+        return replace(self, values=Vector({**self.values, **values}))
+
+    def project(self, values: Vector) -> Vector:
+        """Return the values within the masks and bounds of the components."""
+        return Vector({name: self.components[name].project(v) for name, v in values.items()})
+
+    def quantity(self, name: str) -> Quantity:
+        """Return the values of a component with their unit."""
+        from astropy import units as u
+
+        return self.values[name] * u.Unit(self.components[name].unit)
