@@ -1,0 +1,139 @@
+"""Counts drawn from a model, and demos: simulated observations whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skyfold.data import BinnedData, DataInterface
+from skyfold.errors import DataError
+from skyfold.geometry import Grid
+from skyfold.result import Result
+from skyfold.vector import Array
+
+
+def generator(seed: int, purpose: str) -> np.random.Generator:
+    """Return random numbers that depend on seed and purpose alone.
+
+    Two purposes never share their numbers, so that drawing more of one leaves the other as it was.
+    Philox is a counter-based generator (Salmon et al. 2011): the numbers are the same everywhere.
+    """
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *purpose.encode()])))
+
+
+def simulate(
+    data: BinnedData, values: Mapping[str, Array], seed: int, purpose: str = "counts"
+) -> Array:
+    """Draw counts from ``Poisson(w . sum over components of R_c x_c)``.
+
+    Parameters
+    ----------
+    data
+        The observation to repeat; its own counts do not matter.
+    values
+        True values of every component of the data, on the geometry of the component.
+    seed
+        The counts are a function of seed and purpose.
+    purpose
+        What the counts are for; name each observation of a joint data set differently.
+
+    Returns
+    -------
+    counts
+        Whole numbers in float64, shaped like the counts of the data; zero where the weight is.
+
+    Raises
+    ------
+    DataError
+        If a component has no values, values of another shape, or expects fewer than no counts.
+    """
+    for name, component in data.components.items():
+        if name not in values:
+            raise DataError(f"no values for component {name!r}; give the truth of all components")
+        if np.shape(values[name]) != component.geometry.shape:
+            raise DataError(
+                f"component {name!r}: values of shape {np.shape(values[name])}, "
+                f"but its geometry has {component.geometry.shape}"
+            )
+        if not np.all(np.asarray(values[name]) >= 0):
+            raise DataError(f"component {name!r}: the truth has negative or undefined values")
+    expectation = data.full_expectation(values) * data.weight
+    return generator(seed, purpose).poisson(expectation).astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """A simulated observation, the sky it was made from, and how to restore it.
+
+    Parameters
+    ----------
+    name
+        Name of the demo.
+    description
+        What is seen, through what, in one sentence.
+    data
+        The opened observation.
+    truth
+        True values of every component, on the geometry of the component.
+    method
+        Suggested method, by its name, and its options: keyword arguments of `skyfold.run`.
+    iterations
+        Suggested number of iterations.
+    """
+
+    name: str
+    description: str
+    data: DataInterface
+    truth: Mapping[str, Array]
+    method: Mapping[str, Any]
+    iterations: int
+
+
+def score(demo: Demo, result: Result) -> dict[str, float]:
+    """Compare a restoration with the truth.
+
+    An NRMSE is the root of the mean squared difference to the true sky, divided by the root of
+    the mean squared true sky, over the field that the data cover.
+
+    Returns
+    -------
+    figures
+        ``nrmse`` of the restored sky; ``nrmse_observed`` of the counts themselves, less what is
+        no sky and divided by the counts that a sky of one would give; ``flux_error_percent`` of
+        the sky's sum; for each fitted normalisation ``NAME_error_percent``.
+    """
+    sky = result.sky
+    geometry = result.model.components[sky].geometry
+    field = geometry.field if isinstance(geometry, Grid) and geometry.field else ...
+    truth, restored = demo.truth[sky][field], result.model[sky][field]
+    figures = {"nrmse": _nrmse(restored, truth)}
+    observed = _observed(demo, result, sky)
+    if observed.shape == truth.shape:
+        figures["nrmse_observed"] = _nrmse(observed, truth)
+    figures["flux_error_percent"] = _percent(restored, truth)
+    for name in sorted(result.model.free - result.model.skies):
+        figures[f"{name}_error_percent"] = _percent(result.model[name], demo.truth[name])
+    return figures
+
+
+def _observed(demo: Demo, result: Result, sky: str) -> Array:
+    """Return the counts as a sky: what one would show without deconvolution."""
+    (part,) = demo.data.parts
+    others = np.zeros(part.shape)
+    for name, response in part.whole.items():
+        if name != sky:
+            others += response.forward(result.model[name])
+    per_unit = part.whole[sky].forward(np.ones_like(demo.truth[sky]))
+    seen = (part.weight > 0) & (per_unit > 0)
+    return np.divide(part.full_counts - others, per_unit, where=seen, out=np.zeros(part.shape))
+
+
+def _nrmse(image: Array, truth: Array) -> float:
+    return float(np.linalg.norm((image - truth).ravel()) / np.linalg.norm(truth.ravel()))
+
+
+def _percent(found: Array, truth: Array) -> float:
+    return float(100 * (np.sum(found) / np.sum(truth) - 1))
