@@ -61,7 +61,8 @@ def simulate(
         if not np.all(np.asarray(values[name]) >= 0):
             raise DataError(f"component {name!r}: the truth has negative or undefined values")
     expectation = data.full_expectation(values) * data.weight
-    return generator(seed, purpose).poisson(expectation).astype(np.float64)
+    counts: Array = generator(seed, purpose).poisson(expectation).astype(np.float64)
+    return counts
 
 
 @dataclass(frozen=True, eq=False)

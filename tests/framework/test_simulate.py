@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skyfold.data import BinnedData
 from skyfold.errors import DataError
 from skyfold.response import Matrix
