@@ -1,0 +1,464 @@
+"""Bring a point spread function as people have it into the form that a convolution needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from skyfold.data import Check
+from skyfold.errors import DataError
+from skyfold.vector import Array
+
+if TYPE_CHECKING:
+    from astropy.units import Quantity
+
+Centre = Literal["centroid", "peak", "keep"]
+
+NEGLIGIBLE = 1e-6  # negative values up to this share of the peak are rounding
+SAME_SCALE = 0.01  # pixel sizes closer than this are the same
+PEDESTAL_LEVEL, PEDESTAL_LIGHT = 0.005, 0.1  # of the peak; of all light
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """A kernel ready for use, and what was found on the way.
+
+    Parameters
+    ----------
+    kernel
+        Shape of the input, but odd along x and y with the reference pixel ``(k - 1) // 2`` in
+        the middle.
+    checks
+        The report, a line for each thing looked at.
+    """
+
+    kernel: Array
+    checks: tuple[Check, ...]
+
+
+def condition(
+    psf: Any,
+    *,
+    pixel_size: Quantity | None = None,
+    data_pixel_size: Quantity | None = None,
+    rotation: float = 0.0,
+    energy: Quantity | None = None,
+    data_energies: Quantity | None = None,
+    centre: Centre = "centroid",
+    norm: Literal["unit", "keep"] = "unit",
+    pedestal: Literal["keep", "subtract"] = "keep",
+    resample: bool = False,
+    max_shape: tuple[int, ...] | None = None,
+    containment: float = 0.999,
+    keep: bool = False,
+) -> Conditioned:
+    """Return a PSF with odd sides, its light in the middle and its sum at one, and a report.
+
+    Nothing is interpolated unless ``resample`` asks for it: a PSF is moved by whole pixels, which
+    keeps its shape, sum and sign, and what remains of the offset is stated.
+
+    Parameters
+    ----------
+    psf
+        Values, shape ``(x,)``, ``(y, x)`` or ``(energy, y, x)``; planes of a cube are conditioned
+        each for itself.
+    pixel_size, data_pixel_size
+        Pixel sizes of PSF and data, angles.
+    rotation
+        Angle in degrees by which the PSF's coordinates are turned against those of the data.
+    energy, data_energies
+        Energy that the PSF was made for, and the range of the data.
+    centre
+        What comes to lie on the middle pixel: the centroid, the brightest pixel, or the middle of
+        the array as it is.
+    norm
+        Divide by the sum, or keep it because it contains an efficiency.
+    pedestal
+        Keep or subtract the level of the outermost ring of pixels.
+    resample
+        Bring the PSF to the pixels of the data, weighted by area.
+    max_shape
+        Shape of the image; a larger PSF is cropped.
+    containment
+        Share of the light that cropping leaves at least.
+    keep
+        Take the PSF exactly as it is, sum, size and centre.
+
+    Raises
+    ------
+    DataError
+        If values are not finite, negative or all zero, or the pixel size differs from that of the
+        data and ``resample`` was not asked for.
+    """
+    given = np.asarray(psf, dtype=np.float64)
+    if given.ndim not in (1, 2, 3) or given.size == 0:
+        raise DataError(f"PSF has shape {given.shape}; expected (x,), (y, x) or (energy, y, x)")
+    planes = given.reshape((1,) * (3 - given.ndim) + given.shape)
+    _require_light(planes)
+    if keep:
+        total = _span(planes.sum(axis=(1, 2)), ".5g")
+        return Conditioned(given, (Check("ok", "psf", f"PSF taken as it is; sum {total}"),))
+
+    checks: list[Check] = []
+    scale = pixel_size if data_pixel_size is None else data_pixel_size
+    planes = _clip(planes, checks)
+    planes = _unwrap(planes, checks)
+    planes = _level(planes, pedestal, checks)
+    _compare(rotation, energy, data_energies, checks)
+    ratio = _scale_ratio(pixel_size, data_pixel_size, resample)
+    where = _positions(planes, centre)
+    _report_centre(planes, where, centre, ratio, pixel_size, checks)
+    planes = _placed(planes, where) if ratio == 1 else _resampled(planes, where, ratio)
+    if ratio != 1:
+        checks.append(_resampling(pixel_size, data_pixel_size, ratio))
+    totals = planes.sum(axis=(1, 2))
+    planes = _crop(planes, max_shape, containment, checks)
+    planes = _normalise(planes, totals, norm, checks)
+    _describe(planes, scale, checks)
+    return Conditioned(planes[(0,) * (3 - given.ndim)], tuple(checks))
+
+
+def containment_radius(kernel: Array, fraction: float) -> float:
+    """Return the radius in pixels about the middle that holds this share of a kernel's light."""
+    plane = kernel.reshape((1,) * (2 - kernel.ndim) + kernel.shape)
+    y, x = (np.arange(n) - (n - 1) / 2 for n in plane.shape)
+    radius = np.hypot(y[:, None], x).ravel()
+    order = np.argsort(radius)
+    inside = np.cumsum(plane.ravel()[order])
+    return float(radius[order][np.searchsorted(inside, fraction * inside[-1])])
+
+
+def _require_light(planes: Array) -> None:
+    bad = ~np.isfinite(planes)
+    if bad.any():
+        raise DataError(
+            f"PSF has {np.count_nonzero(bad)} values that are not finite, first at "
+            f"{_place(bad)}; repair the file"
+        )
+    peaks = planes.max(axis=(1, 2))
+    if np.any(peaks <= 0):
+        dark = int(np.argmax(peaks <= 0))
+        which = f" in plane {dark + 1} of {len(planes)}" if len(planes) > 1 else ""
+        raise DataError(f"PSF is zero everywhere{which}: it holds no light")
+    negative = planes < -NEGLIGIBLE * peaks[:, None, None]
+    if negative.any():
+        raise DataError(
+            f"PSF has {np.count_nonzero(negative)} negative values (lowest {planes.min():.3g}, "
+            f"peak {peaks.max():.3g}), first at {_place(negative)}; a PSF cannot take light away: "
+            "subtract less background from it, or set these pixels to zero"
+        )
+
+
+def _clip(planes: Array, checks: list[Check]) -> Array:
+    negative = np.count_nonzero(planes < 0)
+    if negative:
+        checks.append(
+            Check("fixed", "psf", f"{negative} tiny negative values of the PSF set to zero")
+        )
+    return np.maximum(planes, 0)
+
+
+def _unwrap(planes: Array, checks: list[Check]) -> Array:
+    """Roll planes whose peak lies in a corner while the other corners hold light as well."""
+    long = [axis for axis in (0, 1) if planes.shape[1 + axis] > 2]
+    rolled = planes.copy()
+    for i, plane in enumerate(planes):
+        peak = np.array(np.unravel_index(np.argmax(plane), plane.shape))
+        corners = np.array([_corner_light(plane, long, sides) for sides in _sides(len(long))])
+        near = all(min(peak[a], plane.shape[a] - 1 - peak[a]) <= plane.shape[a] // 8 for a in long)
+        if (
+            long
+            and near
+            and corners.min() > 0.01 * corners.max()
+            and corners.sum() > plane.sum() / 2
+        ):
+            rolled[i] = np.roll(
+                plane, [n // 2 - p for n, p in zip(plane.shape, peak, strict=True)], (0, 1)
+            )
+    if np.any(rolled != planes):
+        checks.append(
+            Check("fixed", "psf", "peak in the corner: PSF looks wrapped; rolled to the centre")
+        )
+    return rolled
+
+
+def _sides(axes: int) -> list[tuple[int, ...]]:
+    return [tuple(sides) for sides in np.ndindex(*(2,) * axes)]
+
+
+def _corner_light(plane: Array, axes: Sequence[int], sides: tuple[int, ...]) -> float:
+    part = [slice(None), slice(None)]
+    for axis, side in zip(axes, sides, strict=True):
+        width = max(1, plane.shape[axis] // 4)
+        part[axis] = slice(-width, None) if side else slice(width)
+    return float(plane[tuple(part)].sum())
+
+
+def _level(planes: Array, pedestal: str, checks: list[Check]) -> Array:
+    """Look for light that is the same all round, and subtract it where asked to."""
+    sides = zip(np.indices(planes.shape[1:]), planes.shape[1:], strict=True)
+    edge = np.any([(i == 0) | (i == n - 1) for i, n in sides if n > 1], axis=0)
+    if not np.any(edge):
+        return planes
+    levels = np.median(planes[:, edge], axis=1)
+    light = levels * edge.size / planes.sum(axis=(1, 2))
+    if pedestal == "subtract":
+        checks.append(
+            Check(
+                "fixed", "psf", f"pedestal subtracted: {_span(100 * light, '.2g')} % of the light"
+            )
+        )
+        above: Array = np.maximum(planes - levels[:, None, None], 0)
+        if not np.all(above.max(axis=(1, 2)) > 0):
+            raise DataError("subtracting the pedestal leaves nothing of the PSF: it is flat")
+        return above
+    share = levels / planes.max(axis=(1, 2))
+    if np.any(share > PEDESTAL_LEVEL) or np.any(light > PEDESTAL_LIGHT):
+        checks.append(
+            Check(
+                "warning",
+                "psf",
+                f"outer ring of the PSF is not zero ({_span(100 * share, '.2g')} % of the peak): "
+                "pedestal, or wings cut off? --psf-pedestal subtract",
+            )
+        )
+    return planes
+
+
+def _compare(
+    rotation: float, energy: Quantity | None, range_: Quantity | None, checks: list[Check]
+) -> None:
+    turned = (rotation + 180) % 360 - 180
+    if abs(turned) > 0.5:
+        checks.append(
+            Check(
+                "warning", "psf", f"PSF WCS is rotated by {turned:.1f} deg with respect to the data"
+            )
+        )
+    if energy is not None and range_ is not None:
+        low, high = range_.min(), range_.max()
+        if not low <= energy <= high:
+            text = f"PSF computed at {energy:g}, data {low.value:g} to {high:g}"
+            checks.append(Check("warning", "psf", text))
+
+
+def _scale_ratio(mine: Quantity | None, data: Quantity | None, resample: bool) -> float:
+    """Return how many data pixels a PSF pixel is wide."""
+    if mine is None or data is None:
+        return 1.0
+    ratio = float((mine / data).to_value(""))
+    if abs(ratio - 1) < SAME_SCALE:
+        return 1.0
+    if not resample:
+        raise DataError(
+            f"PSF pixels are {_angle(mine)} but data pixels {_angle(data)}. Resample with "
+            "--psf-resample (area-weighted), or rebin"
+        )
+    return ratio
+
+
+def _positions(planes: Array, centre: str) -> Array:
+    """Return what shall come to lie in the middle, (y, x) for each plane."""
+    shape = planes.shape[1:]
+    if centre == "peak":
+        brightest = planes.reshape(len(planes), -1).argmax(axis=1)
+        return np.stack(np.unravel_index(brightest, shape), axis=1).astype(float)
+    if centre == "keep":
+        return np.tile([float((n - 1) // 2) for n in shape], (len(planes), 1))
+    axes = np.indices(shape).reshape(2, -1)
+    light = planes.reshape(len(planes), -1)
+    centroids: Array = light @ axes.T / light.sum(axis=1, keepdims=True)
+    return centroids
+
+
+def _report_centre(
+    planes: Array,
+    where: Array,
+    centre: str,
+    ratio: float,
+    scale: Quantity | None,
+    checks: list[Check],
+) -> None:
+    shape = np.array(planes.shape[1:])
+    offset = where - (shape - 1) / 2
+    worst = int(np.argmax(np.hypot(*offset.T)))
+    even = np.any((shape % 2 == 0) & (shape > 1))
+    moved = np.max(np.abs(offset)) > 0.5 + 1e-9
+    plane = f" in plane {worst + 1} of {len(planes)}" if len(planes) > 1 else ""
+    if moved and centre != "keep":
+        shift = float(np.hypot(*offset[worst]))
+        by = f"{shift:.2g} pixels" if scale is None else _angle(shift * scale)
+        checks.append(
+            Check(
+                "warning",
+                "psf",
+                f"PSF {centre} is {_xy(offset[worst])} pixels from the centre{plane}. The result "
+                f"would be shifted by {by}. Recentred; --psf-centre keep to disable",
+            )
+        )
+    if ratio != 1:
+        return
+    if even:
+        full = _placed(planes, where).shape[1:]
+        about = "the middle" if centre == "keep" else f"its {centre}"
+        checks.append(
+            Check(
+                "fixed",
+                "psf",
+                f"PSF {_size(planes.shape[1:])} is even: padded to {_size(full)} about {about}; "
+                f"reference pixel {_xy(where[worst], '.1f')}{plane}",
+            )
+        )
+    rest = where - np.rint(where)
+    most = int(np.argmax(np.hypot(*rest.T)))
+    if np.max(np.abs(rest)) > 0.005:
+        checks.append(
+            Check(
+                "ok",
+                "psf",
+                f"whole-pixel shift leaves the {centre} {_xy(rest[most])} pixels off the middle; "
+                "restored sources are displaced by the opposite",
+            )
+        )
+
+
+def _placed(planes: Array, where: Array) -> Array:
+    """Pad with zeros so that the pixel nearest to ``where`` is the middle one."""
+    shape = np.array(planes.shape[1:])
+    reference = np.rint(where).astype(int)
+    half = np.maximum(reference, shape - 1 - reference).max(axis=0)
+    placed = np.zeros((len(planes), *(2 * half + 1)))
+    for plane, target, (y, x) in zip(planes, placed, half - reference, strict=True):
+        target[y : y + shape[0], x : x + shape[1]] = plane
+    return placed
+
+
+def _resampled(planes: Array, where: Array, ratio: float) -> Array:
+    """Share the light of each pixel among the data pixels it covers, by area."""
+    shape = np.array(planes.shape[1:])
+    reach = np.maximum(where + 0.5, shape - 0.5 - where).max(axis=0) * ratio
+    half = np.where(shape > 1, np.ceil(reach - 0.5 - 1e-9), 0).astype(int)
+    resampled = np.empty((len(planes), *(2 * half + 1)))
+    for i, plane in enumerate(planes):
+        rows, columns = (
+            _overlap(n, c, ratio, h) for n, c, h in zip(shape, where[i], half, strict=True)
+        )
+        resampled[i] = rows @ plane @ columns.T
+    return resampled
+
+
+def _overlap(size: int, middle: float, ratio: float, half: int) -> Array:
+    """Return which share of each PSF pixel falls on each data pixel, along one axis."""
+    if size == 1:
+        return np.ones((1, 1))
+    edges = (np.arange(size + 1) - 0.5 - middle) * ratio
+    bins = np.arange(2 * half + 2)[:, None] - half - 0.5
+    inside = np.minimum(edges[1:], bins[1:]) - np.maximum(edges[:-1], bins[:-1])
+    shares: Array = np.maximum(inside, 0) / ratio
+    return shares
+
+
+def _resampling(mine: Quantity | None, data: Quantity | None, ratio: float) -> Check:
+    text = f"PSF resampled from {_angle(mine)} to {_angle(data)} pixels, weighted by area"
+    if ratio > 1:
+        return Check("warning", "psf", f"{text}: it is coarser than the data and stays blocky")
+    return Check("fixed", "psf", text)
+
+
+def _crop(
+    planes: Array, max_shape: tuple[int, ...] | None, containment: float, checks: list[Check]
+) -> Array:
+    shape = planes.shape[1:]
+    if max_shape is None or all(k <= n for k, n in zip(shape[::-1], max_shape[::-1], strict=False)):
+        return planes
+    middle = [(n - 1) // 2 for n in shape]
+    totals = planes.sum(axis=(1, 2))
+    for reach in range(max(middle) + 1):
+        part = tuple(slice(max(0, m - reach), m + reach + 1) for m in middle)
+        inside = planes[(slice(None), *part)]
+        share = inside.sum(axis=(1, 2)) / totals
+        if np.all(share >= containment):
+            break
+    checks.append(
+        Check(
+            "fixed",
+            "psf",
+            f"PSF {_size(shape)} is larger than the image {_size(max_shape[-2:])}: cropped to "
+            f"{_size(inside.shape[1:])}, {_span(100 * (1 - share), '.2g')} % of its light lost",
+        )
+    )
+    return inside
+
+
+def _normalise(planes: Array, totals: Array, norm: str, checks: list[Check]) -> Array:
+    said = f"PSF sums to {_span(totals, '.4g')}"
+    if norm == "keep":
+        checks.append(Check("ok", "psf", f"{said}: kept"))
+        return planes
+    if np.all(np.abs(totals - 1) < 1e-5):
+        checks.append(Check("ok", "psf", "PSF sums to 1"))
+    elif np.all((totals > 0.5) & (totals < 1 + 1e-5)):
+        lost = 100 * (1 - totals)
+        checks.append(
+            Check(
+                "warning" if lost.max() > 2 else "fixed",
+                "psf",
+                f"{said}: renormalised; {_span(lost, '.1f')} % of the light lies outside the stamp "
+                "(say --psf-norm keep if it contains efficiency)",
+            )
+        )
+    else:
+        checks.append(
+            Check(
+                "fixed",
+                "psf",
+                f"{said}: renormalised (say --psf-norm keep if it contains efficiency)",
+            )
+        )
+    unit: Array = planes / planes.sum(axis=(1, 2), keepdims=True)
+    return unit
+
+
+def _describe(planes: Array, scale: Quantity | None, checks: list[Check]) -> None:
+    if np.any(np.count_nonzero(planes, axis=(1, 2)) == 1):
+        checks.append(
+            Check("warning", "psf", "PSF is a single pixel: restoration will equal the input")
+        )
+    texts = []
+    for fraction in (0.68, 0.95):
+        radii = np.array([containment_radius(plane, fraction) for plane in planes])
+        angle = "" if scale is None else f" ({_angle(radii.max() * scale)})"
+        texts.append(f"{fraction:.0%} within {_span(radii, '.1f')} pixels{angle}")
+    checks.append(
+        Check("ok", "psf", f"PSF {_size(planes.shape[1:])}: {', '.join(texts)} of the middle")
+    )
+
+
+def _place(bad: Array) -> str:
+    plane, y, x = (int(i) for i in np.argwhere(bad)[0])
+    return f"pixel x={x} y={y}" + (f" of plane {plane + 1}" if len(bad) > 1 else "")
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(str(int(n)) for n in reversed(shape))
+
+
+def _xy(yx: Array, form: str = "+.2f") -> str:
+    return f"({yx[1]:{form}}, {yx[0]:{form}})"
+
+
+def _span(values: Array, form: str) -> str:
+    low, high = format(values.min(), form), format(values.max(), form)
+    return low if low == high else f"{low} to {high}"
+
+
+def _angle(angle: Any) -> str:
+    """Write an angle in the unit that suits it."""
+    degrees = float(angle.to_value("deg"))
+    for size, unit in ((1.0, "deg"), (1 / 60, "arcmin")):
+        if abs(degrees) >= size:
+            return f"{degrees / size:.3g} {unit}"
+    return f"{degrees * 3600:.3g} arcsec"
