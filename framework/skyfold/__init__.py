@@ -1,1 +1,91 @@
-"""From photon counts to images, for every instrument."""
+"""From photon counts to images, for every instrument.
+
+>>> import skyfold
+>>> data = skyfold.read("counts.fits", psf="psf.fits")        # doctest: +SKIP
+>>> result = skyfold.run(data, method="rl", iterations=100)   # doctest: +SKIP
+>>> result.write("out")                                       # doctest: +SKIP
+
+Names are imported when they are first used, so that ``import skyfold`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skyfold.algorithm import Algorithm, Proposal, Refinement, State
+    from skyfold.data import BinnedData, Check, DataInterface, Expectation, JointData, Origin
+    from skyfold.geometry import Grid, Normalisations
+    from skyfold.hooks import hookimpl
+    from skyfold.likelihood import Damped, Likelihood, Poisson
+    from skyfold.methods import Method
+    from skyfold.model import Component, Model
+    from skyfold.observers import Observer
+    from skyfold.response import Diagonal, Matrix, Response, Template, check_adjoint
+    from skyfold.result import Result
+    from skyfold.runner import iterate, read, resume, run
+    from skyfold.vector import Array, Vector
+
+_HOMES = {
+    "algorithm": ("Algorithm", "Proposal", "Refinement", "State"),
+    "data": ("BinnedData", "Check", "DataInterface", "Expectation", "JointData", "Origin"),
+    "geometry": ("Grid", "Normalisations"),
+    "hooks": ("hookimpl",),
+    "likelihood": ("Damped", "Likelihood", "Poisson"),
+    "methods": ("Method",),
+    "model": ("Component", "Model"),
+    "observers": ("Observer",),
+    "response": ("Diagonal", "Matrix", "Response", "Template", "check_adjoint"),
+    "result": ("Result",),
+    "runner": ("iterate", "read", "resume", "run"),
+    "vector": ("Array", "Vector"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Algorithm",
+    "Array",
+    "BinnedData",
+    "Check",
+    "Component",
+    "Damped",
+    "DataInterface",
+    "Diagonal",
+    "Expectation",
+    "Grid",
+    "JointData",
+    "Likelihood",
+    "Matrix",
+    "Method",
+    "Model",
+    "Normalisations",
+    "Observer",
+    "Origin",
+    "Poisson",
+    "Proposal",
+    "Refinement",
+    "Response",
+    "Result",
+    "State",
+    "Template",
+    "Vector",
+    "check_adjoint",
+    "hookimpl",
+    "iterate",
+    "read",
+    "resume",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("skyfold")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'skyfold' has no attribute {name!r}")
+    return getattr(import_module(f"skyfold.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

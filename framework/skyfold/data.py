@@ -361,6 +361,10 @@ class BinnedData(DataInterface):
         """Return the same data judged by another likelihood."""
         return self._copy(likelihood=likelihood)
 
+    def with_counts(self, counts: Array) -> BinnedData:
+        """Return other counts seen through the same responses: a simulation, a bootstrap."""
+        return self._copy(counts)
+
     def with_origin(self, **changes: Any) -> BinnedData:
         """Return the same data with another description."""
         return self._copy(origin=replace(self.origin, **changes))
@@ -370,7 +374,7 @@ class BinnedData(DataInterface):
         turn = (np.arange(self.weight.size) % k).reshape(self.shape)
         return [self._copy(weight=self.weight * (turn == i)) for i in range(k)]
 
-    def _copy(self, **changes: Any) -> BinnedData:
+    def _copy(self, counts: Array | None = None, **changes: Any) -> BinnedData:
         same: dict[str, Any] = {
             "weight": self.weight,
             "likelihood": self.likelihood,
@@ -378,7 +382,8 @@ class BinnedData(DataInterface):
             "origin": self.origin,
             "dtype": self.dtype,
         }
-        return BinnedData(self.full_counts, self.whole, **{**same, **changes})
+        counts = self.full_counts if counts is None else counts
+        return BinnedData(counts, self.whole, **{**same, **changes})
 
     def _expectation(self, observed: Array, values: Mapping[str, Array]) -> Expectation:
         return Expectation(observed, np.array([self.sensitivity.dot(values)]))

@@ -1,0 +1,58 @@
+# make demo    install into .venv, simulate, restore, and say where the report lies
+# make test    install with test extras, run the fast test suite
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+FOLDER ?= demo-out
+
+.PHONY: demo test slow lint tutorials bench smoke clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+demo: $(BIN)/python
+	$(BIN)/python -m pip install --quiet .
+	$(BIN)/skyfold demo --output $(FOLDER) --overwrite
+
+# the tests run against the source tree: an editable install sees every change
+$(VENV)/.test: pyproject.toml framework/CMakeLists.txt $(wildcard framework/kernels/* responses/kernels/*) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $@
+
+$(VENV)/.lint: pyproject.toml $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --editable ".[test,lint,ducc,healpix]"
+	touch $@
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow and not tutorial" -n 2
+
+slow: $(VENV)/.test
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+tutorials: $(VENV)/.test
+	$(BIN)/python -m pytest tests/tutorials -m tutorial
+
+bench: $(VENV)/.lint
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/image.py
+
+# source distribution -> wheel -> an environment that never saw the sources
+smoke:
+	rm -rf build/smoke && mkdir -p build/smoke
+	$(PYTHON) -m venv build/smoke/build
+	build/smoke/build/bin/python -m pip install --quiet build
+	build/smoke/build/bin/python -m build --outdir build/smoke/dist .
+	$(PYTHON) -m venv build/smoke/fresh
+	build/smoke/fresh/bin/python -m pip install --quiet build/smoke/dist/*.whl
+	cd build/smoke && fresh/bin/skyfold demo --quiet --output out && test -s out/report.html
+	cd build/smoke && fresh/bin/skyfold tutorials list
+	cd build/smoke && fresh/bin/skyfold doctor
+
+clean:
+	rm -rf $(VENV) build dist demo-out

@@ -1,0 +1,207 @@
+"""A run and its folder: results, log, checkpoint, manifest, report; interrupted and resumed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from skyfold import checkpoint, files, manifest, report
+from skyfold.algorithm import State
+from skyfold.config import RunConfig
+from skyfold.errors import ConfigError, DataError, FileError, Interrupted
+from skyfold.observers import Checkpoint, Log, Observer, Progress
+from skyfold.result import Result, summary
+from skyfold.runner import Problem, prepare, solve
+
+log = logging.getLogger(__name__)
+CHECKPOINT = "checkpoint.npz"
+PRODUCTS = ("result.fits", "result.h5", "trace.ecsv", "report.html", "manifest.json", "log.txt", CHECKPOINT)  # fmt: skip
+
+
+def run_in_memory(problem: Problem, observers: Sequence[Observer], progress: bool) -> Result:
+    """Run without leaving anything on disk."""
+    watching = _watching(problem, observers, progress)
+    state, trace, reason, _ = solve(problem, watching)
+    return _result(problem, manifest.begin(problem.config.to_dict()), state, trace, reason)
+
+
+def run_in_folder(
+    problem: Problem,
+    folder: Path,
+    observers: Sequence[Observer] = (),
+    progress: bool = True,
+    overwrite: bool = False,
+) -> Result:
+    """Run and leave everything in a folder.
+
+    Raises
+    ------
+    FileError
+        If the folder exists, is in use, or cannot be written to: said before the work starts.
+    Interrupted
+        If a signal ended the run; state and partial result are in the folder.
+    """
+    claim(folder, overwrite)
+    space = 40 * sum(v.size for v in problem.start.values.values()) + 10_000_000
+    files.require_writable(folder, space)
+    with files.locked(folder):
+        if overwrite:
+            _clear(folder)
+        notes = manifest.begin(problem.config.to_dict()) | manifest.describe(problem.data)
+        _write_manifest(folder, notes)
+        return _go(problem, folder, notes, observers, progress)
+
+
+def resume_in_folder(folder: Path, iterations: int | None, progress: bool) -> Result:
+    """Go on from the checkpoint of a run folder, or from the start where there is none."""
+    notes = read_manifest(folder)
+    config = RunConfig.from_dict(notes["config"], where=f"{folder / 'manifest.json'}")
+    if iterations is not None:
+        config = replace(config, iterations=iterations)
+    with files.locked(folder):
+        for left in folder.glob(f".*{files.PARTIAL}"):
+            left.unlink()
+        problem = prepare(config)
+        _require_same_inputs(notes, manifest.describe(problem.data), folder)
+        state, trace = None, []
+        if (folder / CHECKPOINT).exists():
+            start = problem.algorithm.start(problem.data, problem.start)
+            state, trace = checkpoint.load(folder / CHECKPOINT, start)
+        notes |= {"status": "running", "config": config.to_dict()}
+        notes["resumed"] = [*notes.get("resumed", []), manifest.now()]
+        _write_manifest(folder, notes)
+        return _go(problem, folder, notes, (), progress, state, trace)
+
+
+def claim(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds another run.
+
+    Raises
+    ------
+    FileError
+        If there is one and it may not be overwritten.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder} is a file; give a folder with -o")
+    held = [name for name in PRODUCTS if (folder / name).exists()]
+    if held and not overwrite:
+        raise FileError(
+            f"run folder {folder} exists and holds {', '.join(held)}: use --overwrite to replace "
+            f"it, another folder with -o, or `skyfold resume {folder}` to go on"
+        )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a run folder.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds no run.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ConfigError(f"{folder} holds no run: there is no manifest.json in it")
+    try:
+        notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FileError(f"{path} is damaged: {error}") from error
+    return notes
+
+
+def _go(
+    problem: Problem,
+    folder: Path,
+    notes: dict[str, Any],
+    observers: Sequence[Observer],
+    progress: bool,
+    state: State | None = None,
+    trace: Sequence[Mapping[str, float]] = (),
+) -> Result:
+    interval = float(problem.config.checkpoint.to_value("s"))
+    own = [Log(), Checkpoint(folder / CHECKPOINT, interval)]
+    with _logging_to(folder / "log.txt"):
+        for check in notes["checks"]:
+            log.info("%s %s: %s", check["level"], check["subject"], check["message"])
+        watching = [*own, *_watching(problem, observers, progress)]
+        state, trace, reason, interrupted = solve(problem, watching, state, trace)
+        result = _result(problem, notes, state, trace, reason)
+        notes["status"] = "interrupted" if interrupted else "finished"
+        result.write(folder)
+        report.write(folder)
+    if interrupted:
+        raise Interrupted(f"{reason} after iteration {state.iteration}; go on with: skyfold resume {folder}")
+    return result
+
+
+def _result(
+    problem: Problem,
+    notes: dict[str, Any],
+    state: State,
+    trace: list[dict[str, float]],
+    reason: str,
+) -> Result:
+    notes["ended"] = manifest.now()
+    notes["timings"] = {"iterating": trace[-1]["seconds"]}
+    notes["peak_memory"] = manifest.peak_memory()
+    result = Result(problem.data, state, trace, reason, notes, problem.truth)
+    notes["results"] = {
+        "iterations": state.iteration,
+        "stop_reason": reason,
+        "log_likelihood": state.log_likelihood,
+        **summary(result),
+        "normalisations": result.normalisations,
+    }
+    return result
+
+
+def _watching(problem: Problem, observers: Sequence[Observer], progress: bool) -> list[Observer]:
+    from skyfold.registry import default_registry
+
+    answers = default_registry().hook.skyfold_observers(config=problem.config)
+    bar = [Progress(problem.config.iterations)] if progress else []
+    return [*observers, *(observer for found in answers for observer in found), *bar]
+
+
+def _require_same_inputs(before: dict[str, Any], after: dict[str, Any], folder: Path) -> None:
+    """Refuse to go on with other data than the run began with."""
+    was = {entry["path"]: entry["sha256"] for entry in before.get("inputs", [])}
+    for entry in after["inputs"]:
+        if was and was.get(entry["path"]) != entry["sha256"]:
+            raise DataError(
+                f"{entry['path']} is not what it was when {folder} was begun (SHA-256 "
+                f"{entry['sha256'][:12]}..., was {was.get(entry['path'], 'absent')[:12]}...); "
+                "restore the file, or start a new run"
+            )
+
+
+def _write_manifest(folder: Path, notes: dict[str, Any]) -> None:
+    files.write_text(folder / "manifest.json", json.dumps(notes, indent=1, default=str))
+
+
+def _clear(folder: Path) -> None:
+    for name in PRODUCTS:
+        (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Append what skyfold logs to a file."""
+    logger = logging.getLogger("skyfold")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(min(logging.INFO, level or logging.INFO))
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()

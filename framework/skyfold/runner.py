@@ -1,0 +1,305 @@
+"""From a request to a result: the only loop with observers and stopping."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skyfold.config import RunConfig, open_data
+from skyfold.errors import ConfigError
+from skyfold.model import Model
+from skyfold.options import build
+from skyfold.registry import default_registry
+from skyfold.stopping import MaxIterations, StoppingRule
+
+if TYPE_CHECKING:
+    from skyfold.algorithm import Algorithm, State
+    from skyfold.data import DataInterface
+    from skyfold.observers import Observer
+    from skyfold.result import Result
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """All that the loop needs.
+
+    Parameters
+    ----------
+    config
+        The request.
+    data, algorithm, start
+        The data as the method sees them, the loop, and the model it starts from.
+    stop
+        When to stop.
+    truth
+        What a demo was simulated from, by component; empty for real data.
+    """
+
+    config: RunConfig
+    data: DataInterface
+    algorithm: Algorithm
+    start: Model
+    stop: StoppingRule
+    truth: Mapping[str, Any] = field(default_factory=dict)
+
+
+def prepare(config: RunConfig, data: DataInterface | None = None) -> Problem:
+    """Open the data, unless they are given, and build method and stopping rule.
+
+    Raises
+    ------
+    SkyfoldError
+        If anything in the request or in the files is wrong.
+    """
+    method = config.build_method()
+    stop = config.build_stop()
+    data = open_data(config) if data is None else data
+    data, algorithm = method.prepare(data)
+    return Problem(config, data, algorithm, Model.start(data), stop)
+
+
+def solve(
+    problem: Problem,
+    observers: Sequence[Observer] = (),
+    state: State | None = None,
+    trace: Sequence[Mapping[str, float]] = (),
+) -> tuple[State, list[dict[str, float]], str, bool]:
+    """Run the loop until the rule stops it, or a signal does.
+
+    Parameters
+    ----------
+    problem
+        What to solve.
+    observers
+        Who watches.
+    state, trace
+        Where to go on from; the beginning by default.
+
+    Returns
+    -------
+    state, trace, reason, interrupted
+        The last state, one row per iteration, why it is the last, and whether that was a signal.
+    """
+    rows = [dict(row) for row in trace]
+    began = time.monotonic() - (rows[-1]["seconds"] if rows else 0.0)
+    with _signals() as received:
+        state = state or problem.algorithm.start(problem.data, problem.start)
+        if not rows:
+            rows.append(_row(state, time.monotonic() - began))
+        for observer in observers:
+            observer.on_start(state)
+        states = problem.algorithm.iterate(problem.data, state)
+        next(states)
+        reason = problem.stop.reason(rows)
+        while reason is None:
+            state = next(states)
+            rows.append(_row(state, time.monotonic() - began))
+            for observer in observers:
+                observer.on_iteration(state, rows)
+            reason = problem.stop.reason(rows)
+            if received and reason is None:
+                reason = f"interrupted by {signal.Signals(received[0]).name}"
+        for observer in observers:
+            observer.on_finish(state, rows, reason)
+        return state, rows, reason, reason.startswith("interrupted by")
+
+
+def read(*sources: Any, instrument: str | None = None, **options: Any) -> DataInterface:
+    """Open the data of an instrument.
+
+    Parameters
+    ----------
+    sources
+        Counts: one file or array per observation. Several are one joint data set.
+    instrument
+        Name of the instrument; recognised from the first file by default.
+    options
+        What the instrument takes: ``psf``, ``exposure``, ``background``, ... Each may be a file,
+        an array or a value, as in a configuration file.
+
+    Returns
+    -------
+    data
+        To be handed to `run` or `iterate`.
+
+    Raises
+    ------
+    ConfigError
+        If an option is unknown or wrong, or no instrument recognises the file.
+    DataError, FileError
+        If a file is not what it should be.
+
+    Examples
+    --------
+    >>> data = skyfold.read("counts.fits", psf="psf.fits")  # doctest: +SKIP
+    """
+    if not sources:
+        raise ConfigError("read() needs at least one file or array of counts")
+    entries = [{"instrument": instrument, "source": source, **options} for source in sources]
+    return open_data(RunConfig(data=entries))
+
+
+def run(
+    data: Any,
+    method: str = "rl",
+    iterations: int | None = None,
+    *,
+    stop: StoppingRule | None = None,
+    output: str | Path | None = None,
+    seed: int = 0,
+    observers: Sequence[Observer] = (),
+    overwrite: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> Result:
+    """Restore a sky.
+
+    Parameters
+    ----------
+    data
+        Opened data, several of them, a file of counts, or a configuration file (``.yaml``).
+    method
+        Name of the method.
+    iterations
+        When to stop, if ``stop`` does not say otherwise; 100 by default.
+    stop
+        A stopping rule of your own: ``DeltaLogLikelihood(0.1) | MaxIterations(500)``.
+    output
+        Run folder to write; nothing is written by default.
+    seed
+        Seed of all that is random.
+    observers
+        Further observers.
+    overwrite
+        Replace an existing run folder.
+    progress
+        Show progress.
+    options
+        Options of the method: ``smoothing={"fwhm": "2 pix"}``, ``acceleration={}``.
+
+    Returns
+    -------
+    result
+        The last state and the way there.
+
+    Raises
+    ------
+    SkyfoldError
+        If the request or the data are wrong.
+    Interrupted
+        If a signal ended the run and its state was stored in ``output``.
+    """
+    from skyfold.runfolder import run_in_folder, run_in_memory
+
+    if isinstance(data, str | Path) and Path(data).suffix in (".yaml", ".yml"):
+        config = RunConfig.read(Path(data))
+        problem = prepare(config)
+    else:
+        opened = _as_data(data)
+        config = RunConfig(
+            data=[dict(part.origin.options) for part in opened.parts],
+            method={"name": method, **options},
+            iterations=100 if iterations is None and stop is None else iterations,
+            seed=seed,
+        )
+        problem = prepare(config, opened)
+    if stop is not None:
+        rule = stop if iterations is None else stop | MaxIterations(iterations)
+        problem = Problem(config, problem.data, problem.algorithm, problem.start, rule)
+    if output is None:
+        return run_in_memory(problem, observers, progress)
+    return run_in_folder(problem, Path(output), observers, progress, overwrite)
+
+
+def iterate(data: Any, method: str = "rl", **options: Any) -> Iterator[State]:
+    """Yield one state after another, for ever; leave the loop when you like.
+
+    Parameters
+    ----------
+    data, method, options
+        As for `run`.
+
+    Examples
+    --------
+    >>> for state in skyfold.iterate(data):            # doctest: +SKIP
+    ...     if state.iteration == 50:
+    ...         break
+    """
+    problem = prepare(RunConfig(data=[], method={"name": method, **options}), _as_data(data))
+    start = problem.algorithm.start(problem.data, problem.start)
+    return problem.algorithm.iterate(problem.data, start)
+
+
+def resume(folder: str | Path, iterations: int | None = None, progress: bool = True) -> Result:
+    """Go on with an interrupted run, or extend a finished one.
+
+    It ends with the same numbers as a run that was never interrupted.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    iterations
+        New total number of iterations.
+    progress
+        Show progress.
+    """
+    from skyfold.runfolder import resume_in_folder
+
+    return resume_in_folder(Path(folder), iterations, progress)
+
+
+def _as_data(data: Any) -> DataInterface:
+    from skyfold.data import DataInterface, JointData
+
+    if isinstance(data, DataInterface):
+        return data
+    if isinstance(data, list | tuple) and data and all(isinstance(d, DataInterface) for d in data):
+        return JointData(data)
+    return read(data)
+
+
+def _row(state: State, seconds: float) -> dict[str, float]:
+    """Return the row of the trace for a state: what is worth knowing and is one number."""
+    norms = {
+        name if value.size == 1 else f"{name}[{i}]": float(v)
+        for name, value in state.model.items()
+        if not state.model.components[name].geometry.sky and value.size <= 16
+        for i, v in enumerate(value)
+    }
+    return {
+        "iteration": state.iteration,
+        "log_likelihood": state.log_likelihood,
+        "expected": state.expectation.total,
+        "products": state.products,
+        "seconds": seconds,
+        **norms,
+        **state.notes,
+    }
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying; a second one interrupts at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

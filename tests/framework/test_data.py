@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skyfold.data import BinnedData, JointData, Origin
+from skyfold.errors import DataError
+from skyfold.geometry import Grid
+from skyfold.likelihood import Damped
+from skyfold.model import Component, Model
+from skyfold.response import Matrix
+
+
+def problem(seed, *, bins=40, pixels=7, level=3.0, weight=None, dtype=np.float64):
+    """A random response, a background, and counts drawn from them."""
+    rng = np.random.default_rng(seed)
+    matrix = rng.random((bins, pixels)) * (rng.random((bins, pixels)) > 0.4)
+    background = rng.random(bins) + 0.05
+    values = {"sky": rng.gamma(1.0, level, pixels), "background": np.array([1.2])}
+    counts = rng.poisson(matrix @ values["sky"] + 1.2 * background)
+    responses = {"sky": Matrix(matrix.astype(dtype)), "background": background.astype(dtype)}
+    return BinnedData(counts, responses, weight, dtype=dtype), values, matrix, background
+
+
+def log_likelihood(counts, expectation, weight):
+    """The definition, over all bins."""
+    seen = (counts > 0) & (weight > 0)
+    return np.sum(counts[seen] * np.log(expectation[seen])) - np.sum(weight * expectation)
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(seed=seeds, level=st.sampled_from([0.01, 0.3, 30.0]), masked=st.booleans())
+def test_only_bins_with_counts_are_needed(seed, level, masked):
+    weight = (np.arange(40) % 3 > 0).astype(float) if masked else None
+    data, values, matrix, background = problem(seed, level=level, weight=weight)
+    weight = np.ones(40) if weight is None else weight
+    expected = matrix @ values["sky"] + 1.2 * background
+    step = data.e_step(values)
+    truth = log_likelihood(data.full_counts, expected, weight)
+    assert step.log_likelihood == pytest.approx(truth, rel=1e-12, abs=1e-9)
+    assert step.expectation.total == pytest.approx(np.sum(weight * expected), rel=1e-12)
+    ratio = np.where(weight > 0, data.full_counts / expected, 0)
+    np.testing.assert_allclose(step.back["sky"], matrix.T @ ratio, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(step.back["background"], [background @ ratio], rtol=1e-11)
+
+
+def test_few_counts_touch_few_rows():
+    data, *_ = problem(1, level=0.02)
+    assert data.counts.size < 40
+    assert data.counts.min() > 0
+    dense, *_ = problem(1, level=30)
+    assert dense.counts.size == 40
+
+
+@given(seed=seeds, k=st.integers(1, 5))
+def test_parts_add_up_to_the_whole(seed, k):
+    data, values, *_ = problem(seed, level=0.4)
+    joint = JointData(data.split(k))
+    one, many = data.e_step(values), joint.e_step(values)
+    assert many.log_likelihood == pytest.approx(one.log_likelihood, rel=1e-12, abs=1e-10)
+    for name in values:
+        np.testing.assert_allclose(many.back[name], one.back[name], rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(joint.sensitivity[name], data.sensitivity[name], rtol=1e-12)
+    again = joint.back_project(joint.forward(values))
+    assert again.log_likelihood == pytest.approx(one.log_likelihood, rel=1e-12, abs=1e-10)
+
+
+@given(seed=seeds, joint=st.booleans(), damped=st.booleans())
+def test_slope_is_the_derivative(seed, joint, damped):
+    data, values, *_ = problem(seed)
+    data = JointData(data.split(2)) if joint else data
+    data = data.with_likelihood(Damped(2.0)) if damped else data
+    direction = {name: np.random.default_rng(seed).random(v.shape) for name, v in values.items()}
+    here, along = data.forward(values), data.forward(direction)
+    h = 1e-5
+    numeric = data.log_likelihood(here + along * h) - data.log_likelihood(here + along * -h)
+    assert data.slope(here, along) == pytest.approx(numeric / (2 * h), rel=1e-4, abs=1e-4)
+
+
+@given(seed=seeds)
+def test_every_count_is_attributed(seed):
+    data, values, *_ = problem(seed)
+    drawn = data.attribute(values, np.random.default_rng(seed)).back
+    assert sum(int(part.sum()) for part in drawn.values()) == data.counts.sum()
+
+
+def test_attribution_has_the_mean_of_the_e_step():
+    data, values, *_ = problem(3)
+    rng = np.random.default_rng(0)
+    mean = np.mean([data.attribute(values, rng).back["sky"] for _ in range(3000)], axis=0)
+    expected = values["sky"] * data.e_step(values).back["sky"]
+    np.testing.assert_allclose(mean, expected, atol=5 * np.sqrt(data.counts.sum() / 3000))
+
+
+def test_float32_is_kept():
+    data, values, *_ = problem(5, dtype=np.float32)
+    values = {name: value.astype(np.float32) for name, value in values.items()}
+    step = data.e_step(values)
+    assert step.expectation.observed.dtype == np.float32
+    assert all(part.dtype == np.float32 for part in step.back.values())
+    double, *_ = problem(5)
+    assert step.log_likelihood == pytest.approx(double.e_step(values).log_likelihood, rel=1e-5)
+
+
+def test_bad_counts_are_refused():
+    with pytest.raises(DataError, match=r"2 bins.*first -1 at index \(0, 1\)"):
+        BinnedData(np.array([[1, -1], [2, -3]]), {"background": np.ones((2, 2))})
+    with pytest.raises(DataError, match="nan"):
+        BinnedData(np.array([1, np.nan]), {"background": np.ones(2)})
+    weight = np.array([1.0, 0.0])
+    assert BinnedData(np.array([1, np.nan]), {"background": np.ones(2)}, weight).counts.sum() == 1
+
+
+def test_counts_that_nothing_can_make_are_refused():
+    matrix = np.array([[1.0], [0.0], [0.0]])
+    data = BinnedData([3, 2, 1], {"sky": Matrix(matrix)}, origin=Origin("flight 7"))
+    expectation = data.forward(Model.start(data))
+    with pytest.raises(DataError, match=r"flight 7: 2 bins hold 3 counts.*first at \(1\)"):
+        data.require_explained(expectation)
+
+
+def test_components_that_share_a_name_must_agree():
+    def one(shape, unit=""):
+        matrix = Matrix(np.ones((4, int(np.prod(shape)))), shape)
+        return BinnedData(np.ones(4), {"sky": matrix}, components={"sky": Component(Grid(shape), unit)})
+
+    with pytest.raises(DataError, match=r"data set 2 has another 'sky'.*\(2, 3\) against \(3, 2\)"):
+        JointData([one((2, 3)), one((3, 2))])
+    with pytest.raises(DataError, match="unit 'ct' against 'ph'"):
+        JointData([one((2, 3), "ct"), one((2, 3), "ph")])
+    assert JointData([one((2, 3)), one((2, 3))]).sensitivity["sky"].sum() == 48
+
+
+def test_expectation_is_linear():
+    data, values, *_ = problem(9)
+    e = data.forward(values)
+    double = data.forward({name: 2 * value for name, value in values.items()})
+    np.testing.assert_allclose((e * 3 + e * -1).observed, double.observed, rtol=1e-12)
+    assert (e + e).total == pytest.approx(double.total)
