@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from astropy.units import Quantity
     from astropy.wcs import WCS
     from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
     from matplotlib.gridspec import SubplotSpec
 
     from skyfold.result import Result
@@ -32,7 +33,15 @@ if TYPE_CHECKING:
 SIGMAS = 5.0  # residuals saturate here
 SOFTENING = 30.0  # asinh stretch: linear below this fraction of the range, logarithmic above
 MASKED = "0.62"
+BLOCK = 8  # pixels along each side of the blocks whose residual is shown
+BRIGHT = 5.0  # mean expected counts above which single pixels show more than noise
 ENERGY_PANELS = 12  # more would be stamps
+COORDINATES = {
+    "pos.eq.ra": "RA",
+    "pos.eq.dec": "Dec",
+    "pos.galactic.lon": "galactic longitude",
+    "pos.galactic.lat": "galactic latitude",
+}
 BLUE, ORANGE, RED = "#2b6cb0", "#c05621", "#c53030"
 
 
@@ -89,6 +98,21 @@ class Layer:
         return f"{self.title} [{self.unit}]" if self.unit else self.title
 
 
+class Observation(NamedTuple):
+    """The layers of one observation; `blocks` is the residual of 8 x 8 pixels together."""
+
+    counts: Layer
+    expected: Layer
+    residual: Layer
+    blocks: Layer | None
+
+    @property
+    def telling(self) -> Layer:
+        """The residual to look at: of single pixels only where they hold some counts."""
+        bright = np.nanmean(self.expected.flat) >= BRIGHT
+        return self.residual if bright or self.blocks is None else self.blocks
+
+
 def sky_layer(
     title: str, values: Array, unit: str, mask: Array | None = None, **looks: Any
 ) -> Layer:
@@ -98,10 +122,10 @@ def sky_layer(
     return Layer(title, "flux", known, unit, total, **looks)
 
 
-def observation_layers(
+def observe(
     counts: Array, expectation: Array, residual: Array, name: str = "", **looks: Any
-) -> list[Layer]:
-    """Return counts, expected counts and residual of one observation.
+) -> Observation:
+    """Return the layers of one observation.
 
     Parameters
     ----------
@@ -114,16 +138,34 @@ def observation_layers(
     """
     seen = np.isfinite(residual)
     n, e = np.where(seen, counts, np.nan), np.where(seen, expectation, np.nan)
-    totals: tuple[Array | None, ...] = (None, None, None)
-    if counts.ndim == 3:
-        n_all, e_all, any_seen = np.nansum(n, 0), np.nansum(e, 0), seen.any(axis=0)
-        totals = (n_all, e_all, deviance_residual(n_all, e_all, any_seen))
+    n_all = e_all = r_all = blocks = None
     suffix = f", {name}" if name else ""
-    return [
-        Layer(f"Counts{suffix}", "counts", n, "ct", totals[0], **looks),
-        Layer(f"Expected counts{suffix}", "counts", e, "ct", totals[1], **looks),
-        Layer(f"Residual{suffix}", "sigma", residual, "sigma", totals[2], **looks),
-    ]
+    if counts.ndim == 3:
+        n_all, e_all = np.nansum(n, axis=0), np.nansum(e, axis=0)
+        r_all = deviance_residual(n_all, e_all, np.any(seen, axis=0, keepdims=True)[0])
+    if counts.ndim in (2, 3):
+        together = block_residual(n, e)
+        total = None if n_all is None or e_all is None else block_residual(n_all, e_all)
+        title = f"Residual of {BLOCK} \N{MULTIPLICATION SIGN} {BLOCK} pixels{suffix}"
+        blocks = Layer(title, "sigma", together, "sigma", total, **looks)
+    return Observation(
+        Layer(f"Counts{suffix}", "counts", n, "ct", n_all, **looks),
+        Layer(f"Expected counts{suffix}", "counts", e, "ct", e_all, **looks),
+        Layer(f"Residual{suffix}", "sigma", residual, "sigma", r_all, **looks),
+        blocks,
+    )
+
+
+def block_residual(counts: Array, expectation: Array) -> Array:
+    """Return the residual of square blocks along the last two axes, repeated on their pixels."""
+    n, e = np.nan_to_num(counts), np.nan_to_num(expectation)
+    for axis in (-2, -1):
+        starts = np.arange(0, counts.shape[axis], BLOCK)
+        n, e = np.add.reduceat(n, starts, axis=axis), np.add.reduceat(e, starts, axis=axis)
+    sigma = deviance_residual(n, e, (e > 0).astype(float))
+    for axis in (-2, -1):
+        sigma = sigma.repeat(BLOCK, axis=axis).take(range(counts.shape[axis]), axis=axis)
+    return sigma
 
 
 def energy_labels(edges: Quantity | None, planes: int) -> tuple[str, ...]:
@@ -205,16 +247,32 @@ def draw_image(
     origin = "lower" if upward else "upper"
     image = axes.imshow(values, origin=origin, norm=scale, cmap=colours(kind))  # type: ignore[arg-type]
     if bar and axes.figure is not None:
-        beyond = _beyond(values, scale)
-        made = axes.figure.colorbar(image, ax=axes, extend=beyond, shrink=0.82, pad=0.03)
+        beside = axes.inset_axes((1.03, 0, 0.045, 1))
+        made = axes.figure.colorbar(image, cax=beside, extend=_beyond(values, scale))
         made.set_label(unit)
+        if kind != "sigma":
+            made.set_ticks(ticks(values, kind))
+            made.ax.yaxis.set_major_formatter("{x:.3g}")
+        made.minorticks_off()
         made.ax.tick_params(labelsize="small")
+
+
+def ticks(values: Array, kind: str) -> list[float]:
+    """Return round values to mark on a colour bar, apart enough to be read."""
+    scale = norm(values, kind)
+    low, high = limits(values, kind)
+    decades = 10.0 ** (np.floor(np.log10(max(high, 1e-300))) - np.arange(3, -1, -1))
+    chosen: list[float] = []
+    for value in [0.0, *(step * d for d in decades for step in (1, 2, 5))]:
+        if low <= value <= high and (not chosen or scale(value) - scale(chosen[-1]) > 0.09):
+            chosen.append(float(value))
+    return chosen
 
 
 def draw_line(axes: Axes, layers: Sequence[Layer]) -> None:
     """Draw one-dimensional layers over each other."""
     for layer in layers:
-        axes.stairs(layer.flat, label=layer.title, baseline=None, linewidth=1.2)
+        axes.stairs(layer.flat.ravel(), label=layer.title, baseline=None, linewidth=1.2)
     axes.set_ylabel(layers[0].unit)
     axes.margins(x=0)
     if layers[0].kind == "sigma":
@@ -246,16 +304,16 @@ def overview(result: Result) -> Figure:
     """
     skies, observations = layers_of(result)
     first, *others = observations
-    rows = [[first[0], *skies[:1], first[2]]]
-    rows += [[sky] for sky in skies[1:]]
-    rows += [[counts, residual] for counts, _, residual in others]
-    if all(layer.flat.ndim == 1 for layer in rows[0]):
-        return lines([first[:2], *([sky] for sky in skies), [first[2]]])
-    return panels(rows, detail=[layer for layer in rows[0] if layer.total is not None][:2])
+    if first.counts.flat.ndim == 1:
+        rows = [[first.counts, first.expected], *([sky] for sky in skies), [first.residual]]
+        return lines(rows)
+    rows = [[first.counts, *skies[:1], first.telling], *([sky] for sky in skies[1:])]
+    rows += [[other.counts, other.telling] for other in others]
+    return panels(rows, detail=[layer for layer in rows[0][:2] if layer.total is not None])
 
 
-def layers_of(result: Result) -> tuple[list[Layer], list[list[Layer]]]:
-    """Return the skies of a result, on the field of the data, and the layers of each observation."""
+def layers_of(result: Result) -> tuple[list[Layer], list[Observation]]:
+    """Return the skies of a result, on the field of the data, and its observations."""
     parts = result.data.parts
     paths = [path for part in parts for _, path in part.origin.files]
     skies, observations = [], []
@@ -274,7 +332,7 @@ def layers_of(result: Result) -> tuple[list[Layer], list[list[Layer]]]:
         looks = _looks(place, part.full_counts, paths)
         expected = part.full_expectation(result.model) * part.weight
         name = part.origin.name if len(parts) > 1 else ""
-        observations.append(observation_layers(part.full_counts, expected, residual, name, **looks))
+        observations.append(observe(part.full_counts, expected, residual, name, **looks))
     return skies, observations
 
 
@@ -296,26 +354,29 @@ def panels(rows: Sequence[Sequence[Layer]], detail: Sequence[Layer] = ()) -> Fig
         Cubes to show plane by plane below.
     """
     columns = max(len(row) for row in rows)
-    ny, nx = rows[0][0].flat.shape[-2:] if rows[0][0].flat.ndim > 1 else (3, 4)
+    first = rows[0][0].flat
+    ratio = first.shape[-2] / first.shape[-1] if first.ndim == 2 else 0.75
     width = 4.6 * columns
-    tall = [min(3.6 * ny / nx, 6.0) + 0.9] * len(rows)
-    shown = [_planes(layer) for layer in detail]
-    across = min(6, max((len(planes) for planes in shown), default=1))
-    for planes in shown:
-        down = -(-len(planes) // across)
-        tall.append(down * (width / across * ny / nx + 0.25) + 0.3)
-    figure = Picture(figsize=(width, sum(tall)), layout="constrained")
-    grid = figure.add_gridspec(len(tall), 1, height_ratios=tall)
-    for place, row in zip(grid, rows, strict=False):
-        for cell, layer in zip(place.subgridspec(1, columns), row, strict=False):
-            _draw_panel(figure, cell, layer)
-    for place, layer, planes in zip(list(grid)[len(rows) :], detail, shown, strict=True):
-        cells = place.subgridspec(-(-len(planes) // across), across)
-        for cell, i in zip(cells, planes, strict=False):
-            axes = figure.add_subplot(cell)
+    across = min(6, max((len(_planes(layer)) for layer in detail), default=1))
+    down = sum(-(-len(_planes(layer)) // across) for layer in detail)
+    heights = [len(rows) * (3.1 * ratio + 1.0), down * (width / across * ratio + 0.3)]
+    figure = Picture(figsize=(width, sum(heights)), layout="constrained")
+    top, below = figure, figure
+    if down:
+        top, below = np.ravel(figure.subfigures(2, 1, height_ratios=heights))
+    cells = top.add_gridspec(len(rows), columns)
+    for i, row in enumerate(rows):
+        for j, layer in enumerate(row):
+            _draw_panel(top, cells[i, j], layer)
+    place = 1
+    for layer in detail:
+        for i in _planes(layer):
+            axes = below.add_subplot(down, across, place)
             draw_image(axes, layer.values[i], kind=layer.kind, upward=layer.upward, bar=False)
             axes.set(xticks=[], yticks=[])
             axes.set_title(f"{layer.title}, {layer.labels[i]}", fontsize="x-small")
+            place += 1
+        place += -(place - 1) % across
     return figure
 
 
@@ -366,7 +427,7 @@ def curves(trace: Sequence[Mapping[str, float]], normalisations: Collection[str]
         panel.plot(x, y, ".-", color=BLUE, linewidth=0.8, markersize=4)
         panel.set_ylabel(name.replace("_", " "))
     axes[-1].set_xlabel("iteration")
-    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     return figure
 
 
@@ -388,10 +449,10 @@ def _draw_gain(axes: Axes, trace: Sequence[Mapping[str, float]]) -> None:
     axes.set_ylabel("gain of log-likelihood\nper iteration")
 
 
-def _draw_panel(figure: Figure, cell: SubplotSpec, layer: Layer) -> None:
+def _draw_panel(figure: FigureBase, cell: SubplotSpec, layer: Layer) -> None:
     if layer.flat.ndim != 2:
         axes = figure.add_subplot(cell)
-        draw_line(axes, [replace(layer, total=layer.flat.ravel())])
+        draw_line(axes, [layer])
         axes.set_title(layer.title)
         return
     axes = figure.add_subplot(cell, projection=layer.wcs)
@@ -399,19 +460,12 @@ def _draw_panel(figure: Figure, cell: SubplotSpec, layer: Layer) -> None:
     axes.set_title(layer.title)
     if layer.wcs is None:
         axes.set(xlabel="x [pixel]", ylabel="y [pixel]")
-    else:
-        _name_coordinates(axes)
-
-
-def _name_coordinates(axes: Any) -> None:
-    """Name the coordinates in few words, and keep their ticks apart."""
-    short = {"pos.eq.ra": "RA", "pos.eq.dec": "Dec", "pos.galactic.lon": "l", "pos.galactic.lat": "b"}  # fmt: skip
-    for coordinate in axes.coords:
-        coordinate.set_ticks(number=4)
-        coordinate.set_ticklabel(size="small", exclude_overlapping=True)
-        name = short.get(coordinate.physical_type if hasattr(coordinate, "physical_type") else "")
-        if name:
-            coordinate.set_axislabel(name)
+        return
+    coordinates = axes.coords  # type: ignore[attr-defined]
+    for i, kind in enumerate(layer.wcs.world_axis_physical_types):
+        coordinates[i].set_ticks(number=4)
+        coordinates[i].set_ticklabel(size="small", exclude_overlapping=True)
+        coordinates[i].set_axislabel(COORDINATES.get(kind, kind))
 
 
 def _planes(layer: Layer) -> list[int]:
