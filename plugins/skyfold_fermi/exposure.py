@@ -10,6 +10,7 @@ import numpy as np
 
 from skyfold.data import Check
 from skyfold.errors import DataError, require
+from skyfold.geometry import celestial_wcs
 from skyfold.vector import Array
 from skyfold_fermi.tables import column, interpolation, require_cover, spectral_points
 
@@ -89,8 +90,6 @@ def read_exposure(hdus: Any, path: Path | str, wcs: WCS, shape: tuple[int, ...])
 
 
 def _read_grid(hdus: Any, path: Path | str, wcs: WCS, shape: tuple[int, ...]) -> Exposure:
-    from astropy.wcs import WCS
-
     file = Path(path).name
     hdu = next((hdu for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 2), None)
     if hdu is None:
@@ -98,7 +97,9 @@ def _read_grid(hdus: Any, path: Path | str, wcs: WCS, shape: tuple[int, ...]) ->
     values = np.asarray(hdu.data, dtype=np.float64)
     values = values.reshape(-1, *values.shape[-2:])
     energy = _energies(hdus, hdu.header, len(values), file)
-    own = WCS(hdu.header).celestial
+    own = celestial_wcs(hdu.header)
+    if own is None:
+        raise DataError(f"{file}: exposure without celestial coordinates")
     if values.shape[1:] == tuple(shape):
         return Exposure(energy, values, own)
     text = (

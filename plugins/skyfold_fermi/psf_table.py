@@ -132,7 +132,7 @@ class PsfTable:
             Shape (k, y, x), odd, each plane of sum one; and a line for the report.
         """
         radii = self.containment_radius(containment)
-        fine = self.containment_radius(0.1) / 3
+        fine = self.containment_radius(0.1) / 6
         images = [
             _integrated(self.theta, profile, pixel, radius, step)
             for profile, radius, step in zip(self.profile, radii, fine, strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,24 @@ import numpy as np
 
 from skyfold.errors import DataError
 from skyfold.vector import Array
+from skyfold_image.fitsfile import hdus_of
+from skyfold_image.reading import opened, split_part
 
 POINTS = 24  # of the quadrature in each energy bin
+
+
+@contextmanager
+def fits_file(source: str | Path) -> Iterator[Any]:
+    """Open a FITS file, gzipped or not, and yield its HDUs.
+
+    Raises
+    ------
+    FileError
+        If it is absent, cut off or damaged.
+    """
+    path, _ = split_part(source)
+    with opened(path) as (stream, size), hdus_of(stream, size, str(path)) as hdus:
+        yield hdus
 
 
 def column(hdu: Any, name: str, unit: str, default: str, file: str) -> Array:
@@ -53,28 +71,6 @@ def extension(hdus: Any, name: str, path: Path | str) -> Any:
             f"{path} has no extension {name!r}; it has {', '.join(hdu.name for hdu in hdus)}"
         )
     return hdus[name]
-
-
-def energy_edges(hdu: Any, file: str) -> Array:
-    """Return the energy edges of a table with E_MIN and E_MAX (EBOUNDS, COUNTS_BANDS) in MeV.
-
-    Raises
-    ------
-    DataError
-        If the energies decrease, or the bins have gaps.
-    """
-    low, high = (column(hdu, name, "MeV", "keV", file) for name in ("E_MIN", "E_MAX"))
-    for i in range(len(low)):
-        if high[i] <= low[i]:
-            raise DataError(
-                f"{file}[{hdu.name}]: energy edges decrease ({low[i]:g}, {high[i]:g} MeV)"
-            )
-        if i and not np.isclose(low[i], high[i - 1], rtol=1e-4):
-            raise DataError(
-                f"{file}[{hdu.name}]: energy bin {i} ends at {high[i - 1]:g} MeV, but bin {i + 1} "
-                f"begins at {low[i]:g} MeV"
-            )
-    return np.append(low, high[-1])
 
 
 def spectral_points(edges: Array, index: float) -> tuple[Array, Array]:
