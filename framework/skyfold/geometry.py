@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, DataError
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
+    from astropy.io.fits import Header
     from astropy.units import Quantity
     from astropy.wcs import WCS
 
@@ -161,6 +162,16 @@ class Grid(Geometry):
         )
         return replace(self, shape=shape, wcs=wcs, field=None)
 
+    def refine(self, factor: int) -> Grid:
+        """Return the grid with each pixel divided along the last two axes."""
+        if factor == 1:
+            return self
+        cut = len(self.shape) - 2
+        shape = tuple(n * (factor if i >= cut else 1) for i, n in enumerate(self.shape))
+        return replace(
+            self, shape=shape, wcs=None if self.wcs is None else refined(self.wcs, factor)
+        )
+
     def extend(self, margins: tuple[int, ...]) -> Grid:
         """Return the grid with that many pixels more on both sides of each of the last axes."""
         if not any(margins):
@@ -170,6 +181,44 @@ class Grid(Geometry):
         field = tuple(slice(m, m + n) for n, m in zip(self.shape, full, strict=True))
         wcs = None if self.wcs is None else shifted(self.wcs, *full[:-3:-1])
         return replace(self, shape=shape, wcs=wcs, field=field)
+
+
+def celestial_wcs(header: Header) -> WCS | None:
+    """Return the celestial coordinates that a FITS header gives to the image, or None.
+
+    Raises
+    ------
+    DataError
+        If its celestial axes are not the first two.
+    """
+    import warnings
+
+    from astropy.wcs import WCS
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # astropy tells of each date that it derives
+        wcs = WCS(header)
+        if not wcs.has_celestial:
+            return None
+        if sorted((wcs.wcs.lng, wcs.wcs.lat)) != [0, 1]:
+            raise DataError(
+                f"celestial coordinates are on FITS axes {wcs.wcs.lng + 1} and {wcs.wcs.lat + 1}; "
+                "they must be on the first two"
+            )
+        celestial: WCS = wcs.celestial
+        return celestial
+
+
+def refined(wcs: WCS, factor: int) -> WCS:
+    """Return celestial coordinates of pixels that are ``factor`` times smaller."""
+    fine = wcs.deepcopy()
+    fine.wcs.crpix = (fine.wcs.crpix - 0.5) * factor + 0.5
+    if fine.wcs.has_cd():
+        fine.wcs.cd = fine.wcs.cd / factor
+    else:
+        fine.wcs.cdelt = fine.wcs.cdelt / factor
+    fine.wcs.set()
+    return fine
 
 
 def shifted(wcs: WCS, x: float = 0, y: float = 0) -> WCS:

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Images: counts, PSF, exposure, backgrounds and mask as FITS files, photographs or arrays."""
