@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,11 +11,13 @@ import numpy as np
 from skyfold.data import Check
 from skyfold.errors import DataError
 from skyfold.vector import Array
+from skyfold_responses import stamp
 
 if TYPE_CHECKING:
     from astropy.units import Quantity
 
 Centre = Literal["centroid", "peak", "keep"]
+Say = Callable[[str, str], None]
 
 NEGLIGIBLE = 1e-6  # negative values up to this share of the peak are rounding
 SAME_SCALE = 0.01  # pixel sizes closer than this are the same
@@ -103,32 +105,32 @@ def condition(
         return Conditioned(given, (Check("ok", "psf", f"PSF taken as it is; sum {total}"),))
 
     checks: list[Check] = []
+
+    def say(level: str, message: str) -> None:
+        checks.append(Check(level, "psf", message))
+
     scale = pixel_size if data_pixel_size is None else data_pixel_size
-    planes = _clip(planes, checks)
-    planes = _unwrap(planes, checks)
-    planes = _level(planes, pedestal, checks)
-    _compare(rotation, energy, data_energies, checks)
+    planes = _clip(planes, say)
+    planes = _unwrap(planes, say)
+    planes = _level(planes, pedestal, say)
+    _compare(rotation, energy, data_energies, say)
     ratio = _scale_ratio(pixel_size, data_pixel_size, resample)
     where = _positions(planes, centre)
-    _report_centre(planes, where, centre, ratio, pixel_size, checks)
-    planes = _placed(planes, where) if ratio == 1 else _resampled(planes, where, ratio)
-    if ratio != 1:
-        checks.append(_resampling(pixel_size, data_pixel_size, ratio))
+    _report_centre(planes, where, centre, ratio, pixel_size, say)
+    if ratio == 1:
+        planes = stamp.placed(planes, where)
+    else:
+        planes = stamp.resampled(planes, where, ratio)
+        text = (
+            f"PSF resampled from {_angle(pixel_size)} to {_angle(data_pixel_size)} pixels by area"
+        )
+        coarse = "; it is coarser than the data and stays blocky" if ratio > 1 else ""
+        say("warning" if coarse else "fixed", text + coarse)
     totals = planes.sum(axis=(1, 2))
-    planes = _crop(planes, max_shape, containment, checks)
-    planes = _normalise(planes, totals, norm, checks)
-    _describe(planes, scale, checks)
+    planes = _crop(planes, max_shape, containment, say)
+    planes = _normalise(planes, totals, norm, say)
+    _describe(planes, scale, say)
     return Conditioned(planes[(0,) * (3 - given.ndim)], tuple(checks))
-
-
-def containment_radius(kernel: Array, fraction: float) -> float:
-    """Return the radius in pixels about the middle that holds this share of a kernel's light."""
-    plane = kernel.reshape((1,) * (2 - kernel.ndim) + kernel.shape)
-    y, x = (np.arange(n) - (n - 1) / 2 for n in plane.shape)
-    radius = np.hypot(y[:, None], x).ravel()
-    order = np.argsort(radius)
-    inside = np.cumsum(plane.ravel()[order])
-    return float(radius[order][np.searchsorted(inside, fraction * inside[-1])])
 
 
 def _require_light(planes: Array) -> None:
@@ -152,97 +154,51 @@ def _require_light(planes: Array) -> None:
         )
 
 
-def _clip(planes: Array, checks: list[Check]) -> Array:
+def _clip(planes: Array, say: Say) -> Array:
     negative = np.count_nonzero(planes < 0)
     if negative:
-        checks.append(
-            Check("fixed", "psf", f"{negative} tiny negative values of the PSF set to zero")
-        )
+        say("fixed", f"{negative} tiny negative values of the PSF set to zero")
     return np.maximum(planes, 0)
 
 
-def _unwrap(planes: Array, checks: list[Check]) -> Array:
-    """Roll planes whose peak lies in a corner while the other corners hold light as well."""
-    long = [axis for axis in (0, 1) if planes.shape[1 + axis] > 2]
-    rolled = planes.copy()
-    for i, plane in enumerate(planes):
-        peak = np.array(np.unravel_index(np.argmax(plane), plane.shape))
-        corners = np.array([_corner_light(plane, long, sides) for sides in _sides(len(long))])
-        near = all(min(peak[a], plane.shape[a] - 1 - peak[a]) <= plane.shape[a] // 8 for a in long)
-        if (
-            long
-            and near
-            and corners.min() > 0.01 * corners.max()
-            and corners.sum() > plane.sum() / 2
-        ):
-            rolled[i] = np.roll(
-                plane, [n // 2 - p for n, p in zip(plane.shape, peak, strict=True)], (0, 1)
-            )
-    if np.any(rolled != planes):
-        checks.append(
-            Check("fixed", "psf", "peak in the corner: PSF looks wrapped; rolled to the centre")
-        )
-    return rolled
-
-
-def _sides(axes: int) -> list[tuple[int, ...]]:
-    return [tuple(sides) for sides in np.ndindex(*(2,) * axes)]
-
-
-def _corner_light(plane: Array, axes: Sequence[int], sides: tuple[int, ...]) -> float:
-    part = [slice(None), slice(None)]
-    for axis, side in zip(axes, sides, strict=True):
-        width = max(1, plane.shape[axis] // 4)
-        part[axis] = slice(-width, None) if side else slice(width)
-    return float(plane[tuple(part)].sum())
-
-
-def _level(planes: Array, pedestal: str, checks: list[Check]) -> Array:
-    """Look for light that is the same all round, and subtract it where asked to."""
-    sides = zip(np.indices(planes.shape[1:]), planes.shape[1:], strict=True)
-    edge = np.any([(i == 0) | (i == n - 1) for i, n in sides if n > 1], axis=0)
-    if not np.any(edge):
+def _unwrap(planes: Array, say: Say) -> Array:
+    wrapped = [stamp.is_wrapped(plane) for plane in planes]
+    if not any(wrapped):
         return planes
-    levels = np.median(planes[:, edge], axis=1)
-    light = levels * edge.size / planes.sum(axis=(1, 2))
+    say("fixed", "peak in the corner: PSF looks wrapped; rolled to the centre")
+    pairs = zip(planes, wrapped, strict=True)
+    return np.stack([stamp.unwrapped(plane) if so else plane for plane, so in pairs])
+
+
+def _level(planes: Array, pedestal: str, say: Say) -> Array:
+    """Look for light that is the same all round, and subtract it where asked to."""
+    levels = stamp.ring_level(planes)
+    light = levels * planes[0].size / planes.sum(axis=(1, 2))
     if pedestal == "subtract":
-        checks.append(
-            Check(
-                "fixed", "psf", f"pedestal subtracted: {_span(100 * light, '.2g')} % of the light"
-            )
-        )
+        say("fixed", f"pedestal subtracted: {_span(100 * light, '.2g')} % of the light")
         above: Array = np.maximum(planes - levels[:, None, None], 0)
         if not np.all(above.max(axis=(1, 2)) > 0):
             raise DataError("subtracting the pedestal leaves nothing of the PSF: it is flat")
         return above
     share = levels / planes.max(axis=(1, 2))
     if np.any(share > PEDESTAL_LEVEL) or np.any(light > PEDESTAL_LIGHT):
-        checks.append(
-            Check(
-                "warning",
-                "psf",
-                f"outer ring of the PSF is not zero ({_span(100 * share, '.2g')} % of the peak): "
-                "pedestal, or wings cut off? --psf-pedestal subtract",
-            )
+        say(
+            "warning",
+            f"outer ring of the PSF is not zero ({_span(100 * share, '.2g')} % of the peak): "
+            "pedestal, or wings cut off? --psf-pedestal subtract",
         )
     return planes
 
 
-def _compare(
-    rotation: float, energy: Quantity | None, range_: Quantity | None, checks: list[Check]
-) -> None:
+def _compare(rotation: float, energy: Quantity | None, range_: Quantity | None, say: Say) -> None:
     turned = (rotation + 180) % 360 - 180
     if abs(turned) > 0.5:
-        checks.append(
-            Check(
-                "warning", "psf", f"PSF WCS is rotated by {turned:.1f} deg with respect to the data"
-            )
-        )
+        say("warning", f"PSF WCS is rotated by {turned:.1f} deg with respect to the data")
     if energy is not None and range_ is not None:
         low, high = range_.min(), range_.max()
         if not low <= energy <= high:
             text = f"PSF computed at {energy:g}, data {low.value:g} to {high:g}"
-            checks.append(Check("warning", "psf", text))
+            say("warning", text)
 
 
 def _scale_ratio(mine: Quantity | None, data: Quantity | None, resample: bool) -> float:
@@ -260,27 +216,22 @@ def _scale_ratio(mine: Quantity | None, data: Quantity | None, resample: bool) -
     return ratio
 
 
-def _positions(planes: Array, centre: str) -> Array:
+def _positions(planes: Array, centre: Centre) -> Array:
     """Return what shall come to lie in the middle, (y, x) for each plane."""
-    shape = planes.shape[1:]
+    if centre == "centroid":
+        return stamp.centroids(planes)
     if centre == "peak":
-        brightest = planes.reshape(len(planes), -1).argmax(axis=1)
-        return np.stack(np.unravel_index(brightest, shape), axis=1).astype(float)
-    if centre == "keep":
-        return np.tile([float((n - 1) // 2) for n in shape], (len(planes), 1))
-    axes = np.indices(shape).reshape(2, -1)
-    light = planes.reshape(len(planes), -1)
-    centroids: Array = light @ axes.T / light.sum(axis=1, keepdims=True)
-    return centroids
+        return stamp.peaks(planes)
+    return np.tile([float((n - 1) // 2) for n in planes.shape[1:]], (len(planes), 1))
 
 
 def _report_centre(
     planes: Array,
     where: Array,
-    centre: str,
+    centre: Centre,
     ratio: float,
     scale: Quantity | None,
-    checks: list[Check],
+    say: Say,
 ) -> None:
     shape = np.array(planes.shape[1:])
     offset = where - (shape - 1) / 2
@@ -291,150 +242,74 @@ def _report_centre(
     if moved and centre != "keep":
         shift = float(np.hypot(*offset[worst]))
         by = f"{shift:.2g} pixels" if scale is None else _angle(shift * scale)
-        checks.append(
-            Check(
-                "warning",
-                "psf",
-                f"PSF {centre} is {_xy(offset[worst])} pixels from the centre{plane}. The result "
-                f"would be shifted by {by}. Recentred; --psf-centre keep to disable",
-            )
+        say(
+            "warning",
+            f"PSF {centre} is {_xy(offset[worst])} pixels from the centre{plane}. The result "
+            f"would be shifted by {by}. Recentred; --psf-centre keep to disable",
         )
     if ratio != 1:
         return
     if even:
-        full = _placed(planes, where).shape[1:]
+        full = stamp.placed(planes, where).shape[1:]
         about = "the middle" if centre == "keep" else f"its {centre}"
-        checks.append(
-            Check(
-                "fixed",
-                "psf",
-                f"PSF {_size(planes.shape[1:])} is even: padded to {_size(full)} about {about}; "
-                f"reference pixel {_xy(where[worst], '.1f')}{plane}",
-            )
+        say(
+            "fixed",
+            f"PSF {_size(planes.shape[1:])} is even: padded to {_size(full)} about {about}; "
+            f"reference pixel {_xy(where[worst], '.1f')}{plane}",
         )
     rest = where - np.rint(where)
     most = int(np.argmax(np.hypot(*rest.T)))
     if np.max(np.abs(rest)) > 0.005:
-        checks.append(
-            Check(
-                "ok",
-                "psf",
-                f"whole-pixel shift leaves the {centre} {_xy(rest[most])} pixels off the middle; "
-                "restored sources are displaced by the opposite",
-            )
+        say(
+            "warning" if np.max(np.abs(rest)) > 0.3 else "ok",
+            f"whole-pixel shift leaves the {centre} {_xy(rest[most])} pixels off the middle; "
+            "restored sources are displaced by the opposite",
         )
 
 
-def _placed(planes: Array, where: Array) -> Array:
-    """Pad with zeros so that the pixel nearest to ``where`` is the middle one."""
-    shape = np.array(planes.shape[1:])
-    reference = np.rint(where).astype(int)
-    half = np.maximum(reference, shape - 1 - reference).max(axis=0)
-    placed = np.zeros((len(planes), *(2 * half + 1)))
-    for plane, target, (y, x) in zip(planes, placed, half - reference, strict=True):
-        target[y : y + shape[0], x : x + shape[1]] = plane
-    return placed
-
-
-def _resampled(planes: Array, where: Array, ratio: float) -> Array:
-    """Share the light of each pixel among the data pixels it covers, by area."""
-    shape = np.array(planes.shape[1:])
-    reach = np.maximum(where + 0.5, shape - 0.5 - where).max(axis=0) * ratio
-    half = np.where(shape > 1, np.ceil(reach - 0.5 - 1e-9), 0).astype(int)
-    resampled = np.empty((len(planes), *(2 * half + 1)))
-    for i, plane in enumerate(planes):
-        rows, columns = (
-            _overlap(n, c, ratio, h) for n, c, h in zip(shape, where[i], half, strict=True)
-        )
-        resampled[i] = rows @ plane @ columns.T
-    return resampled
-
-
-def _overlap(size: int, middle: float, ratio: float, half: int) -> Array:
-    """Return which share of each PSF pixel falls on each data pixel, along one axis."""
-    if size == 1:
-        return np.ones((1, 1))
-    edges = (np.arange(size + 1) - 0.5 - middle) * ratio
-    bins = np.arange(2 * half + 2)[:, None] - half - 0.5
-    inside = np.minimum(edges[1:], bins[1:]) - np.maximum(edges[:-1], bins[:-1])
-    shares: Array = np.maximum(inside, 0) / ratio
-    return shares
-
-
-def _resampling(mine: Quantity | None, data: Quantity | None, ratio: float) -> Check:
-    text = f"PSF resampled from {_angle(mine)} to {_angle(data)} pixels, weighted by area"
-    if ratio > 1:
-        return Check("warning", "psf", f"{text}: it is coarser than the data and stays blocky")
-    return Check("fixed", "psf", text)
-
-
-def _crop(
-    planes: Array, max_shape: tuple[int, ...] | None, containment: float, checks: list[Check]
-) -> Array:
+def _crop(planes: Array, max_shape: tuple[int, ...] | None, containment: float, say: Say) -> Array:
     shape = planes.shape[1:]
     if max_shape is None or all(k <= n for k, n in zip(shape[::-1], max_shape[::-1], strict=False)):
         return planes
-    middle = [(n - 1) // 2 for n in shape]
-    totals = planes.sum(axis=(1, 2))
-    for reach in range(max(middle) + 1):
-        part = tuple(slice(max(0, m - reach), m + reach + 1) for m in middle)
-        inside = planes[(slice(None), *part)]
-        share = inside.sum(axis=(1, 2)) / totals
-        if np.all(share >= containment):
-            break
-    checks.append(
-        Check(
-            "fixed",
-            "psf",
-            f"PSF {_size(shape)} is larger than the image {_size(max_shape[-2:])}: cropped to "
-            f"{_size(inside.shape[1:])}, {_span(100 * (1 - share), '.2g')} % of its light lost",
-        )
+    inside = stamp.cropped(planes, containment)
+    lost = 1 - inside.sum(axis=(1, 2)) / planes.sum(axis=(1, 2))
+    say(
+        "fixed",
+        f"PSF {_size(shape)} is larger than the image {_size(max_shape[-2:])}: cropped to "
+        f"{_size(inside.shape[1:])}, {_span(100 * lost, '.2g')} % of its light lost",
     )
     return inside
 
 
-def _normalise(planes: Array, totals: Array, norm: str, checks: list[Check]) -> Array:
+def _normalise(planes: Array, totals: Array, norm: str, say: Say) -> Array:
     said = f"PSF sums to {_span(totals, '.4g')}"
     if norm == "keep":
-        checks.append(Check("ok", "psf", f"{said}: kept"))
+        say("ok", f"{said}: kept")
         return planes
     if np.all(np.abs(totals - 1) < 1e-5):
-        checks.append(Check("ok", "psf", "PSF sums to 1"))
+        say("ok", "PSF sums to 1")
     elif np.all((totals > 0.5) & (totals < 1 + 1e-5)):
         lost = 100 * (1 - totals)
-        checks.append(
-            Check(
-                "warning" if lost.max() > 2 else "fixed",
-                "psf",
-                f"{said}: renormalised; {_span(lost, '.1f')} % of the light lies outside the stamp "
-                "(say --psf-norm keep if it contains efficiency)",
-            )
+        say(
+            "warning" if lost.max() > 2 else "fixed",
+            f"{said}: renormalised; {_span(lost, '.1f')} % of the light lies outside the stamp "
+            "(say --psf-norm keep if it contains efficiency)",
         )
     else:
-        checks.append(
-            Check(
-                "fixed",
-                "psf",
-                f"{said}: renormalised (say --psf-norm keep if it contains efficiency)",
-            )
-        )
+        say("fixed", f"{said}: renormalised (say --psf-norm keep if it contains efficiency)")
     unit: Array = planes / planes.sum(axis=(1, 2), keepdims=True)
     return unit
 
 
-def _describe(planes: Array, scale: Quantity | None, checks: list[Check]) -> None:
+def _describe(planes: Array, scale: Quantity | None, say: Say) -> None:
     if np.any(np.count_nonzero(planes, axis=(1, 2)) == 1):
-        checks.append(
-            Check("warning", "psf", "PSF is a single pixel: restoration will equal the input")
-        )
+        say("warning", "PSF is a single pixel: restoration will equal the input")
     texts = []
     for fraction in (0.68, 0.95):
-        radii = np.array([containment_radius(plane, fraction) for plane in planes])
+        radii = np.array([stamp.containment_radius(plane, fraction) for plane in planes])
         angle = "" if scale is None else f" ({_angle(radii.max() * scale)})"
         texts.append(f"{fraction:.0%} within {_span(radii, '.1f')} pixels{angle}")
-    checks.append(
-        Check("ok", "psf", f"PSF {_size(planes.shape[1:])}: {', '.join(texts)} of the middle")
-    )
+    say("ok", f"PSF {_size(planes.shape[1:])}: {', '.join(texts)} of the middle")
 
 
 def _place(bad: Array) -> str:
