@@ -1,0 +1,31 @@
+"""The hooks by which an installed package joins in. None of them runs inside the numeric loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from skyfold.config import RunConfig
+    from skyfold.observers import Observer
+    from skyfold.registry import Registry
+
+hookspec = pluggy.HookspecMarker("skyfold")
+hookimpl = pluggy.HookimplMarker("skyfold")
+
+
+@hookspec
+def skyfold_register(registry: Registry) -> None:
+    """Add instruments, methods, refinements and so on. Called once, when plugins are loaded."""
+
+
+@hookspec(firstresult=True)
+def skyfold_identify(path: Path) -> str | None:
+    """Name the instrument that wrote ``path``, or return None. The first answer wins."""
+
+
+@hookspec
+def skyfold_observers(config: RunConfig) -> list[Observer]:  # type: ignore[empty-body]
+    """Return observers for a run that is about to start. All answers are used."""
