@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def load(path: Path, start: State) -> tuple[State, list[dict[str, float]]]:
         If the file is damaged, or belongs to another model.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         structure = json.loads(arrays.pop("structure").tobytes())
         packed, trace = structure["state"], structure["trace"]
@@ -61,7 +62,7 @@ def load(path: Path, start: State) -> tuple[State, list[dict[str, float]]]:
             f.name: _unpack(packed[f.name], arrays, getattr(start, f.name, None))
             for f in dataclasses.fields(start)
         }
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise FileError(f"{path} is damaged or not a checkpoint: {error}") from error
     for name, value in fields["model"].items():
         if name not in start.model or start.model[name].shape != value.shape:

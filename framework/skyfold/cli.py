@@ -37,38 +37,56 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="store_true", help="print the version and end")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
-    def command(name: str, help_: str, action: str, into: Any = commands, **more: Any) -> argparse.ArgumentParser:
+    def command(
+        name: str, help_: str, action: str, into: Any = commands, **more: Any
+    ) -> argparse.ArgumentParser:
         added = into.add_parser(
-            name, help=help_, description=help_[0].upper() + help_[1:] + ".", formatter_class=raw, **more
+            name,
+            help=help_,
+            description=help_[0].upper() + help_[1:] + ".",
+            formatter_class=raw,
+            **more,
         )
         added.set_defaults(action=action)
         return added
 
-    demo = command("demo", "simulate an observation, restore it and score it against the truth", "demo")
+    demo = command(
+        "demo", "simulate an observation, restore it and score it against the truth", "demo"
+    )
     demo.add_argument("name", nargs="?", help="which demo; galaxy by default")
     demo.add_argument("--list", action="store_true", help="list the demos and end")
     demo.add_argument("--seed", type=int, default=1, help="seed of the simulation (default: 1)")
-    demo.add_argument("--iterations", type=int, help="how many iterations, instead of the demo's own")
+    demo.add_argument(
+        "--iterations", type=int, help="how many iterations, instead of the demo's own"
+    )
     _output(demo)
 
     check = command("check", "open files, say what was found, and end", "check", add_help=False)
     _inputs(check)
     check.add_argument("--json", action="store_true", help="print the findings as JSON")
 
-    run = command("run", "restore an image from counts, or from a configuration file", "run", add_help=False)
+    run = command(
+        "run", "restore an image from counts, or from a configuration file", "run", add_help=False
+    )
     _inputs(run)
     run.add_argument("--method", help="what to do (default: rl); skyfold plugins list shows all")
-    run.add_argument("--iterations", type=int, metavar="N", help="stop after N iterations (default: 100)")
+    run.add_argument(
+        "--iterations", type=int, metavar="N", help="stop after N iterations (default: 100)"
+    )
     run.add_argument("--stop", action="append", default=[], metavar="RULE=VALUE",
                      help="stop earlier: delta_log_likelihood=0.1, wall_time='10 min'")  # fmt: skip
     run.add_argument("--seed", type=int, help="seed of all that is random (default: 0)")
-    run.add_argument("--checkpoint", metavar="TIME", help="how often to store the state (default: 5 min)")
+    run.add_argument(
+        "--checkpoint", metavar="TIME", help="how often to store the state (default: 5 min)"
+    )
     run.add_argument("--dry-run", action="store_true", help="do everything but iterate")
     _output(run)
 
     resume = command("resume", "go on with an interrupted run, or extend a finished one", "resume")
     resume.add_argument("folder", metavar="RUN", help="run folder")
-    resume.add_argument("--iterations", type=int, metavar="N", help="new total number of iterations")
+    resume.add_argument(
+        "--iterations", type=int, metavar="N", help="new total number of iterations"
+    )
     resume.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
     report = command("report", "write report.html of a run folder again", "report")
@@ -76,22 +94,36 @@ def parser() -> argparse.ArgumentParser:
 
     plugins = _group(commands, "plugins", "what is installed, and how to add to it")
     command("list", "list plugins and what they offer", "plugins_list", plugins)
-    info = command("info", "describe what a plugin offers, with all options", "plugins_info", plugins)
+    info = command(
+        "info", "describe what a plugin offers, with all options", "plugins_info", plugins
+    )
     info.add_argument("name", help="plugin, instrument, method or refinement")
     new = command("new", "write the skeleton of an instrument plugin", "plugins_new", plugins)
     new.add_argument("name", help="name of the instrument")
     new.add_argument("--into", default=".", metavar="DIR", help="where to create the folder")
-    prove = command("check", "prove that an instrument keeps its promises", "plugins_check", plugins, add_help=False)
+    prove = command(
+        "check",
+        "prove that an instrument keeps its promises",
+        "plugins_check",
+        plugins,
+        add_help=False,
+    )
     prove.add_argument("name", help="instrument")
     prove.add_argument("inputs", nargs="*", metavar="FILE", help="its files; its demo by default")
-    prove.add_argument("-h", "--help", action="store_true", help="show this help and the instrument's options")
+    prove.add_argument(
+        "-h", "--help", action="store_true", help="show this help and the instrument's options"
+    )
 
     config = _group(commands, "config", "configuration files")
     init = command("init", "write a commented configuration file", "config_init", config)
-    init.add_argument("file", nargs="?", default="run.yaml", help="file to write (default: run.yaml)")
+    init.add_argument(
+        "file", nargs="?", default="run.yaml", help="file to write (default: run.yaml)"
+    )
     init.add_argument("--instrument", default="image", help="instrument (default: image)")
     command("schema", "print the JSON schema, for completion in editors", "config_schema", config)
-    explain = command("explain", "explain a key, as method.smoothing.fwhm", "config_explain", config)
+    explain = command(
+        "explain", "explain a key, as method.smoothing.fwhm", "config_explain", config
+    )
     explain.add_argument("key", nargs="?", help="key; all top-level keys by default")
 
     data = _group(commands, "data", "public data sets by name")
@@ -102,12 +134,21 @@ def parser() -> argparse.ArgumentParser:
         "verify": "compare the files with their checksums",
     }.items():
         command(name, help_, f"data_{name}", data).add_argument("name", help="data set")
-    command("where", "print where data sets are kept (change it with SKYFOLD_DATA)", "data_where", data)
+    command(
+        "where", "print where data sets are kept (change it with SKYFOLD_DATA)", "data_where", data
+    )
 
     tutorials = _group(commands, "tutorials", "notebooks that teach")
     command("list", "list the tutorials", "tutorials_list", tutorials)
-    copy = command("copy", "copy the tutorials, to run and change them", "tutorials_copy", tutorials)
-    copy.add_argument("folder", nargs="?", default="skyfold-tutorials", help="where to (default: skyfold-tutorials)")
+    copy = command(
+        "copy", "copy the tutorials, to run and change them", "tutorials_copy", tutorials
+    )
+    copy.add_argument(
+        "folder",
+        nargs="?",
+        default="skyfold-tutorials",
+        help="where to (default: skyfold-tutorials)",
+    )
 
     command("doctor", "print versions, extras and plugins, and what is wrong with them", "doctor")
     return top
@@ -120,16 +161,24 @@ def _group(commands: Any, name: str, help_: str) -> Any:
 
 
 def _inputs(to: argparse.ArgumentParser) -> None:
-    to.add_argument("inputs", nargs="*", metavar="FILE", help="counts, several for a joint run; or CONFIG.yaml")
-    to.add_argument("--instrument", metavar="NAME", help="instrument (default: recognised from the file)")
+    to.add_argument(
+        "inputs", nargs="*", metavar="FILE", help="counts, several for a joint run; or CONFIG.yaml"
+    )
+    to.add_argument(
+        "--instrument", metavar="NAME", help="instrument (default: recognised from the file)"
+    )
     to.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                     help="set a key of the configuration, as method.smoothing.fwhm='2 deg'")  # fmt: skip
     to.add_argument("--strict", action="store_true", help="take warnings for errors")
-    to.add_argument("-h", "--help", action="store_true", help="show this help and the options of the files")
+    to.add_argument(
+        "-h", "--help", action="store_true", help="show this help and the options of the files"
+    )
 
 
 def _output(to: argparse.ArgumentParser) -> None:
-    to.add_argument("-o", "--output", metavar="DIR", help="run folder (default: a new one with a telling name)")
+    to.add_argument(
+        "-o", "--output", metavar="DIR", help="run folder (default: a new one with a telling name)"
+    )
     to.add_argument("--overwrite", action="store_true", help="replace an existing run folder")
     to.add_argument("-q", "--quiet", action="store_true", help="print problems only")
 

@@ -26,13 +26,20 @@ def demo(arguments: Arguments) -> None:
     demos = default_registry().demos
     if arguments.list:
         for name in demos:
-            say(f"{name:14} {demos.describe(name)}")
+            say(f"{name:14} {demos[name](1).description}")
         return
     name = arguments.name or "galaxy"
-    demos[name]  # an unknown name is refused before a folder is made
+    made = demos[name](arguments.seed)
     folder = Path(arguments.output or f"skyfold-{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    config = RunConfig(data=[{"demo": name, "seed": arguments.seed}], seed=arguments.seed)
-    _execute(config, folder, arguments, iterations=arguments.iterations)
+    config = RunConfig(
+        data=[{"demo": name, "seed": arguments.seed}],
+        method=dict(made.method),
+        iterations=made.iterations if arguments.iterations is None else arguments.iterations,
+        seed=arguments.seed,
+    )
+    if not arguments.quiet:
+        say(f"demo      {name}: {made.description}")
+    _execute(config, folder, arguments)
     say("next      skyfold run yourcounts.fits --psf yourpsf.fits      skyfold demo --list")
 
 
@@ -219,7 +226,9 @@ def data_verify(arguments: Arguments) -> None:
     for name, state in states:
         say(f"{name:40} {state}")
     if any(state != "ok" for _, state in states):
-        raise FileError(f"{arguments.name} is not complete; get it with: skyfold data get {arguments.name}")
+        raise FileError(
+            f"{arguments.name} is not complete; get it with: skyfold data get {arguments.name}"
+        )
 
 
 def data_where(arguments: Arguments) -> None:
@@ -233,7 +242,12 @@ def tutorials_list(arguments: Arguments) -> None:
     """List the tutorials by their titles."""
     for path in _tutorials():
         title = next(
-            (line[3:].strip(" #") for line in path.read_text().splitlines() if line.startswith("# #")), ""
+            (
+                line[3:].strip(" #")
+                for line in path.read_text().splitlines()
+                if line.startswith("# #")
+            ),
+            "",
         )
         say(f"{path.name:40} {title}")
 
@@ -287,9 +301,7 @@ def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _execute(
-    config: Any, folder: Path, arguments: Arguments, iterations: int | None = None
-) -> None:
+def _execute(config: Any, folder: Path, arguments: Arguments) -> None:
     """Check, run, report: what run and demo share."""
     from skyfold.runfolder import claim, run_in_folder
     from skyfold.runner import prepare
@@ -298,7 +310,7 @@ def _execute(
     dry = getattr(arguments, "dry_run", False)
     if not dry:
         claim(folder, arguments.overwrite)
-    problem = prepare(config, iterations=iterations)
+    problem = prepare(config)
     if not quiet:
         _print_data(problem.data)
     _refuse_warnings(problem.data, getattr(arguments, "strict", False))
@@ -320,7 +332,9 @@ def _print_data(data: Any) -> None:
     """Print one line per check."""
     for part in data.parts:
         shape = " x ".join(map(str, part.shape))
-        say(f"data      {part.origin.name}: {shape} bins, {part.full_counts[part.weight > 0].sum():.0f} counts")
+        say(
+            f"data      {part.origin.name}: {shape} bins, {part.full_counts[part.weight > 0].sum():.0f} counts"
+        )
         for item in part.origin.checks:
             mark = {"ok": "ok     ", "fixed": "fixed  ", "warning": "WARNING"}[item.level]
             say(f"  {mark} {item.subject}: {item.message}")
@@ -329,7 +343,9 @@ def _print_data(data: Any) -> None:
 def _refuse_warnings(data: Any, strict: bool) -> None:
     warned = [c for part in data.parts for c in part.origin.checks if c.level == "warning"]
     if strict and warned:
-        raise DataError(f"{len(warned)} warnings, and --strict takes them for errors: {warned[0].message}")
+        raise DataError(
+            f"{len(warned)} warnings, and --strict takes them for errors: {warned[0].message}"
+        )
 
 
 def _print_result(result: Any, folder: Path) -> None:

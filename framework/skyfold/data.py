@@ -103,6 +103,8 @@ class Origin:
         Places of the counts, if they form an image.
     header
         FITS cards to hand on to the results.
+    options
+        What the instrument was asked for, so that the data can be opened again.
     """
 
     name: str = "data"
@@ -111,6 +113,7 @@ class Origin:
     checks: tuple[Check, ...] = ()
     geometry: Geometry | None = None
     header: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class DataInterface(ABC):

@@ -14,7 +14,7 @@ from skyfold import files
 from skyfold.algorithm import State
 from skyfold.data import BinnedData, DataInterface
 from skyfold.errors import DataError
-from skyfold.geometry import Grid
+from skyfold.geometry import Grid, celestial_wcs
 from skyfold.model import Model
 from skyfold.vector import Array
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from astropy.units import Quantity
     from matplotlib.figure import Figure
+
+    from skyfold.simulate import Demo
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,8 @@ class Result:
         Why the run ended.
     manifest
         Settings, inputs, versions, seeds and timings, as in ``manifest.json``.
+    demo
+        The simulation that was restored, if it was one.
     """
 
     data: DataInterface
@@ -48,6 +52,7 @@ class Result:
     trace: list[dict[str, float]]
     reason: str
     manifest: dict[str, Any] = field(default_factory=dict)
+    demo: Demo | None = None
 
     @property
     def model(self) -> Model:
@@ -140,7 +145,7 @@ class Result:
         The primary HDU is the restored image on the grid of the data. Images: ``COUNTS``,
         ``EXPECTATION`` and ``RESIDUAL`` (sigma) of each observation, numbered by EXTVER;
         ``SENSITIVITY``, ``MASK`` (1 where the sky was restored) and, where the model reaches
-        beyond the data, ``EXTENDED``. Tables: ``TRACE``, ``COMPONENTS``, and ``EBOUNDS`` for cubes.
+        beyond the data, ``EXTENDED``; ``TRUTH`` of a demo. Tables: ``TRACE``, ``COMPONENTS``, and ``EBOUNDS`` for cubes.
         """
         from astropy.io import fits
         from astropy.table import Table
@@ -169,6 +174,9 @@ class Result:
         bare = _image_header(grid.crop(), None, "")
         hdus.append(fits.ImageHDU(sensitivity[field_], bare, name="SENSITIVITY"))
         hdus.append(fits.ImageHDU(on[field_].astype(np.uint8), bare, name="MASK"))
+        if self.demo is not None:
+            truth = _image_header(grid.crop(), None, component.unit)
+            hdus.append(fits.ImageHDU(self.demo.truth[name][field_], truth, name="TRUTH"))
         if grid.field is not None:
             wide = _image_header(grid, None, component.unit)
             hdus.append(fits.ImageHDU(values, wide, name="EXTENDED"))
@@ -228,19 +236,13 @@ def deviance_residual(counts: Array, expectation: Array, weight: Array) -> Array
 def _image_header(grid: Grid | None, cards: Header | None, unit: str) -> Header:
     """Return a header with coordinates and unit; the cards of the input where the grid is the same."""
     from astropy.io import fits
-    from astropy.wcs import WCS
 
     header = fits.Header() if cards is None else cards.copy()
     for key in ("BUNIT", "BSCALE", "BZERO", "BLANK", "CHECKSUM", "DATASUM"):
         header.remove(key, ignore_missing=True)
     if grid is not None and grid.wcs is not None:
-        same = False
-        if cards is not None:
-            same = (
-                Grid(grid.shape, grid.wcs).difference(Grid(grid.shape, WCS(cards).celestial))
-                is None
-            )
-        if not same:
+        there = None if cards is None else celestial_wcs(cards)
+        if there is None or Grid(grid.shape, grid.wcs).difference(Grid(grid.shape, there)):
             header.update(grid.wcs.to_header(relax=True))
     if unit:
         header["BUNIT"] = unit

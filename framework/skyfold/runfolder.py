@@ -14,10 +14,12 @@ from typing import Any
 from skyfold import checkpoint, files, manifest, report
 from skyfold.algorithm import State
 from skyfold.config import RunConfig
+from skyfold.document import Document
 from skyfold.errors import ConfigError, DataError, FileError, Interrupted
 from skyfold.observers import Checkpoint, Log, Observer, Progress
 from skyfold.result import Result, summary
 from skyfold.runner import Problem, prepare, solve
+from skyfold.simulate import score
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.npz"
@@ -61,7 +63,7 @@ def run_in_folder(
 def resume_in_folder(folder: Path, iterations: int | None, progress: bool) -> Result:
     """Go on from the checkpoint of a run folder, or from the start where there is none."""
     notes = read_manifest(folder)
-    config = RunConfig.from_dict(notes["config"], where=f"{folder / 'manifest.json'}")
+    config = RunConfig.from_document(Document(notes["config"], str(folder / "manifest.json")))
     if iterations is not None:
         config = replace(config, iterations=iterations)
     with files.locked(folder):
@@ -136,7 +138,9 @@ def _go(
         result.write(folder)
         report.write(folder)
     if interrupted:
-        raise Interrupted(f"{reason} after iteration {state.iteration}; go on with: skyfold resume {folder}")
+        raise Interrupted(
+            f"{reason} after iteration {state.iteration}; go on with: skyfold resume {folder}"
+        )
     return result
 
 
@@ -150,13 +154,14 @@ def _result(
     notes["ended"] = manifest.now()
     notes["timings"] = {"iterating": trace[-1]["seconds"]}
     notes["peak_memory"] = manifest.peak_memory()
-    result = Result(problem.data, state, trace, reason, notes, problem.truth)
+    result = Result(problem.data, state, trace, reason, notes, problem.demo)
     notes["results"] = {
         "iterations": state.iteration,
         "stop_reason": reason,
         "log_likelihood": state.log_likelihood,
         **summary(result),
         "normalisations": result.normalisations,
+        **({"score": score(problem.demo, result)} if problem.demo else {}),
     }
     return result
 

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skyfold.config import RunConfig, open_data
+from skyfold.config import RunConfig, demo_of, open_data
 from skyfold.errors import ConfigError
 from skyfold.model import Model
 from skyfold.options import build
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from skyfold.data import DataInterface
     from skyfold.observers import Observer
     from skyfold.result import Result
+    from skyfold.simulate import Demo
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +38,8 @@ class Problem:
         The data as the method sees them, the loop, and the model it starts from.
     stop
         When to stop.
-    truth
-        What a demo was simulated from, by component; empty for real data.
+    demo
+        The simulation that the data come from, if they do.
     """
 
     config: RunConfig
@@ -46,22 +47,27 @@ class Problem:
     algorithm: Algorithm
     start: Model
     stop: StoppingRule
-    truth: Mapping[str, Any] = field(default_factory=dict)
+    demo: Demo | None = None
 
 
 def prepare(config: RunConfig, data: DataInterface | None = None) -> Problem:
     """Open the data, unless they are given, and build method and stopping rule.
+
+    The configuration of the problem names the files from the root, so that it can be repeated
+    from anywhere.
 
     Raises
     ------
     SkyfoldError
         If anything in the request or in the files is wrong.
     """
-    method = config.build_method()
-    stop = config.build_stop()
-    data = open_data(config) if data is None else data
-    data, algorithm = method.prepare(data)
-    return Problem(config, data, algorithm, Model.start(data), stop)
+    method, stop = config.build_method(), config.build_stop()
+    demo = demo_of(config) if data is None else None
+    if data is None:
+        data = demo.data if demo else open_data(config)
+    config = replace(config, data=[dict(part.origin.options) for part in data.parts])
+    seen, algorithm = method.prepare(data)
+    return Problem(config, seen, algorithm, Model.start(seen), stop, demo)
 
 
 def solve(
@@ -142,7 +148,7 @@ def read(*sources: Any, instrument: str | None = None, **options: Any) -> DataIn
     if not sources:
         raise ConfigError("read() needs at least one file or array of counts")
     entries = [{"instrument": instrument, "source": source, **options} for source in sources]
-    return open_data(RunConfig(data=entries))
+    return open_data(RunConfig.of(data=entries))
 
 
 def run(
@@ -202,8 +208,8 @@ def run(
         problem = prepare(config)
     else:
         opened = _as_data(data)
-        config = RunConfig(
-            data=[dict(part.origin.options) for part in opened.parts],
+        config = RunConfig.of(
+            data=[],
             method={"name": method, **options},
             iterations=100 if iterations is None and stop is None else iterations,
             seed=seed,
@@ -211,7 +217,7 @@ def run(
         problem = prepare(config, opened)
     if stop is not None:
         rule = stop if iterations is None else stop | MaxIterations(iterations)
-        problem = Problem(config, problem.data, problem.algorithm, problem.start, rule)
+        problem = replace(problem, stop=rule)
     if output is None:
         return run_in_memory(problem, observers, progress)
     return run_in_folder(problem, Path(output), observers, progress, overwrite)
@@ -231,7 +237,7 @@ def iterate(data: Any, method: str = "rl", **options: Any) -> Iterator[State]:
     ...     if state.iteration == 50:
     ...         break
     """
-    problem = prepare(RunConfig(data=[], method={"name": method, **options}), _as_data(data))
+    problem = prepare(RunConfig.of(data=[], method={"name": method, **options}), _as_data(data))
     start = problem.algorithm.start(problem.data, problem.start)
     return problem.algorithm.iterate(problem.data, start)
 

@@ -82,7 +82,9 @@ def test_an_expectation_handed_on_is_refreshed_now_and_then():
     class Drifting(RichardsonLucy):
         def m_step(self, state, data):
             proposal = super().m_step(state, data)
-            return Proposal(proposal.values, data.forward(state.model.with_values(proposal.values)) * 1.01)
+            return Proposal(
+                proposal.values, data.forward(state.model.with_values(proposal.values)) * 1.01
+            )
 
     data, *_ = random_data(4)
     states = laps(Drifting(), data, REFRESH)

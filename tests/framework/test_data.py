@@ -124,7 +124,9 @@ def test_counts_that_nothing_can_make_are_refused():
 def test_components_that_share_a_name_must_agree():
     def one(shape, unit=""):
         matrix = Matrix(np.ones((4, int(np.prod(shape)))), shape)
-        return BinnedData(np.ones(4), {"sky": matrix}, components={"sky": Component(Grid(shape), unit)})
+        return BinnedData(
+            np.ones(4), {"sky": matrix}, components={"sky": Component(Grid(shape), unit)}
+        )
 
     with pytest.raises(DataError, match=r"data set 2 has another 'sky'.*\(2, 3\) against \(3, 2\)"):
         JointData([one((2, 3)), one((3, 2))])

@@ -1,0 +1,386 @@
+"""The request: what a run is asked to do, from a YAML file, the command line or Python."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+
+from pydantic import Field
+
+from skyfold import options
+from skyfold.document import Document, Place, suggestion
+from skyfold.errors import ConfigError, FileError, UnknownNameError
+from skyfold.options import Duration
+from skyfold.parameters import summary
+from skyfold.registry import default_registry
+
+if TYPE_CHECKING:
+    from skyfold.data import DataInterface
+    from skyfold.methods import Method
+    from skyfold.simulate import Demo
+    from skyfold.stopping import StoppingRule
+
+
+@dataclass(frozen=True, eq=False)
+class RunConfig:
+    """Everything that defines a run.
+
+    Parameters
+    ----------
+    data
+        One entry per observation: ``counts`` and what belongs to it, as the instrument takes it;
+        ``instrument`` names it where the file does not tell.
+    method
+        ``name`` and options of the method; refinements by name, in the order wanted.
+    iterations
+        Stop after so many; none to leave it to ``stop``.
+    stop
+        Further stopping rules by name; the first that speaks ends the run.
+    seed
+        Seed of all that is random.
+    checkpoint
+        How often the state is stored.
+    output
+        Run folder.
+    place
+        Where all this was written, for messages and for relative file names.
+    """
+
+    data: list[dict[str, Any]]
+    method: dict[str, Any] = field(default_factory=lambda: {"name": "rl"})
+    iterations: Annotated[int, Field(ge=0)] | None = 100
+    stop: dict[str, Any] = field(default_factory=dict)
+    seed: Annotated[int, Field(ge=0)] = 0
+    checkpoint: Duration = "5 min"
+    output: str | None = None
+    format: Annotated[int, Field(ge=1, le=1)] = 1
+    place: Place = field(default_factory=Place, repr=False)
+
+    @classmethod
+    def read(cls, path: Path, overrides: Iterable[str] = ()) -> RunConfig:
+        """Read a YAML file; ``overrides`` are texts like ``method.smoothing.fwhm=2 deg``.
+
+        Raises
+        ------
+        ConfigError
+            If the file is no strict YAML, a key is unknown or a value out of range; the message
+            names the line.
+        FileError
+            If the file cannot be read.
+        """
+        from skyfold import strict_yaml
+
+        document = strict_yaml.load(path)
+        for assignment in overrides:
+            document = strict_yaml.override(document, assignment)
+        return cls.from_document(document)
+
+    @classmethod
+    def of(cls, **content: Any) -> RunConfig:
+        """Return a configuration from keys and values given in Python, checked like a file."""
+        return cls.from_document(Document(content))
+
+    @classmethod
+    def from_document(cls, document: Document) -> RunConfig:
+        """Return a configuration from keys and values that know where they stand."""
+        place, content = document.place(), dict(document.data)
+        if isinstance(content.get("data"), Mapping):
+            content["data"] = [content["data"]]
+        if isinstance(content.get("method"), str):
+            content["method"] = {"name": content["method"]}
+        if "data" not in content:
+            raise place.error("there is no 'data' section; say at least data: {counts: FILE}")
+        known = [f.name for f in dataclasses.fields(cls) if f.name != "place"]
+        for key in content:
+            if key not in known:
+                raise place.unknown(key, known)
+        return options.build(cls, {**content, "place": place}, place)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the keys and values that `from_dict` takes."""
+        plain = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "place"
+        }
+        plain["checkpoint"] = str(self.checkpoint)
+        return _storable(plain)
+
+    def describe(self) -> str:
+        """Return what will be done, in one line."""
+        name, *_ = self.method["name"].split()
+        return f"method {name}, {self.iterations or 'any number of'} iterations, {len(self.data)} observation(s)"
+
+    def build_method(self) -> Method:
+        """Return the method with its options; refinements are looked up by name."""
+        registry = default_registry()
+        given = dict(self.method)
+        name = given.pop("name", None)
+        if not isinstance(name, str):
+            raise (self.place / "method").error("give the name of a method, as in name: rl")
+        entry = _named(registry.methods, name, self.place / "method" / "name")
+        takes = {f.name for f in dataclasses.fields(entry)}
+        if "refinements" in takes:
+            chosen = [key for key in given if key in registry.refinements]
+            given["refinements"] = (
+                *given.get("refinements", ()),
+                *(self._refinement(key, given.pop(key)) for key in chosen),
+            )
+        known = sorted({*takes - {"refinements"}, *registry.refinements})
+        return options.build(entry, given, self.place / "method", known=known)
+
+    def build_stop(self) -> StoppingRule:
+        """Return the stopping rules, joined by "or"."""
+        registry = default_registry()
+        chosen = dict(self.stop)
+        if self.iterations is not None:
+            chosen.setdefault("iterations", self.iterations)
+        if not chosen:
+            raise ConfigError("nothing would stop this run: give iterations, or a rule under stop")
+        rules = []
+        for name, value in chosen.items():
+            entry = _named(registry.stopping_rules, name, self.place / "stop" / name)
+            given = (
+                value if isinstance(value, Mapping) else {dataclasses.fields(entry)[0].name: value}
+            )
+            rules.append(options.build(entry, given, self.place / "stop" / name))
+        first, *others = rules
+        for rule in others:
+            first = first | rule
+        return first
+
+    def _refinement(self, name: str, given: Any) -> Any:
+        entry = default_registry().refinements[name]
+        if not isinstance(given, Mapping | None):
+            first = dataclasses.fields(entry)[0].name
+            given = {first: given}
+        given = resolve_files(entry, dict(given or {}), self.place / "method" / name)
+        return options.build(entry, given, self.place / "method" / name)
+
+
+def demo_of(config: RunConfig) -> Demo | None:
+    """Return the simulation that a configuration asks for instead of files, or None."""
+    if len(config.data) != 1 or "demo" not in config.data[0]:
+        return None
+    entry, place = config.data[0], config.place / "data"
+    make = _named(default_registry().demos, entry["demo"], place / "demo")
+    demo: Demo = make(entry.get("seed", 1))
+    return dataclasses.replace(demo, data=demo.data.with_origin(options=entry))
+
+
+def open_data(config: RunConfig) -> DataInterface:
+    """Open every observation of a configuration; several are one joint data set.
+
+    Raises
+    ------
+    ConfigError
+        If no instrument is known for a file, or an option is wrong.
+    DataError, FileError
+        If a file is not what it should be.
+    """
+    from skyfold.data import JointData
+
+    if not config.data:
+        raise ConfigError("no data: give a file of counts")
+    parts = [_open(config, i, dict(entry)) for i, entry in enumerate(config.data)]
+    return parts[0] if len(parts) == 1 else JointData(parts)
+
+
+def _open(config: RunConfig, index: int, entry: dict[str, Any]) -> DataInterface:
+    place = config.place / "data"
+    place = place / index if len(config.data) > 1 else place
+    registry = default_registry()
+    name, source = entry.pop("instrument", None), entry.pop("source", None)
+    if name is None:
+        name = _identify(entry if source is None else {"counts": source}, place)
+    opener = _named(registry.instruments, name, place / "instrument")
+    if source is not None:
+        entry = {_first_parameter(opener): source, **entry}
+    entry = resolve_files(opener, entry, place)
+    data = options.build(opener, entry, place)
+    return data.with_origin(instrument=name, options={"instrument": name, **entry})
+
+
+def _identify(entry: Mapping[str, Any], place: Place) -> str:
+    """Return the instrument of the first file among the options."""
+    for key, value in entry.items():
+        if not isinstance(value, str | Path):
+            continue
+        path = _folder(place / key) / str(value).partition("[")[0]
+        if path.exists():
+            return default_registry().identify(path)
+    first = next(iter(entry.values()), None)
+    if isinstance(first, str | Path):
+        raise FileError(f"{first}: there is no such file")
+    return "image"
+
+
+def resolve_files(entry: Callable[..., Any], given: dict[str, Any], place: Place) -> dict[str, Any]:
+    """Return options in which names of files start from the folder of their configuration.
+
+    Files are the parameters with `pathlib.Path` in their annotation; a text that names no existing
+    file there is left as it is, for the entry to understand or to refuse.
+    """
+    hints = get_type_hints(entry, include_extras=True)
+
+    def takes_files(hint: Any) -> bool:
+        return hint is Path or any(takes_files(part) for part in get_args(hint))
+
+    def absolute(value: Any, folder: Path) -> Any:
+        match value:
+            case str() | Path() if (folder / str(value).partition("[")[0]).is_file():
+                return str(folder / value)
+            case Mapping():
+                return {key: absolute(inside, folder) for key, inside in value.items()}
+            case list() | tuple():
+                return [absolute(inside, folder) for inside in value]
+        return value
+
+    return {
+        key: absolute(value, _folder(place / key)) if takes_files(hints.get(key)) else value
+        for key, value in given.items()
+    }
+
+
+def _folder(place: Place) -> Path:
+    return (place.folder or Path()).absolute()
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of configuration files, with all that is installed."""
+    registry = default_registry()
+    found = options.schema(RunConfig)
+    properties = found["properties"]
+    del properties["place"]
+    instruments = {
+        name: options.schema(registry.instruments[name])["properties"]
+        for name in registry.instruments
+    }
+    keys = {key: value for inside in instruments.values() for key, value in inside.items()}
+    section = {
+        "type": "object",
+        "properties": {"instrument": {"enum": sorted(instruments)}, **keys},
+        "description": properties["data"]["description"],
+    }
+    properties["data"] = {"anyOf": [section, {"type": "array", "items": section}]}
+    methods = {key: value for name in registry.methods
+               for key, value in options.schema(registry.methods[name])["properties"].items()}  # fmt: skip
+    methods.pop("refinements", None)
+    refinements = {
+        name: options.schema(registry.refinements[name]) for name in registry.refinements
+    }
+    method = {
+        "type": "object",
+        "properties": {"name": {"enum": list(registry.methods)}, **methods, **refinements},
+        "required": ["name"],
+    }
+    properties["method"] = {"anyOf": [{"enum": list(registry.methods)}, method]}
+    properties["stop"] = {
+        "type": "object",
+        "properties": {name: {} for name in registry.stopping_rules},
+        "additionalProperties": False,
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "skyfold configuration",
+        **found,
+    }
+
+
+def explain(key: str) -> str:
+    """Return what a key of the configuration means: type, default, description, and keys below.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such key.
+    """
+    registry = default_registry()
+    tops: dict[str, Any] = {
+        "": RunConfig,
+        **{f"method.{name}": registry.refinements[name] for name in registry.refinements},
+        **{f"stop.{name}": registry.stopping_rules[name] for name in registry.stopping_rules},
+    }
+    for kind, shelf in (("data", registry.instruments), ("method", registry.methods)):
+        tops |= {f"{kind} ({name})": shelf[name] for name in shelf}
+    lines = []
+    for above, entry in tops.items():
+        prefix = above.partition(" (")[0]
+        inside = above.partition(" ")[2]
+        if key and key == prefix and not inside:
+            lines.append(f"{prefix}: {summary(entry)}")
+        for parameter in options.describe(entry):
+            full = f"{prefix}.{parameter.name}".lstrip(".")
+            if parameter.name in ("place", "refinements"):
+                continue
+            if key == full or (key == prefix and (key or not prefix)):
+                default = "" if parameter.required else f", default {parameter.default}"
+                lines.append(f"{full} {inside}: {parameter.type}{default}".replace(" :", ":"))
+                lines.append(f"    {parameter.description}")
+    if not lines:
+        known = {above.partition(" (")[0] for above in tops} - {""}
+        known |= {p.name for p in options.describe(RunConfig)} - {"place"}
+        raise ConfigError(f"there is no key {key!r}. {suggestion(key, known)}")
+    return "\n".join(lines)
+
+
+def template(instrument: str) -> str:
+    """Return a commented configuration file for an instrument, ready to be edited."""
+    opener = _named(default_registry().instruments, instrument, Place())
+    lines = [
+        "# What skyfold shall restore, and how. Every key: skyfold config explain",
+        "data:",
+        f"  instrument: {instrument}",
+    ]
+    for parameter in options.describe(opener):
+        lines.append(f"  # {parameter.description}")
+        if parameter.required:
+            lines.append(f"  {parameter.name}: {parameter.name}.fits")
+        else:
+            lines.append(f"  # {parameter.name}: {_yaml(parameter.default)}")
+    lines += [
+        "method:",
+        "  name: rl",
+        "  # refinements, in the order wanted:",
+        '  # smoothing: {fwhm: "2 pix"}',
+        "  # acceleration: {maximum: 10}",
+        "iterations: 100",
+        "# stop:",
+        "#   delta_log_likelihood: 0.1",
+        '#   wall_time: "10 min"',
+        "seed: 0",
+        '# checkpoint: "5 min"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(value: Any) -> str:
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+
+
+def _first_parameter(opener: Callable[..., Any]) -> str:
+    import inspect
+
+    return next(iter(inspect.signature(opener).parameters))
+
+
+def _named(shelf: Any, name: str, place: Place) -> Any:
+    """Look a name up, and say where it was asked for if there is none."""
+    try:
+        return shelf[name]
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{place}: {error}" if str(place) else str(error)) from None
+
+
+def _storable(value: Any) -> Any:
+    """Return a value as JSON can hold it; of an array only its shape remains."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Mapping():
+            return {str(k): _storable(v) for k, v in value.items()}
+        case list() | tuple():
+            return [_storable(v) for v in value]
+    shape = getattr(value, "shape", None)
+    return str(value) if not shape else {"array": list(shape)}

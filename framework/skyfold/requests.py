@@ -1,0 +1,197 @@
+"""From the command line to a configuration: the options of an instrument and method are its flags."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from skyfold import options, strict_yaml
+from skyfold.config import RunConfig
+from skyfold.document import Document, suggestion
+from skyfold.errors import ConfigError, FileError
+from skyfold.parameters import Parameter
+from skyfold.registry import default_registry
+
+Arguments = argparse.Namespace
+CONFIGURATIONS = (".yaml", ".yml")
+
+
+def from_arguments(arguments: Arguments) -> RunConfig:
+    """Return the configuration that a command line asks for.
+
+    Raises
+    ------
+    ConfigError
+        If flags are unknown, wrong, or contradict each other.
+    FileError
+        If an input does not exist.
+    """
+    if not arguments.inputs:
+        raise ConfigError("give a file of counts, or a configuration file; see --help")
+    first, *others = (Path(name) for name in arguments.inputs)
+    if first.suffix in CONFIGURATIONS:
+        if others:
+            raise ConfigError(
+                f"{first} is a configuration: it names its own files; leave out {others[0]}"
+            )
+        document = strict_yaml.load(first)
+    else:
+        document = Document({"data": _entries(arguments)}, "")
+    for path, value, flag in _changes(arguments, document):
+        document = document.replaced(path, value, flag)
+    for assignment in arguments.set:
+        document = strict_yaml.override(document, assignment)
+    return RunConfig.from_document(document)
+
+
+def _entries(arguments: Arguments) -> list[dict[str, Any]]:
+    """Return one data section for each input, or one for all if the instrument takes a list."""
+    for name in arguments.inputs:
+        if not Path(name.partition("[")[0]).exists():
+            raise FileError(f"{name}: there is no such file")
+    instrument = arguments.instrument
+    named = {"instrument": instrument} if instrument else {}
+    return [{**named, "source": name} for name in arguments.inputs]
+
+
+def _changes(arguments: Arguments, document: Document) -> list[tuple[tuple[Any, ...], Any, str]]:
+    """Return key path, value and flag of everything said besides the inputs."""
+    changes: list[tuple[tuple[Any, ...], Any, str]] = []
+    for name in ("iterations", "seed", "checkpoint", "output"):
+        if (value := getattr(arguments, name, None)) is not None:
+            changes.append(((name,), value, f"--{name}"))
+    if method := getattr(arguments, "method", None):
+        kept = document.data.get("method")
+        kept = kept if isinstance(kept, Mapping) and kept.get("name") == method else {}
+        changes.append((("method",), {**kept, "name": method}, "--method"))
+    for rule in getattr(arguments, "stop", []):
+        name, equals, value = rule.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"--stop {rule}: write RULE=VALUE, as in --stop delta_log_likelihood=0.1"
+            )
+        changes.append((("stop", name), _scalar(value), f"--stop {name}"))
+    sections = document.data.get("data", [])
+    count = len(sections) if isinstance(sections, list) else 0
+    opener = _opener(arguments, document)
+    takes = {option.name: option for option in options.describe(opener)}
+    for flag, value in _pairs(arguments.rest, takes):
+        keys: tuple[Any, ...] = tuple(flag.removeprefix("--").replace("-", "_").split("."))
+        if keys[0] not in takes:
+            changes.append((("method", *keys), value, flag))
+        elif count:
+            changes += [(("data", i, *keys), value, flag) for i in range(count)]
+        else:
+            changes.append((("data", *keys), value, flag))
+    return changes
+
+
+def _pairs(rest: Sequence[str], takes: Mapping[str, Parameter]) -> list[tuple[str, Any]]:
+    """Return flags and values: ``--flag value``, ``--flag=value``, ``--flag`` (true), and
+    ``--background NAME=FILE`` for options that hold several by name.
+    """
+    pairs: list[tuple[str, Any]] = []
+    waiting = list(rest)
+    while waiting:
+        flag, equals, value = waiting.pop(0).partition("=")
+        if not flag.startswith("--"):
+            raise ConfigError(f"{flag}: not a flag; files come first, flags after them")
+        given: Any = True
+        if equals:
+            given = value
+        elif waiting and not waiting[0].startswith("--"):
+            given = waiting.pop(0)
+        _require_known(flag, takes)
+        if isinstance(given, str):
+            name, named, inside = given.partition("=")
+            parameter = takes.get(flag[2:].replace("-", "_"))
+            several = parameter is not None and "a mapping" in parameter.type
+            if several and named and name.isidentifier():
+                pairs.append((f"{flag}.{name}", _scalar(inside)))
+                continue
+            given = _scalar(given)
+        pairs.append((flag, given))
+    return pairs
+
+
+def _require_known(flag: str, takes: Mapping[str, Parameter]) -> None:
+    registry = default_registry()
+    key = flag.removeprefix("--").replace("-", "_").partition(".")[0]
+    methods = {
+        o.name for name in registry.methods for o in options.describe(registry.methods[name])
+    }
+    known = {*takes, *methods, *registry.refinements} - {"refinements"}
+    if key not in known:
+        near = suggestion(key, known).replace("_", "-")
+        raise ConfigError(f"unknown flag {flag}. {near}")
+
+
+def _scalar(text: str) -> Any:
+    """Return a text as a configuration file would read it."""
+    return strict_yaml.override(Document({}), f"value={text}").data["value"]
+
+
+def _opener(arguments: Arguments, document: Document) -> Any:
+    registry = default_registry()
+    sections = document.data.get("data", [])
+    first = (sections[0] if isinstance(sections, list) else sections) or {}
+    name = arguments.instrument or first.get("instrument")
+    if name is None:
+        source = first.get("source") or next(iter(first.values()), "")
+        path = Path(str(source).partition("[")[0])
+        name = registry.identify(path) if path.exists() else "image"
+    return registry.instruments[name]
+
+
+def help_for(command: str, arguments: Arguments) -> int:
+    """Print the help of a command together with the options of the instruments it may meet."""
+    from skyfold.cli import parser
+
+    registry = default_registry()
+    top = parser()
+    words, into = command.split(), top
+    for word in words:
+        if word.isupper():
+            continue
+        choices = next(
+            a for a in into._actions if isinstance(a, argparse._SubParsersAction)
+        ).choices
+        into = choices[word]
+    sys.stdout.write(into.format_help())
+    name = getattr(arguments, "instrument", None) or getattr(arguments, "name", None)
+    if name is None and arguments.inputs and Path(arguments.inputs[0]).exists():
+        name = registry.identify(Path(arguments.inputs[0]))
+    shown = [name] if name else list(registry.instruments)
+    for instrument in shown:
+        sys.stdout.write(f"\noptions of instrument {instrument}:\n")
+        sys.stdout.write(
+            "\n".join(option_lines(registry.instruments[instrument], flags=True)) + "\n"
+        )
+    if command == "run":
+        sys.stdout.write("\nrefinements of method rl, in the order given:\n")
+        for refinement in registry.refinements:
+            entry = registry.refinements[refinement]
+            for option in options.describe(entry):
+                flag = f"--{refinement.replace('_', '-')}.{option.name}"
+                sys.stdout.write("\n".join(_option(flag, option)) + "\n")
+    return 0
+
+
+def option_lines(entry: Any, flags: bool) -> list[str]:
+    """Return the options of an entry as lines of help."""
+    lines: list[str] = []
+    for option in options.describe(entry):
+        name = f"--{option.name.replace('_', '-')}" if flags else option.name
+        lines += _option(name, option)
+    return lines
+
+
+def _option(name: str, option: Parameter) -> list[str]:
+    default = "" if option.required or option.default is None else f" (default: {option.default})"
+    head = f"  {name}  {option.type}"
+    text = wrap(f"{option.description}{default}", 74)
+    return [head, *(f"        {line}" for line in text)]
