@@ -145,7 +145,7 @@ class Algorithm(ABC):
         )
 
     def iterate(self, data: DataInterface, state: State) -> Iterator[State]:
-        """Yield the given state and one after another, for ever; the caller decides when to stop."""
+        """Yield this state and its successors, for ever; the caller decides when to stop."""
         while True:
             yield state
             state = self.step(state, data)

@@ -109,11 +109,15 @@ class _Instance:
 
     kind: Any
 
+    @property
+    def _has_options(self) -> bool:
+        return dataclasses.is_dataclass(self.kind)
+
     def read(self, value: Any, place: Place) -> Any:
         """Return the object."""
         if isinstance(value, self.kind):
             return value
-        if dataclasses.is_dataclass(self.kind) and isinstance(value, Mapping):
+        if self._has_options and isinstance(value, Mapping):
             from skyfold.options import build
 
             return build(self.kind, value, place)
@@ -135,7 +139,7 @@ class _Instance:
         """Describe the mapping of options; other objects have no JSON form."""
         from skyfold.options import schema
 
-        return schema(self.kind) if dataclasses.is_dataclass(self.kind) else {}
+        return schema(self.kind) if self._has_options else {}
 
 
 def strict(annotation: Any) -> Any:
@@ -171,7 +175,8 @@ def strict(annotation: Any) -> Any:
     if kind.__module__ in ("builtins", "collections.abc") and kind is not type:
         if kind.__name__ == "Callable":
             return Annotated[Any, _Instance(kind)]
-        return kind[tuple(p if p is ... else strict(p) for p in inside)] if inside else kind
+        generic: Any = kind
+        return generic[tuple(p if p is ... else strict(p) for p in inside)] if inside else kind
     return Annotated[Any, _Instance(kind)]
 
 

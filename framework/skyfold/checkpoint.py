@@ -80,7 +80,7 @@ def _pack(value: Any, arrays: dict[str, Any]) -> Any:
             arrays[key] = value
             return {"array": key}
         case Model():
-            return {"model": _pack(dict(value.values), arrays)}
+            return {"model": _pack(dict(value), arrays)}
         case Mapping():
             return {"mapping": {name: _pack(v, arrays) for name, v in value.items()}}
         case tuple() | list():

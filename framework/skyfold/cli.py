@@ -1,6 +1,6 @@
 """The ``skyfold`` command: what can be said on the command line.
 
-What is done then stands in `skyfold.commands`, which is imported only after the line was understood.
+What is done then stands in `skyfold.commands`, imported only after the line was understood.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     def command(
         name: str, help_: str, action: str, into: Any = commands, **more: Any
     ) -> argparse.ArgumentParser:
-        added = into.add_parser(
+        added: argparse.ArgumentParser = into.add_parser(
             name,
             help=help_,
             description=help_[0].upper() + help_[1:] + ".",
@@ -167,8 +167,13 @@ def _inputs(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--instrument", metavar="NAME", help="instrument (default: recognised from the file)"
     )
-    to.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                    help="set a key of the configuration, as method.smoothing.fwhm='2 deg'")  # fmt: skip
+    to.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a key of the configuration, as method.smoothing.fwhm='2 deg'",
+    )
     to.add_argument("--strict", action="store_true", help="take warnings for errors")
     to.add_argument(
         "-h", "--help", action="store_true", help="show this help and the options of the files"

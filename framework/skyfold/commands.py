@@ -169,7 +169,7 @@ def plugins_check(arguments: Arguments) -> int:
 def config_init(arguments: Arguments) -> None:
     """Write a commented configuration file."""
     from skyfold import files
-    from skyfold.config import template
+    from skyfold.config_help import template
 
     path = Path(arguments.file)
     if path.exists():
@@ -181,14 +181,14 @@ def config_init(arguments: Arguments) -> None:
 
 def config_schema(arguments: Arguments) -> None:
     """Print the JSON schema."""
-    from skyfold.config import schema
+    from skyfold.config_help import schema
 
     say(json.dumps(schema(), indent=1))
 
 
 def config_explain(arguments: Arguments) -> None:
     """Explain a key."""
-    from skyfold.config import explain
+    from skyfold.config_help import explain
 
     say(explain(arguments.key or ""))
 
@@ -332,9 +332,8 @@ def _print_data(data: Any) -> None:
     """Print one line per check."""
     for part in data.parts:
         shape = " x ".join(map(str, part.shape))
-        say(
-            f"data      {part.origin.name}: {shape} bins, {part.full_counts[part.weight > 0].sum():.0f} counts"
-        )
+        total = part.full_counts[part.weight > 0].sum()
+        say(f"data      {part.origin.name}: {shape} bins, {total:.0f} counts")
         for item in part.origin.checks:
             mark = {"ok": "ok     ", "fixed": "fixed  ", "warning": "WARNING"}[item.level]
             say(f"  {mark} {item.subject}: {item.message}")
@@ -353,8 +352,9 @@ def _print_result(result: Any, folder: Path) -> None:
     figures: Mapping[str, Any] = result.manifest["results"]
     say(f"stopped   {result.reason}")
     say(
-        f"quality   total expectation / counts {figures['ratio']:.5f}, largest residual of 8 x 8 blocks "
-        f"{figures['largest_block']:.1f} sigma, {100 * figures['outliers']:.2f} % of bins beyond 3 sigma"
+        f"quality   total expectation / counts {figures['ratio']:.5f}, "
+        f"largest residual of 8 x 8 blocks {figures['largest_block']:.1f} sigma, "
+        f"{100 * figures['outliers']:.2f} % of bins beyond 3 sigma"
     )
     for name, value in figures["normalisations"].items():
         say(f"fitted    {name}: {value:.4g}")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 from pydantic import Field
 
 from skyfold import options
-from skyfold.document import Document, Place, suggestion
+from skyfold.data import BinnedData, JointData, Origin
+from skyfold.document import Document, Place
 from skyfold.errors import ConfigError, FileError, UnknownNameError
 from skyfold.options import Duration
-from skyfold.parameters import summary
 from skyfold.registry import default_registry
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class RunConfig:
             content["data"] = [content["data"]]
         if isinstance(content.get("method"), str):
             content["method"] = {"name": content["method"]}
+        elif isinstance(content.get("method"), Mapping):
+            content["method"] = {"name": "rl", **content["method"]}
         if "data" not in content:
             raise place.error("there is no 'data' section; say at least data: {counts: FILE}")
         known = [f.name for f in dataclasses.fields(cls) if f.name != "place"]
@@ -105,21 +107,20 @@ class RunConfig:
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "place"
         }
         plain["checkpoint"] = str(self.checkpoint)
-        return _storable(plain)
+        stored: dict[str, Any] = _storable(plain)
+        return stored
 
     def describe(self) -> str:
         """Return what will be done, in one line."""
-        name, *_ = self.method["name"].split()
-        return f"method {name}, {self.iterations or 'any number of'} iterations, {len(self.data)} observation(s)"
+        laps = "any number of" if self.iterations is None else self.iterations
+        return f"method {self.method['name']}, {laps} iterations, {len(self.data)} observation(s)"
 
     def build_method(self) -> Method:
         """Return the method with its options; refinements are looked up by name."""
         registry = default_registry()
         given = dict(self.method)
-        name = given.pop("name", None)
-        if not isinstance(name, str):
-            raise (self.place / "method").error("give the name of a method, as in name: rl")
-        entry = _named(registry.methods, name, self.place / "method" / "name")
+        name = given.pop("name")
+        entry = named(registry.methods, name, self.place / "method" / "name")
         takes = {f.name for f in dataclasses.fields(entry)}
         if "refinements" in takes:
             chosen = [key for key in given if key in registry.refinements]
@@ -128,7 +129,8 @@ class RunConfig:
                 *(self._refinement(key, given.pop(key)) for key in chosen),
             )
         known = sorted({*takes - {"refinements"}, *registry.refinements})
-        return options.build(entry, given, self.place / "method", known=known)
+        method: Method = options.build(entry, given, self.place / "method", known=known)
+        return method
 
     def build_stop(self) -> StoppingRule:
         """Return the stopping rules, joined by "or"."""
@@ -138,9 +140,9 @@ class RunConfig:
             chosen.setdefault("iterations", self.iterations)
         if not chosen:
             raise ConfigError("nothing would stop this run: give iterations, or a rule under stop")
-        rules = []
+        rules: list[StoppingRule] = []
         for name, value in chosen.items():
-            entry = _named(registry.stopping_rules, name, self.place / "stop" / name)
+            entry = named(registry.stopping_rules, name, self.place / "stop" / name)
             given = (
                 value if isinstance(value, Mapping) else {dataclasses.fields(entry)[0].name: value}
             )
@@ -151,7 +153,7 @@ class RunConfig:
         return first
 
     def _refinement(self, name: str, given: Any) -> Any:
-        entry = default_registry().refinements[name]
+        entry: Any = default_registry().refinements[name]
         if not isinstance(given, Mapping | None):
             first = dataclasses.fields(entry)[0].name
             given = {first: given}
@@ -164,7 +166,7 @@ def demo_of(config: RunConfig) -> Demo | None:
     if len(config.data) != 1 or "demo" not in config.data[0]:
         return None
     entry, place = config.data[0], config.place / "data"
-    make = _named(default_registry().demos, entry["demo"], place / "demo")
+    make = named(default_registry().demos, entry["demo"], place / "demo")
     demo: Demo = make(entry.get("seed", 1))
     return dataclasses.replace(demo, data=demo.data.with_origin(options=entry))
 
@@ -179,27 +181,31 @@ def open_data(config: RunConfig) -> DataInterface:
     DataError, FileError
         If a file is not what it should be.
     """
-    from skyfold.data import JointData
-
     if not config.data:
         raise ConfigError("no data: give a file of counts")
     parts = [_open(config, i, dict(entry)) for i, entry in enumerate(config.data)]
     return parts[0] if len(parts) == 1 else JointData(parts)
 
 
-def _open(config: RunConfig, index: int, entry: dict[str, Any]) -> DataInterface:
+def _open(config: RunConfig, index: int, entry: dict[str, Any]) -> BinnedData:
     place = config.place / "data"
     place = place / index if len(config.data) > 1 else place
     registry = default_registry()
     name, source = entry.pop("instrument", None), entry.pop("source", None)
     if name is None:
         name = _identify(entry if source is None else {"counts": source}, place)
-    opener = _named(registry.instruments, name, place / "instrument")
+    opener = named(registry.instruments, name, place / "instrument")
     if source is not None:
         entry = {_first_parameter(opener): source, **entry}
     entry = resolve_files(opener, entry, place)
-    data = options.build(opener, entry, place)
-    return data.with_origin(instrument=name, options={"instrument": name, **entry})
+    data: BinnedData = options.build(opener, entry, place)
+    named = [(k, v) for k, v in entry.items() if isinstance(v, str) and Path(v).is_absolute()]
+    origin: dict[str, Any] = {"instrument": name, "options": {"instrument": name, **entry}}
+    if not data.origin.files:
+        origin["files"] = tuple((key, path) for key, path in named if Path(path).is_file())
+    if data.origin.name == Origin().name and named:
+        origin["name"] = Path(named[0][1]).name
+    return data.with_origin(**origin)
 
 
 def _identify(entry: Mapping[str, Any], place: Place) -> str:
@@ -247,125 +253,13 @@ def _folder(place: Place) -> Path:
     return (place.folder or Path()).absolute()
 
 
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of configuration files, with all that is installed."""
-    registry = default_registry()
-    found = options.schema(RunConfig)
-    properties = found["properties"]
-    del properties["place"]
-    instruments = {
-        name: options.schema(registry.instruments[name])["properties"]
-        for name in registry.instruments
-    }
-    keys = {key: value for inside in instruments.values() for key, value in inside.items()}
-    section = {
-        "type": "object",
-        "properties": {"instrument": {"enum": sorted(instruments)}, **keys},
-        "description": properties["data"]["description"],
-    }
-    properties["data"] = {"anyOf": [section, {"type": "array", "items": section}]}
-    methods = {key: value for name in registry.methods
-               for key, value in options.schema(registry.methods[name])["properties"].items()}  # fmt: skip
-    methods.pop("refinements", None)
-    refinements = {
-        name: options.schema(registry.refinements[name]) for name in registry.refinements
-    }
-    method = {
-        "type": "object",
-        "properties": {"name": {"enum": list(registry.methods)}, **methods, **refinements},
-        "required": ["name"],
-    }
-    properties["method"] = {"anyOf": [{"enum": list(registry.methods)}, method]}
-    properties["stop"] = {
-        "type": "object",
-        "properties": {name: {} for name in registry.stopping_rules},
-        "additionalProperties": False,
-    }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "skyfold configuration",
-        **found,
-    }
-
-
-def explain(key: str) -> str:
-    """Return what a key of the configuration means: type, default, description, and keys below.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such key.
-    """
-    registry = default_registry()
-    tops: dict[str, Any] = {
-        "": RunConfig,
-        **{f"method.{name}": registry.refinements[name] for name in registry.refinements},
-        **{f"stop.{name}": registry.stopping_rules[name] for name in registry.stopping_rules},
-    }
-    for kind, shelf in (("data", registry.instruments), ("method", registry.methods)):
-        tops |= {f"{kind} ({name})": shelf[name] for name in shelf}
-    lines = []
-    for above, entry in tops.items():
-        prefix = above.partition(" (")[0]
-        inside = above.partition(" ")[2]
-        if key and key == prefix and not inside:
-            lines.append(f"{prefix}: {summary(entry)}")
-        for parameter in options.describe(entry):
-            full = f"{prefix}.{parameter.name}".lstrip(".")
-            if parameter.name in ("place", "refinements"):
-                continue
-            if key == full or (key == prefix and (key or not prefix)):
-                default = "" if parameter.required else f", default {parameter.default}"
-                lines.append(f"{full} {inside}: {parameter.type}{default}".replace(" :", ":"))
-                lines.append(f"    {parameter.description}")
-    if not lines:
-        known = {above.partition(" (")[0] for above in tops} - {""}
-        known |= {p.name for p in options.describe(RunConfig)} - {"place"}
-        raise ConfigError(f"there is no key {key!r}. {suggestion(key, known)}")
-    return "\n".join(lines)
-
-
-def template(instrument: str) -> str:
-    """Return a commented configuration file for an instrument, ready to be edited."""
-    opener = _named(default_registry().instruments, instrument, Place())
-    lines = [
-        "# What skyfold shall restore, and how. Every key: skyfold config explain",
-        "data:",
-        f"  instrument: {instrument}",
-    ]
-    for parameter in options.describe(opener):
-        lines.append(f"  # {parameter.description}")
-        if parameter.required:
-            lines.append(f"  {parameter.name}: {parameter.name}.fits")
-        else:
-            lines.append(f"  # {parameter.name}: {_yaml(parameter.default)}")
-    lines += [
-        "method:",
-        "  name: rl",
-        "  # refinements, in the order wanted:",
-        '  # smoothing: {fwhm: "2 pix"}',
-        "  # acceleration: {maximum: 10}",
-        "iterations: 100",
-        "# stop:",
-        "#   delta_log_likelihood: 0.1",
-        '#   wall_time: "10 min"',
-        "seed: 0",
-        '# checkpoint: "5 min"',
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _yaml(value: Any) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
-
-
 def _first_parameter(opener: Callable[..., Any]) -> str:
     import inspect
 
     return next(iter(inspect.signature(opener).parameters))
 
 
-def _named(shelf: Any, name: str, place: Place) -> Any:
+def named(shelf: Any, name: str, place: Place) -> Any:
     """Look a name up, and say where it was asked for if there is none."""
     try:
         return shelf[name]

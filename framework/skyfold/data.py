@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -249,8 +249,9 @@ class BinnedData(DataInterface):
         for name, response in self.whole.items():
             if self.components[name].geometry.shape != response.model_shape:
                 raise DataError(
-                    f"component {name!r}: geometry of shape {self.components[name].geometry.shape}, "
-                    f"but the response takes {response.model_shape}"
+                    f"component {name!r}: its geometry has shape "
+                    f"{self.components[name].geometry.shape}, the response takes "
+                    f"{response.model_shape}"
                 )
         self._select()
 
@@ -270,7 +271,7 @@ class BinnedData(DataInterface):
 
     @cached_property
     def sensitivity(self) -> Vector:  # type: ignore[override]
-        """Expected counts per unit of each value; where rounding left less than nothing, nothing."""
+        """Expected counts per unit of each value; rounding below zero is cut off."""
         return Vector(
             {
                 name: np.maximum(r.sensitivity(self.weight), 0).astype(self.dtype, copy=False)
@@ -298,10 +299,7 @@ class BinnedData(DataInterface):
         if not isinstance(self.likelihood, Poisson):
             return super().e_step(values)
         *light, heavy = self.responses
-        others = None
-        if light:
-            others = sum(self.responses[n].forward(values[n]).ravel() for n in light)
-            others = np.asarray(others, self.dtype)
+        others = self.forward(Vector(values).only(frozenset(light))).observed if light else None
         observed, back, fit = self.responses[heavy].e_step(values[heavy], self.counts, others)
         expectation = self._expectation(observed, values)
         backs = {heavy: back}
@@ -354,8 +352,8 @@ class BinnedData(DataInterface):
             first = lost[0] if self.bins is None else self.bins[lost[0]]
             place = ", ".join(str(int(i)) for i in np.unravel_index(first, self.shape)[::-1])
             raise DataError(
-                f"{self.origin.name}: {lost.size} bins hold {self.counts[lost].sum():g} counts, but "
-                f"neither response nor background can produce any there; first at ({place}) "
+                f"{self.origin.name}: {lost.size} bins hold {self.counts[lost].sum():g} counts, "
+                f"but neither response nor background can produce any there; first at ({place}) "
                 f"({'x, y' if len(self.shape) == 2 else 'last axis first'}). "
                 "Mask these bins, or add a background"
             )
@@ -508,7 +506,7 @@ def _sum(vectors: Iterable[Vector]) -> Vector:
 
 
 def _default_component(response: Response) -> Component:
-    """A response of one value is a normalisation, any other a sky on a plain grid."""
+    """Take a response of one value for a normalisation, any other for a plain sky."""
     if response.model_shape == (1,):
         return Component(Normalisations())
     return Component(Grid(response.model_shape))

@@ -1,4 +1,4 @@
-"""What can go wrong, sorted by who can mend it. Each error knows its exit code on the command line."""
+"""What can go wrong, sorted by who can mend it; each error knows its exit code."""
 
 from __future__ import annotations
 

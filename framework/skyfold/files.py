@@ -48,7 +48,7 @@ def explain(error: OSError, path: Path) -> str:
         free = shutil.disk_usage(folder).free
         return f"disk full: {path.name} could not be written, {free / 1e6:.0f} MB free in {folder}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path}: no permission to write there ({error.strerror}); choose another folder with -o"
+        return f"{path}: no permission to write there ({error.strerror}); choose another folder"
     return f"{path}: {error.strerror or error}"
 
 
@@ -91,7 +91,7 @@ def require_writable(folder: Path, space: int = 0) -> None:
     free = shutil.disk_usage(folder).free
     if free < space:
         raise FileError(
-            f"{folder}: results need about {space / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free"
+            f"{folder}: about {space / 1e6:.0f} MB are needed, only {free / 1e6:.0f} MB are free"
         )
 
 
@@ -112,8 +112,8 @@ def locked(folder: Path) -> Iterator[None]:
         except FileExistsError:
             if _alive(lock):
                 raise FileError(
-                    f"{folder} is in use by {lock.read_text()}; wait for it, choose another folder "
-                    f"with -o, or remove {lock} if that process is gone"
+                    f"{folder} is in use by {lock.read_text()}; wait, choose another folder, "
+                    f"or remove {lock} if that process is gone"
                 ) from None
             lock.unlink(missing_ok=True)
         except OSError as error:
@@ -141,4 +141,4 @@ def _alive(lock: Path) -> bool:
         return False
     except OSError:
         return True
-    return holder["pid"] != os.getpid()
+    return bool(holder["pid"] != os.getpid())

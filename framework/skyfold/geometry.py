@@ -243,4 +243,5 @@ def pixel_offset(here: WCS, there: WCS, shape: tuple[int, ...]) -> Array:
         [[0, 0], [nx - 1, 0], [0, ny - 1], [nx - 1, ny - 1], [(nx - 1) / 2, (ny - 1) / 2]]
     )
     moved: Any = there.world_to_pixel(here.pixel_to_world(places[:, 0], places[:, 1]))
-    return np.nan_to_num(np.stack(moved, axis=1) - places, nan=np.inf)
+    offset: Array = np.nan_to_num(np.stack(moved, axis=1) - places, nan=np.inf)
+    return offset

@@ -57,7 +57,7 @@ class Model(Mapping[str, Array]):
     """Components and a value for each of their places. As a mapping it holds the plain arrays."""
 
     components: Mapping[str, Component]
-    values: Vector
+    vector: Vector
 
     @classmethod
     def start(cls, data: DataInterface, **values: Array | float) -> Model:
@@ -91,13 +91,13 @@ class Model(Mapping[str, Array]):
         return cls(data.components, Vector(chosen))
 
     def __getitem__(self, name: str) -> Array:
-        return self.values[name]
+        return self.vector[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.values)
+        return iter(self.vector)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.vector)
 
     @property
     def free(self) -> frozenset[str]:
@@ -111,7 +111,7 @@ class Model(Mapping[str, Array]):
 
     def with_values(self, values: Vector) -> Model:
         """Return the same components with other values; absent names keep theirs."""
-        return replace(self, values=Vector({**self.values, **values}))
+        return replace(self, vector=Vector({**self.vector, **values}))
 
     def project(self, values: Vector) -> Vector:
         """Return the values within the masks and bounds of the components."""
@@ -121,4 +121,4 @@ class Model(Mapping[str, Array]):
         """Return the values of a component with their unit."""
         from astropy import units as u
 
-        return self.values[name] * u.Unit(self.components[name].unit)
+        return self.vector[name] * u.Unit(self.components[name].unit)

@@ -361,9 +361,11 @@ def panels(rows: Sequence[Sequence[Layer]], detail: Sequence[Layer] = ()) -> Fig
     down = sum(-(-len(_planes(layer)) // across) for layer in detail)
     heights = [len(rows) * (3.1 * ratio + 1.0), down * (width / across * ratio + 0.3)]
     figure = Picture(figsize=(width, sum(heights)), layout="constrained")
-    top, below = figure, figure
+    top: FigureBase = figure
+    below: FigureBase = figure
     if down:
-        top, below = np.ravel(figure.subfigures(2, 1, height_ratios=heights))
+        slots = figure.add_gridspec(2, 1, height_ratios=heights)
+        top, below = figure.add_subfigure(slots[0]), figure.add_subfigure(slots[1])
     cells = top.add_gridspec(len(rows), columns)
     for i, row in enumerate(rows):
         for j, layer in enumerate(row):

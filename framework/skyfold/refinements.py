@@ -25,7 +25,8 @@ def _named(state: State, components: tuple[str, ...] | None) -> frozenset[str]:
         return state.model.skies
     if unknown := set(components) - set(state.model):
         raise ConfigError(
-            f"there is no component {', '.join(sorted(unknown))}; the model has {', '.join(state.model)}"
+            f"there is no component {', '.join(sorted(unknown))}; "
+            f"the model has {', '.join(state.model)}"
         )
     return frozenset(components) & state.model.free
 
@@ -59,10 +60,11 @@ class ResponseWeighting:
 
         def weighted(new: Array, old: Array, sensitivity: Array) -> Array:
             weight: Array = (sensitivity / np.max(sensitivity)) ** self.power
-            return old + weight * (new - old)
+            moved: Array = old + weight * (new - old)
+            return moved
 
         part = proposal.values.only(names)
-        return _changed(proposal, state, part.map(weighted, state.model.values, data.sensitivity))
+        return _changed(proposal, state, part.map(weighted, state.model.vector, data.sensitivity))
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,9 @@ class Acceleration:
     def __call__(self, state: State, proposal: Proposal, data: DataInterface) -> Proposal:
         """Return the lengthened proposal and note the factor as ``acceleration``."""
         names = _named(state, self.components)
-        step = proposal.values - state.model.values.only(frozenset(proposal.values))
+        step = proposal.values - state.model.vector.only(frozenset(proposal.values))
         fast = step.only(names)
-        longest = min(self.maximum, _positive_reach(state.model.values, fast))
+        longest = min(self.maximum, _positive_reach(state.model.vector, fast))
         factor, expectation, products = max(1.0, longest), None, 0.0
         if self.guard:
             slow = step.only(frozenset(step) - names)
@@ -133,7 +135,7 @@ class Acceleration:
     @staticmethod
     def _moved(state: State, fast: Vector, factor: float) -> Vector:
         return fast.map(
-            lambda d, x: np.maximum(x + x.dtype.type(factor) * d, 0), state.model.values
+            lambda d, x: np.maximum(x + x.dtype.type(factor) * d, 0), state.model.vector
         )
 
 

@@ -1,4 +1,4 @@
-"""From the command line to a configuration: the options of an instrument and method are its flags."""
+"""From the command line to a configuration: options of instrument and method are its flags."""
 
 from __future__ import annotations
 
@@ -91,8 +91,10 @@ def _changes(arguments: Arguments, document: Document) -> list[tuple[tuple[Any, 
 
 
 def _pairs(rest: Sequence[str], takes: Mapping[str, Parameter]) -> list[tuple[str, Any]]:
-    """Return flags and values: ``--flag value``, ``--flag=value``, ``--flag`` (true), and
-    ``--background NAME=FILE`` for options that hold several by name.
+    """Return flags and values.
+
+    Understood are ``--flag value``, ``--flag=value``, ``--flag`` (true), and, for options that
+    hold several things by name, ``--background NAME=FILE``.
     """
     pairs: list[tuple[str, Any]] = []
     waiting = list(rest)

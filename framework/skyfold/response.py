@@ -158,7 +158,9 @@ class Diagonal(Response):
         product: Array = values * self.factor
         return product
 
-    adjoint = forward
+    def adjoint(self, weights: Array) -> Array:
+        """Return the product: a diagonal is its own transpose."""
+        return self.forward(weights)
 
     def attribute(self, values: Array, counts: Array, rng: np.random.Generator) -> Array:
         """Return the counts: each came from its own value."""
@@ -187,7 +189,8 @@ class Matrix(Response):
         self.model_shape, self.data_shape = model_shape or (values,), data_shape or (bins,)
         if (prod(self.data_shape), prod(self.model_shape)) != (bins, values):
             raise PluginError(
-                f"a matrix of shape {matrix.shape} cannot map {self.model_shape} to {self.data_shape}"
+                f"a matrix of shape {matrix.shape} cannot map "
+                f"{self.model_shape} to {self.data_shape}"
             )
 
     def forward(self, values: Array) -> Array:

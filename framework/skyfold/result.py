@@ -125,7 +125,7 @@ class Result:
             If the folder cannot be written to.
         """
         folder = Path(folder)
-        files.require_writable(folder, space=8 * sum(v.size for v in self.model.values.values()))
+        files.require_writable(folder, space=8 * sum(v.size for v in self.model.values()))
         single = [c.geometry for c in self.model.components.values() if c.geometry.sky]
         image = len(single) == 1 and isinstance(single[0], Grid) and len(single[0].shape) <= 3
         path = folder / ("result.fits" if image else "result.h5")
@@ -145,7 +145,8 @@ class Result:
         The primary HDU is the restored image on the grid of the data. Images: ``COUNTS``,
         ``EXPECTATION`` and ``RESIDUAL`` (sigma) of each observation, numbered by EXTVER;
         ``SENSITIVITY``, ``MASK`` (1 where the sky was restored) and, where the model reaches
-        beyond the data, ``EXTENDED``; ``TRUTH`` of a demo. Tables: ``TRACE``, ``COMPONENTS``, and ``EBOUNDS`` for cubes.
+        beyond the data, ``EXTENDED``; ``TRUTH`` of a demo. Tables: ``TRACE``, ``COMPONENTS``, and
+        ``EBOUNDS`` for cubes.
         """
         from astropy.io import fits
         from astropy.table import Table
@@ -234,7 +235,7 @@ def deviance_residual(counts: Array, expectation: Array, weight: Array) -> Array
 
 
 def _image_header(grid: Grid | None, cards: Header | None, unit: str) -> Header:
-    """Return a header with coordinates and unit; the cards of the input where the grid is the same."""
+    """Return a header with coordinates and unit; the input's cards where the grid is the same."""
     from astropy.io import fits
 
     header = fits.Header() if cards is None else cards.copy()

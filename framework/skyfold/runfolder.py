@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +22,8 @@ from skyfold.simulate import score
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.npz"
-PRODUCTS = ("result.fits", "result.h5", "trace.ecsv", "report.html", "manifest.json", "log.txt", CHECKPOINT)  # fmt: skip
+RESULTS = ("result.fits", "result.h5", "trace.ecsv", "report.html")
+PRODUCTS = (*RESULTS, "manifest.json", "log.txt", CHECKPOINT)
 
 
 def run_in_memory(problem: Problem, observers: Sequence[Observer], progress: bool) -> Result:
@@ -50,7 +50,7 @@ def run_in_folder(
         If a signal ended the run; state and partial result are in the folder.
     """
     claim(folder, overwrite)
-    space = 40 * sum(v.size for v in problem.start.values.values()) + 10_000_000
+    space = 40 * sum(v.size for v in problem.start.values()) + 10_000_000
     files.require_writable(folder, space)
     with files.locked(folder):
         if overwrite:
@@ -71,7 +71,8 @@ def resume_in_folder(folder: Path, iterations: int | None, progress: bool) -> Re
             left.unlink()
         problem = prepare(config)
         _require_same_inputs(notes, manifest.describe(problem.data), folder)
-        state, trace = None, []
+        state: State | None = None
+        trace: list[dict[str, float]] = []
         if (folder / CHECKPOINT).exists():
             start = problem.algorithm.start(problem.data, problem.start)
             state, trace = checkpoint.load(folder / CHECKPOINT, start)

@@ -7,15 +7,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skyfold.config import RunConfig, demo_of, open_data
 from skyfold.errors import ConfigError
 from skyfold.model import Model
-from skyfold.options import build
-from skyfold.registry import default_registry
 from skyfold.stopping import MaxIterations, StoppingRule
 
 if TYPE_CHECKING:

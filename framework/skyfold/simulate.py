@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.data import BinnedData, DataInterface
+from skyfold.data import BinnedData
 from skyfold.errors import DataError
 from skyfold.geometry import Grid
 from skyfold.result import Result
@@ -87,7 +87,7 @@ class Demo:
 
     name: str
     description: str
-    data: DataInterface
+    data: BinnedData
     truth: Mapping[str, Array]
     method: Mapping[str, Any]
     iterations: int

@@ -74,7 +74,9 @@ def _check_responses(part: BinnedData, seed: int) -> Iterator[Finding]:
             return
         error = check_adjoint(response, seed)
         yield Finding(
-            label + "adjoint", error <= limit, f"relative difference {error:.1e} (limit {limit:.0e})"
+            label + "adjoint",
+            error <= limit,
+            f"relative difference {error:.1e} (limit {limit:.0e})",
         )
         noise = 1e-10 * float(np.max(np.abs(seen), initial=0))
         yield Finding(
@@ -93,7 +95,9 @@ def _check_responses(part: BinnedData, seed: int) -> Iterator[Finding]:
 
 def _check_reconstruction(data: DataInterface, iterations: int, seed: int) -> Iterator[Finding]:
     """Restore counts that were simulated from the start model with a bright spot in each sky."""
-    truth = {name: _spotted(value, name in data.components) for name, value in Model.start(data).items()}
+    truth = {
+        name: _spotted(value, name in data.components) for name, value in Model.start(data).items()
+    }
     rng = np.random.default_rng(seed)
     toys = []
     for part in data.parts:
@@ -110,9 +114,11 @@ def _check_reconstruction(data: DataInterface, iterations: int, seed: int) -> It
     fall = float(-np.min(np.diff(levels), initial=0))
     scale = max(abs(levels[-1]), float(toy.counts.sum()))
     yield Finding(
-        "likelihood never falls", fall <= 1e-9 * scale, f"largest fall {fall:.1e} in {iterations} laps"
+        "likelihood never falls",
+        fall <= 1e-9 * scale,
+        f"largest fall {fall:.1e} in {iterations} laps",
     )
-    lowest = min(float(np.min(value)) for value in state.model.values.values())
+    lowest = min(float(np.min(value)) for value in state.model.values())
     yield Finding("values stay positive", lowest >= 0, f"smallest value {lowest:.3g}")
     total, counts = state.expectation.total, float(toy.counts.sum())
     yield Finding(

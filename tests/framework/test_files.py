@@ -44,7 +44,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
 
 
 def test_too_little_space_is_said_beforehand(tmp_path):
-    with pytest.raises(FileError, match=r"need about .* MB are free"):
+    with pytest.raises(FileError, match=r"MB are needed, only .* MB are free"):
         files.require_writable(tmp_path / "out", space=10**18)
 
 

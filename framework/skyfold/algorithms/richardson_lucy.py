@@ -24,7 +24,7 @@ def expected_values(state: State, data: DataInterface) -> Vector:
         em_update(values, back, sensitivity, updated)
         return updated
 
-    free = state.model.values.only(state.model.free)
+    free = state.model.vector.only(state.model.free)
     return free.map(update, state.back, data.sensitivity)
 
 

@@ -1,0 +1,125 @@
+"""What a configuration may hold, for people and editors: explanation, template, JSON schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skyfold import options
+from skyfold.config import RunConfig, named
+from skyfold.document import Place, suggestion
+from skyfold.errors import ConfigError
+from skyfold.parameters import summary
+from skyfold.registry import default_registry
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of configuration files, with all that is installed."""
+    registry = default_registry()
+    found = options.schema(RunConfig)
+    properties = found["properties"]
+    del properties["place"]
+    instruments = {
+        name: options.schema(registry.instruments[name])["properties"]
+        for name in registry.instruments
+    }
+    keys = {key: value for inside in instruments.values() for key, value in inside.items()}
+    section = {
+        "type": "object",
+        "properties": {"instrument": {"enum": sorted(instruments)}, **keys},
+        "description": properties["data"]["description"],
+    }
+    properties["data"] = {"anyOf": [section, {"type": "array", "items": section}]}
+    methods: dict[str, Any] = {}
+    for name in registry.methods:
+        methods |= options.schema(registry.methods[name])["properties"]
+    methods.pop("refinements", None)
+    refinements = {
+        name: options.schema(registry.refinements[name]) for name in registry.refinements
+    }
+    method = {
+        "type": "object",
+        "properties": {"name": {"enum": list(registry.methods)}, **methods, **refinements},
+        "required": ["name"],
+    }
+    properties["method"] = {"anyOf": [{"enum": list(registry.methods)}, method]}
+    properties["stop"] = {
+        "type": "object",
+        "properties": {name: {} for name in registry.stopping_rules},
+        "additionalProperties": False,
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "skyfold configuration",
+        **found,
+    }
+
+
+def explain(key: str) -> str:
+    """Return what a key of the configuration means: type, default, description, and keys below.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such key.
+    """
+    registry = default_registry()
+    tops: dict[str, Any] = {
+        "": RunConfig,
+        **{f"method.{name}": registry.refinements[name] for name in registry.refinements},
+        **{f"stop.{name}": registry.stopping_rules[name] for name in registry.stopping_rules},
+    }
+    for kind, shelf in (("data", registry.instruments), ("method", registry.methods)):
+        tops |= {f"{kind} ({name})": shelf[name] for name in shelf}
+    lines = []
+    for above, entry in tops.items():
+        prefix = above.partition(" (")[0]
+        inside = above.partition(" ")[2]
+        if key and key == prefix and not inside:
+            lines.append(f"{prefix}: {summary(entry)}")
+        for parameter in options.describe(entry):
+            full = f"{prefix}.{parameter.name}".lstrip(".")
+            if parameter.name in ("place", "refinements"):
+                continue
+            if key == full or (key == prefix and (key or not prefix)):
+                default = "" if parameter.required else f", default {parameter.default}"
+                lines.append(f"{full} {inside}: {parameter.type}{default}".replace(" :", ":"))
+                lines.append(f"    {parameter.description}")
+    if not lines:
+        known = {above.partition(" (")[0] for above in tops} - {""}
+        known |= {p.name for p in options.describe(RunConfig)} - {"place"}
+        raise ConfigError(f"there is no key {key!r}. {suggestion(key, known)}")
+    return "\n".join(lines)
+
+
+def template(instrument: str) -> str:
+    """Return a commented configuration file for an instrument, ready to be edited."""
+    opener = named(default_registry().instruments, instrument, Place())
+    lines = [
+        "# What skyfold shall restore, and how. Every key: skyfold config explain",
+        "data:",
+        f"  instrument: {instrument}",
+    ]
+    for parameter in options.describe(opener):
+        lines.append(f"  # {parameter.description}")
+        if parameter.required:
+            lines.append(f"  {parameter.name}: {parameter.name}.fits")
+        else:
+            lines.append(f"  # {parameter.name}: {_yaml(parameter.default)}")
+    lines += [
+        "method:",
+        "  name: rl",
+        "  # refinements, in the order wanted:",
+        '  # smoothing: {fwhm: "2 pix"}',
+        "  # acceleration: {maximum: 10}",
+        "iterations: 100",
+        "# stop:",
+        "#   delta_log_likelihood: 0.1",
+        '#   wall_time: "10 min"',
+        "seed: 0",
+        '# checkpoint: "5 min"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(value: Any) -> str:
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))

@@ -1,0 +1,251 @@
+"""What a run folder holds, as layers and tables: the only part of the report that reads files."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyfold.errors import FileError
+from skyfold.plotting import Layer, Observation, energy_labels, observe, rows_go_up, sky_layer
+from skyfold.result import deviance_residual
+from skyfold.vector import Array
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+    from astropy.wcs import WCS
+
+MAX_PIXELS = 6_000_000  # of all layers together; a larger image is binned for the page
+FLATTEST = 16  # arrays longer than this in one direction are tables, not images
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A finished or interrupted run, read back.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    manifest
+        Settings, inputs, versions, figures.
+    trace
+        One row per iteration.
+    skies
+        What was restored, and the truth where it is known.
+    observations
+        Counts, expectation and residual of each observation.
+    binning
+        How many pixels were joined along each side, so that the page stays light.
+    about
+        Object, telescope and instrument, from the header of the counts.
+    product
+        Name of the file with the result.
+    fixed
+        Names of components that were not fitted.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    trace: list[dict[str, float]]
+    skies: list[Layer] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    binning: int = 1
+    about: dict[str, str] = field(default_factory=dict)
+    product: str = ""
+    fixed: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, path: Path) -> RunFolder:
+        """Read whatever of a run is there.
+
+        Raises
+        ------
+        FileError
+            If nothing of a run is there, or a file is damaged.
+        """
+        manifest_file, trace_file = path / "manifest.json", path / "trace.ecsv"
+        fits_file, hdf5_file = path / "result.fits", path / "result.h5"
+        if not any(file.is_file() for file in (manifest_file, trace_file, fits_file, hdf5_file)):
+            raise FileError(f"{path} holds no run: no manifest, no trace, no result in it")
+        with _readable(manifest_file):
+            manifest = (
+                json.loads(manifest_file.read_text("utf-8")) if manifest_file.exists() else {}
+            )
+            if not isinstance(manifest, dict):
+                raise TypeError("it is not a mapping")
+        with _readable(trace_file):
+            trace = _read_trace(trace_file) if trace_file.exists() else []
+        images: dict[str, Any] = {}
+        inputs = [str(entry.get("path", "")) for entry in manifest.get("inputs", [])]
+        if fits_file.exists():
+            with _readable(fits_file):
+                images = _read_fits(fits_file, inputs) | {"product": fits_file.name}
+        elif hdf5_file.exists():
+            with _readable(hdf5_file):
+                images = _read_hdf5(hdf5_file, inputs) | {"product": hdf5_file.name}
+        return cls(path, manifest, trace, **images)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What the manifest says of the outcome."""
+        return dict(self.manifest.get("results", {}))
+
+    @property
+    def normalisations(self) -> dict[str, float]:
+        """Factors of backgrounds and baselines."""
+        return dict(self.figures.get("normalisations", {}))
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{file} is damaged or was not written by skyfold: {error}") from error
+
+
+def _read_trace(file: Path) -> list[dict[str, float]]:
+    from astropy.table import Table
+
+    table = Table.read(file, format="ascii.ecsv")
+    return [{name: float(row[name]) for name in table.colnames} for row in table]
+
+
+def _read_fits(file: Path, inputs: list[str]) -> dict[str, Any]:
+    from astropy.io import fits
+    from astropy.table import QTable
+
+    with fits.open(file) as hdus:
+        image, header = _values(hdus[0]), hdus[0].header
+        mask = _values(hdus["MASK"]) > 0 if "MASK" in hdus else np.ones(image.shape, bool)
+        versions = [hdu.ver for hdu in hdus if hdu.name == "COUNTS"]
+        raw = [[_values(hdus[key, v]) for key in _OBSERVED] for v in versions]
+        binning = _binning([image, *(array for arrays in raw for array in arrays)])
+        edges = None
+        if "EBOUNDS" in hdus:
+            bounds = QTable.read(hdus["EBOUNDS"])
+            edges = np.append(bounds["E_MIN"], bounds["E_MAX"][-1:])
+
+        def looks(header: Header, values: Array) -> dict[str, Any]:
+            wcs = _wcs(header, binning) if values.ndim > 1 else None
+            labels = energy_labels(edges, len(values)) if values.ndim == 3 else ()
+            return {"wcs": wcs, "labels": labels, "upward": rows_go_up(wcs, inputs)}
+
+        skies = []
+        for title, key in (("Restored", 0), ("Truth", "TRUTH")):
+            if key == 0 or key in hdus:
+                values, on = _values(hdus[key]), mask if key == 0 else np.ones_like(mask)
+                if binning > 1:
+                    values, on = _join(values, binning, np.mean), _join(on, binning, np.max)
+                unit = str(hdus[key].header.get("BUNIT", ""))
+                skies.append(sky_layer(title, values, unit, on, **looks(header, values)))
+        observations = []
+        for version, arrays in zip(versions, raw, strict=True):
+            own = hdus["COUNTS", version].header
+            name = str(own.get("DATASET", version)) if len(versions) > 1 else ""
+            observations.append(_observe(arrays, binning, name, looks(own, arrays[0])))
+        about = {
+            key: str(header.get(key, "")).strip() for key in ("OBJECT", "TELESCOP", "INSTRUME")
+        }
+        fixed = [row["name"] for row in hdus["COMPONENTS"].data if row["fixed"]]
+        return {
+            "skies": skies, "observations": observations, "binning": binning, "about": about,
+            "fixed": frozenset(fixed),
+        }  # fmt: skip
+
+
+def _read_hdf5(file: Path, inputs: list[str]) -> dict[str, Any]:
+    import h5py
+
+    upward = rows_go_up(None, inputs)
+    with h5py.File(file, "r") as stored:
+        model = {name: (item[()], item.attrs["unit"]) for name, item in stored["MODEL"].items()}
+        fixed = frozenset(n for n, item in stored["MODEL"].items() if item.attrs["fixed"])
+        masks = {name: item[()] > 0 for name, item in stored.get("MASK", {}).items()}
+        data = {
+            key: [group[name][()] for name in _OBSERVED] for key, group in stored["DATA"].items()
+        }
+        names = {key: str(group.attrs["name"]) for key, group in stored["DATA"].items()}
+    images = {name: entry for name, entry in model.items() if _drawable(entry[0])}
+    data = {key: arrays for key, arrays in data.items() if _drawable(arrays[0])}
+    binning = _binning([*(v for v, _ in images.values()), *(a for d in data.values() for a in d)])
+
+    def looks(values: Array) -> dict[str, Any]:
+        return {
+            "labels": energy_labels(None, len(values)) if values.ndim == 3 else (),
+            "upward": upward,
+        }
+
+    skies = []
+    for name, (values, unit) in images.items():
+        on = masks.get(name, np.ones(values.shape, bool))
+        if binning > 1:
+            values, on = _join(values, binning, np.mean), _join(on, binning, np.max)
+        skies.append(sky_layer(f"Restored: {name}", values, str(unit), on, **looks(values)))
+    observations = [
+        _observe(arrays, binning, names[key] if len(data) > 1 else "", looks(arrays[0]))
+        for key, arrays in data.items()
+    ]
+    return {"skies": skies, "observations": observations, "binning": binning, "fixed": fixed}
+
+
+_OBSERVED = ("COUNTS", "EXPECTATION", "RESIDUAL")
+
+
+def _observe(arrays: list[Array], binning: int, name: str, looks: dict[str, Any]) -> Observation:
+    counts, expectation, residual = arrays
+    if binning > 1:
+        seen = np.isfinite(residual)
+        counts = _join(np.where(seen, counts, 0), binning, np.sum)
+        expectation = _join(np.where(seen, expectation, 0), binning, np.sum)
+        seen = _join(seen, binning, np.max)
+        residual = deviance_residual(counts, expectation, seen)
+    return observe(counts, expectation, residual, name, **looks)
+
+
+def _values(hdu: Any) -> Array:
+    """Return the values of an image in the byte order of this machine."""
+    values: Array = np.asarray(hdu.data)
+    return values.astype(values.dtype.newbyteorder("="))
+
+
+def _drawable(values: Array) -> bool:
+    """Return whether values form a line, or an image of a shape worth looking at."""
+    if values.ndim == 1:
+        return values.size > 1
+    ny, nx = values.shape[-2:]
+    return values.ndim in (2, 3) and max(ny, nx) <= FLATTEST * min(ny, nx)
+
+
+def _binning(arrays: list[Array]) -> int:
+    pixels = sum(array.size for array in arrays if array.ndim > 1)
+    return int(np.ceil(np.sqrt(pixels / MAX_PIXELS))) if pixels > MAX_PIXELS else 1
+
+
+def _join(values: Array, size: int, how: Any) -> Array:
+    """Return sums, means or maxima of square blocks of the last two axes; the rest is cut."""
+    if values.ndim < 2:
+        return values
+    *front, ny, nx = values.shape
+    cut = values[..., : ny // size * size, : nx // size * size]
+    joined: Array = how(cut.reshape(*front, ny // size, size, nx // size, size), axis=(-3, -1))
+    return joined
+
+
+def _wcs(header: Header, binning: int) -> WCS | None:
+    """Return celestial coordinates, if there are any; oddities of headers are not our subject."""
+    from astropy.wcs import WCS, FITSFixedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        wcs = WCS(header).celestial
+    if wcs.naxis != 2:
+        return None
+    return wcs[::binning, ::binning]

@@ -1,0 +1,282 @@
+"""The page: what the run folder tells, in the order in which one asks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import PurePath
+from string import Template
+
+import numpy as np
+
+from skyfold.plotting import BLOCK, Layer, Observation, colours, curves, histogram, lines
+from skyfold.report.folder import RunFolder
+from skyfold.report.markup import (
+    NARROW,
+    SIGMA,
+    Html,
+    chart,
+    copyable,
+    note,
+    number,
+    section,
+    table,
+    whole,
+    words,
+)
+from skyfold.report.pixels import planes, plate, world_table
+from skyfold.report.verdict import verdict
+
+MARKS = {"ok": "\N{CHECK MARK}", "fixed": "\N{CHECK MARK}", "warning": "!"}
+
+
+def render(run: RunFolder) -> str:
+    """Return the page of a run."""
+    layers = [*run.skies, *(layer for seen in run.observations for layer in seen if layer)]
+    images = [layer for layer in layers if layer.flat.ndim == 2]
+    sections = [
+        verdict(run.manifest, run.fixed),
+        _pictures(run, images) if images else _profiles(run),
+        _residuals(run),
+        _convergence(run),
+        _score(run),
+        _checks(run),
+        _inputs(run),
+        _normalisations(run),
+        _settings(run),
+        _provenance(run),
+        _onward(run),
+    ]
+    script = _resource("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return Template(_resource("page.html")).substitute(
+        title=escape(_title(run)),
+        lede=escape(_lede(run)),
+        started=escape(str(run.manifest.get("started", ""))[:16].replace("T", " ")),
+        body="\n".join(sections),
+        style=_resource("page.css"),
+        script=script,
+        script_hash=digest,
+        data=_data(images),
+    )
+
+
+def _resource(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _title(run: RunFolder) -> str:
+    counts = [e for e in run.manifest.get("inputs", []) if e.get("role") == "counts"]
+    names = [PurePath(str(entry.get("path", ""))).name for entry in counts]
+    return run.about.get("OBJECT") or ", ".join(names[:3]) or run.path.resolve().name
+
+
+def _lede(run: RunFolder) -> str:
+    """Return in one sentence what was restored, and how."""
+    method = run.manifest.get("config", {}).get("method")
+    name = method.get("name") if isinstance(method, Mapping) else method
+    figures, telescope = run.figures, [run.about.get(key) for key in ("TELESCOP", "INSTRUME")]
+    said = [f"{whole(figures['counts'])} counts" if "counts" in figures else "Counts"]
+    if any(telescope):
+        said.append(f"of {' '.join(filter(None, telescope))}")
+    said.append("restored")
+    if name:
+        said.append(f"by {name}")
+    if "iterations" in figures:
+        said.append(f"in {figures['iterations']} iterations")
+    return " ".join(said) + "."
+
+
+def _pictures(run: RunFolder, images: list[Layer]) -> Html:
+    """Return the images side by side; the script makes a wipe of them."""
+    skies = [layer for layer in run.skies if layer in images]
+    before = next((seen.counts for seen in run.observations if seen.counts in images), images[0])
+    after = skies[0] if skies else images[-1]
+    stills = "".join(
+        _picture(layer, _span(layer)) for layer in dict.fromkeys([before, after, *skies])
+    )
+    remarks = [
+        note(
+            "A fit to the counts is not unique. Structure finer than the response is an "
+            "extrapolation: compare runs of different length before you believe it."
+        )
+    ]
+    if run.binning > 1:
+        remarks.append(
+            note(
+                f"To keep this page light, {run.binning} by {run.binning} pixels are joined; "
+                f"{run.product} holds all of them."
+            )
+        )
+    return section(
+        "Before and after",
+        f'<div id="stage" data-before="{images.index(before)}" '
+        f'data-after="{images.index(after)}" hidden></div>',
+        f'<div class="pair" id="stills">{stills}</div>',
+        *remarks,
+    )
+
+
+def _picture(layer: Layer, caption: str, below: str = "") -> str:
+    image = plate(layer.flat, layer.kind, layer.upward)
+    height, width = layer.flat.shape
+    text = f"{escape(layer.title)} <span>{escape(caption)}</span>"
+    return (
+        f'<figure><img src="{image.uri}" width="{width}" height="{height}" '
+        f'alt="{escape(layer.title)}, {escape(caption)}">{below}'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
+def _span(layer: Layer) -> str:
+    image = plate(layer.flat, layer.kind, layer.upward)
+    return f"{image.low:.3g} to {image.high:.3g}{NARROW}{layer.unit}".strip()
+
+
+def _profiles(run: RunFolder) -> Html:
+    rows = [[seen.counts, seen.expected] for seen in run.observations]
+    rows += [[layer] for layer in run.skies]
+    if not rows:
+        return Html()
+    return section("Before and after", chart(lines(rows), "counts, expectation, restored values"))
+
+
+def _residuals(run: RunFolder) -> Html:
+    shown = [_residual(seen) for seen in run.observations]
+    remark = note(
+        "A histogram narrower than the curve means that the model has followed noise; wings mean "
+        "that it has missed something."
+    )
+    return section("What is left", *shown, remark) if shown else Html()
+
+
+def _residual(seen: Observation) -> str:
+    layer = seen.telling
+    values = layer.values[..., ::BLOCK, ::BLOCK] if layer is seen.blocks else layer.values
+    known = values[np.isfinite(values)]
+    spread = float(np.sqrt(np.mean(known**2))) if known.size else float("nan")
+    told = f"spread {spread:.2f}{SIGMA}"
+    bars = chart(histogram(values), f"histogram of residuals, {told}")
+    bars = f"<figure>{bars}<figcaption>Histogram <span>{told}</span></figcaption></figure>"
+    if layer.flat.ndim == 1:
+        return chart(lines([[layer]]), "residual of each bin, in sigma") + bars
+    stops = ",".join(
+        f"rgb({r},{g},{b})" for r, g, b, _ in colours("sigma")(np.linspace(0, 1, 11), bytes=True)
+    )
+    legend = (
+        f'<div class="bar"><div style="background:linear-gradient(to right,{stops})"></div>'
+        f"<span>\N{MINUS SIGN}5{SIGMA}</span><span>0</span><span>+5{SIGMA}</span></div>"
+    )
+    picture = _picture(layer, "blue: too few counts, red: too many, grey: masked", legend)
+    return f'<div class="pair">{picture}{bars}</div>'
+
+
+def _convergence(run: RunFolder) -> Html:
+    if len(run.trace) < 2:
+        return Html()
+    figure = curves(run.trace, run.normalisations)
+    return section("The way there", chart(figure, "gain of log-likelihood against iteration"))
+
+
+def _score(run: RunFolder) -> Html:
+    score = run.figures.get("score") or {}
+    rows = [(words(name), number(value)) for name, value in score.items()]
+    told = "These counts were simulated, so the truth is known."
+    return section("Against the truth", note(told), table((), rows)) if rows else Html()
+
+
+def _checks(run: RunFolder) -> Html:
+    rows = []
+    for check in run.manifest.get("checks", []):
+        level = str(check.get("level", ""))
+        kind = level if level in MARKS else "warning"
+        mark = Html(f'<span class="level {kind}">{MARKS[kind]} {escape(level)}</span>')
+        rows.append((mark, check.get("subject", ""), check.get("message", "")))
+    return section("Checks of the input", table(("", "what", "found"), rows)) if rows else Html()
+
+
+def _inputs(run: RunFolder) -> Html:
+    rows = []
+    for entry in run.manifest.get("inputs", []):
+        digest = str(entry.get("sha256", ""))
+        size = whole(entry["bytes"]) if "bytes" in entry else ""
+        short = copyable(digest, f"{digest[:12]}\N{HORIZONTAL ELLIPSIS}")
+        rows.append((entry.get("role", ""), entry.get("path", ""), size, short))
+    return section("Inputs", table(("role", "file", "bytes", "SHA-256"), rows)) if rows else Html()
+
+
+def _normalisations(run: RunFolder) -> Html:
+    rows = [
+        (name, number(value), "fixed" if name.partition("[")[0] in run.fixed else "fitted")
+        for name, value in run.normalisations.items()
+    ]
+    head = ("background or baseline", "normalisation", "")
+    return section("Normalisations", table(head, rows)) if rows else Html()
+
+
+def _settings(run: RunFolder) -> Html:
+    import yaml
+
+    config = run.manifest.get("config")
+    if not config:
+        return Html()
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    told = note("Every default is resolved: this is a complete configuration file.")
+    return section("Settings", told, f"<pre>{escape(text)}</pre>")
+
+
+def _provenance(run: RunFolder) -> Html:
+    notes = run.manifest
+    rows = [(name, notes[name]) for name in ("started", "ended", "seed") if name in notes]
+    if "stop_reason" in run.figures:
+        rows.append(("stopped", run.figures["stop_reason"]))
+    rows += [(words(k), f"{number(v)}{NARROW}s") for k, v in notes.get("timings", {}).items()]
+    if "peak_memory" in notes:
+        rows.append(("peak memory", f"{whole(notes['peak_memory'] / 1e6)}{NARROW}MB"))
+    rows += notes.get("versions", {}).items()
+    return section("Provenance", table((), rows)) if rows else Html()
+
+
+def _onward(run: RunFolder) -> Html:
+    folder, commands = shlex.quote(run.path.resolve().name), {}
+    if "command" in run.manifest:
+        commands["this run"] = shlex.join(map(str, run.manifest["command"]))
+    done = run.figures.get("iterations")
+    commands["go on from here"] = f"skyfold resume {folder}" + (
+        f" --iterations {2 * done}" if done else ""
+    )
+    if run.product == "result.fits":
+        commands["look at it in DS9"] = f"ds9 {folder}/result.fits"
+    return section("Go on", table((), ((what, copyable(text)) for what, text in commands.items())))
+
+
+def _data(images: list[Layer]) -> str:
+    """Return what the script of the page draws from, safe inside a script element."""
+    described = []
+    for layer in images:
+        drawn = [plate(values, layer.kind, layer.upward) for values in planes(layer)]
+        described.append(
+            {
+                "title": layer.title,
+                "unit": layer.unit,
+                "kind": layer.kind,
+                "planes": [image.for_script() for image in drawn],
+            }
+        )
+    placed = next((layer for layer in images if layer.wcs is not None), None)
+    labels = next((layer.labels for layer in images if layer.labels), ())
+    bundle = {
+        "layers": described,
+        "planes": ["all together", *labels] if labels else [],
+        "world": placed and world_table(placed.wcs, placed.flat.shape, placed.upward),
+        "maps": {
+            kind: colours(kind)(range(256), bytes=True)[:, :3].tobytes().hex()
+            for kind in ("flux", "sigma")
+        },
+    }
+    return json.dumps(bundle, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -1,0 +1,90 @@
+"""Whether a result can be trusted: the figures of merit, and what they say in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from html import escape
+from math import sqrt
+from typing import Any
+
+from skyfold.report.markup import SIGMA, Html
+
+MOST_BLOCK = 4.0  # sigma; noise alone seldom takes a block further
+MOST_OUTLIERS = 0.01  # share of bins beyond 3 sigma; 0.0027 for normal noise
+RATIO_TOLERANCE = 1e-3  # of total expectation to counts, where nothing is held fixed
+
+
+def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str]:
+    """Return in one sentence each what speaks against a result; nothing if all is well.
+
+    Parameters
+    ----------
+    manifest
+        The manifest of the run.
+    fixed
+        Components that were not fitted: with them the totals agree only within the noise.
+    """
+    figures, found = manifest.get("results", {}), []
+    if manifest.get("status") == "interrupted":
+        found.append("The run was interrupted before its end; it can be resumed.")
+    ratio = figures.get("ratio", 1.0)
+    noise = 3 / sqrt(max(figures.get("counts", 0), 1)) if fixed else 0.0
+    if not abs(ratio - 1) <= max(RATIO_TOLERANCE, noise):
+        found.append(
+            f"The expected counts add up to {ratio:.4f} of the observed ones: a background is "
+            "wrong, or the run was too short."
+        )
+    block = figures.get("largest_block", 0.0)
+    if not block <= MOST_BLOCK:
+        found.append(
+            f"A block of 8 by 8 pixels is {block:.1f}{SIGMA} off: something is seen there that "
+            "response and background cannot make, or the run was too short."
+        )
+    outliers = figures.get("outliers", 0.0)
+    if not outliers <= MOST_OUTLIERS:
+        found.append(
+            f"{outliers:.1%} of the bins lie beyond 3{SIGMA}; normal noise puts 0.27% there."
+        )
+    return found
+
+
+def verdict(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> Html:
+    """Return the judgement as a section of the page."""
+    figures, found = manifest.get("results", {}), doubts(manifest, fixed)
+    warned = [
+        f"{check.get('subject', 'input')}: {check.get('message', '')}"
+        for check in manifest.get("checks", [])
+        if check.get("level") == "warning"
+    ]
+    if "ratio" not in figures:
+        kind, headline = "doubt", "No figures of merit: this run did not end."
+    elif found:
+        kind, headline = "doubt", "Look again before you trust this."
+    elif warned:
+        kind, headline = "mind", "The model explains the counts. Mind what was said of the input:"
+    else:
+        kind, headline = "trust", "The model explains the counts."
+    listed = "".join(f"<li>{escape(text)}</li>" for text in found + warned)
+    return Html(
+        f'<section class="verdict {kind}"><h2>{headline}</h2>'
+        f"{f'<ul>{listed}</ul>' if listed else ''}<dl>{_tiles(figures)}</dl></section>"
+    )
+
+
+def _tiles(figures: Mapping[str, Any]) -> str:
+    """Return the figures one reads first, each with what it should be."""
+    tiles = {
+        "ratio": ("expected / observed counts", "{:.4f}", "1 where nothing is held fixed"),
+        "largest_block": (
+            "largest residual of 8 by 8 pixels",
+            "{:.1f}" + SIGMA,
+            f"noise reaches {MOST_BLOCK:g}{SIGMA}",
+        ),
+        "outliers": (f"bins beyond 3{SIGMA}", "{:.2%}", "0.27% for normal noise"),
+        "iterations": ("iterations", "{}", str(figures.get("stop_reason", ""))),
+    }
+    return "".join(
+        f"<div><dt>{name}</dt><dd>{form.format(figures[key])}</dd><p>{escape(remark)}</p></div>"
+        for key, (name, form, remark) in tiles.items()
+        if key in figures
+    )

@@ -1,0 +1,145 @@
+"""The compiled element-wise steps, against NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skyfold._kernels import em_update, poisson_ratio
+
+FLOATS = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+
+
+def _problem(size: int, dtype: type, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    expectation = rng.lognormal(0, 3, size).astype(dtype)
+    return rng.poisson(expectation.clip(max=1e6)).astype(dtype), expectation
+
+
+@FLOATS
+@given(size=st.integers(0, 3000), seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_ratio_and_sum_agree_with_numpy(dtype: type, size: int, seed: int) -> None:
+    counts, expectation = _problem(size, dtype, seed)
+    before, ratio = expectation.copy(), np.empty_like(expectation)
+    found = poisson_ratio(counts, expectation, 0.0, ratio)
+    np.testing.assert_array_equal(expectation, before)
+    np.testing.assert_allclose(ratio, counts / expectation, rtol=4 * np.finfo(dtype).eps)
+    terms = counts.astype(float) * np.log(expectation.astype(float))
+    tolerance = 1e-14 if dtype is np.float64 else 1e-7
+    # the rounding of each logarithm, not of the sum, is what float32 may add
+    assert abs(found - terms.sum()) <= tolerance * (np.abs(terms).sum() + counts.sum(dtype=float))
+
+
+def test_the_logarithm_is_good_to_the_last_digits() -> None:
+    rng = np.random.default_rng(3)
+    around_one = 1 + rng.uniform(-1e-3, 1e-3, 2000)
+    edge = np.array([1.0, np.nextafter(1, 0), np.nextafter(1, 2), 2**-0.5, 2**0.5, 2.3e-308, 1e307])
+    x = np.concatenate([np.exp(rng.uniform(-700, 700, 2000)), around_one, edge])
+    one, ratio = np.ones(1), np.empty(1)
+    found = np.array([poisson_ratio(one, np.array([v]), 0.0, ratio) for v in x])
+    np.testing.assert_allclose(found, np.log(x), rtol=1e-15, atol=0)
+
+
+@FLOATS
+def test_others_are_added_to_the_expectation(dtype: type) -> None:
+    counts, expectation = _problem(2500, dtype)
+    others = np.linspace(0.1, 5, 2500).astype(dtype)
+    total = expectation + others
+    ratio, expected = np.empty_like(total), np.empty_like(total)
+    fit = poisson_ratio(counts, total.copy(), 1e-6, expected)
+    assert poisson_ratio(counts, expectation, 1e-6, ratio, others) == fit
+    np.testing.assert_array_equal(expectation, total)
+    np.testing.assert_array_equal(ratio, expected)
+
+
+@FLOATS
+def test_expectations_within_the_rounding_noise_are_raised_to_it(dtype: type) -> None:
+    counts = np.array([5, 1, 2, 0], dtype)
+    expectation = np.array([100, 0, -1e-5, 1e-9], dtype)
+    ratio = np.empty_like(counts)
+    fit = poisson_ratio(counts, expectation, 1e-4, ratio)
+    np.testing.assert_allclose(ratio, [0.05, 100, 200, 0], rtol=1e-6)
+    assert fit == pytest.approx(5 * np.log(100) + 3 * np.log(0.01), rel=1e-6)
+
+
+@FLOATS
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("held", [0, 3])
+def test_what_is_not_finite_is_not_hidden(dtype: type, bad: float, held: int) -> None:
+    counts, expectation = np.ones(1500, dtype), np.ones(1500, dtype)
+    counts[1234], expectation[1234] = held, bad
+    assert np.isnan(poisson_ratio(counts, expectation, 1e-15, np.empty_like(counts)))
+
+
+@FLOATS
+def test_threads_change_nothing(dtype: type) -> None:
+    counts, expectation = _problem(300_000, dtype)
+    others = np.full_like(counts, 0.25)
+    results = []
+    for threads in (1, 2, 3, 7):
+        e, ratio = expectation.copy(), np.empty_like(counts)
+        fit = poisson_ratio(counts, e, 1e-15, ratio, others, threads)
+        updated = np.empty_like(counts)
+        em_update(e, ratio, expectation, updated, threads)
+        results.append((fit, ratio, e, updated))
+    for fit, *arrays in results[1:]:
+        assert fit == results[0][0]
+        for one, other in zip(arrays, results[0][1:], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@FLOATS
+def test_update_agrees_with_numpy(dtype: type) -> None:
+    rng = np.random.default_rng(5)
+    x, back, s = (rng.random(1025).astype(dtype) for _ in range(3))
+    expected = x * back / s
+    out = np.empty_like(x)
+    em_update(x, back, s, out)
+    np.testing.assert_array_equal(out, expected)
+    em_update(x, back, s, x)  # in place
+    np.testing.assert_array_equal(x, expected)
+
+
+def test_update_is_zero_where_nothing_is_seen_and_never_negative() -> None:
+    out = np.empty(5)
+    em_update(np.ones(5), np.array([1, -1, np.nan, 1, 1]), np.array([0, 2, 2, -1, np.nan]), out)
+    np.testing.assert_array_equal(out, [0, 0, np.nan, 0, np.nan])
+
+
+def _ratio(*arrays: np.ndarray) -> float:
+    return poisson_ratio(arrays[0], arrays[1], 0.0, arrays[2], arrays[3])
+
+
+@pytest.mark.parametrize("kernel", [_ratio, em_update])
+@pytest.mark.parametrize("wrong", range(4))
+def test_sizes_must_agree(kernel: Callable[..., object], wrong: int) -> None:
+    arrays = [np.ones(4 + (i == wrong)) for i in range(4)]
+    with pytest.raises(ValueError, match="same"):
+        kernel(*arrays)
+
+
+@pytest.mark.parametrize("kernel", [_ratio, em_update])
+@pytest.mark.parametrize(
+    "wrong", [np.ones(4, np.float32), np.ones(4, int), np.ones(8)[::2]], ids=["f4", "int", "strided"]
+)
+@pytest.mark.parametrize("place", range(4))
+def test_nothing_is_converted_behind_the_back(
+    kernel: Callable[..., object], wrong: np.ndarray, place: int
+) -> None:
+    arrays = [np.ones(4) for _ in range(4)]
+    arrays[place] = wrong
+    with pytest.raises(TypeError):
+        kernel(*arrays)
+
+
+def test_there_is_at_least_one_thread() -> None:
+    one = np.ones(1)
+    with pytest.raises(ValueError, match="threads"):
+        poisson_ratio(one, one, 0.0, one.copy(), None, 0)
+    with pytest.raises(ValueError, match="threads"):
+        em_update(one, one, one, one.copy(), 0)
