@@ -125,7 +125,9 @@ def test_sizes_must_agree(kernel: Callable[..., object], wrong: int) -> None:
 
 @pytest.mark.parametrize("kernel", [_ratio, em_update])
 @pytest.mark.parametrize(
-    "wrong", [np.ones(4, np.float32), np.ones(4, int), np.ones(8)[::2]], ids=["f4", "int", "strided"]
+    "wrong",
+    [np.ones(4, np.float32), np.ones(4, int), np.ones(8)[::2]],
+    ids=["f4", "int", "strided"],
 )
 @pytest.mark.parametrize("place", range(4))
 def test_nothing_is_converted_behind_the_back(

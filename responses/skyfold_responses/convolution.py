@@ -1,0 +1,259 @@
+"""Convolution of planes by Fourier transform or by a compiled direct sum, and the exact adjoint."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skyfold.errors import require
+from skyfold.vector import Array
+from skyfold_responses._kernels import correlate
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which pixels of a model row a kernel brings to which pixels of a data row, per axis (y, x).
+
+    Data pixel ``i`` and model pixel ``j`` are joined by kernel element
+    ``centre + i - (j - before)``.
+
+    Parameters
+    ----------
+    data
+        Pixels of the data.
+    before, after
+        Pixels by which the model reaches over the data at either end.
+    kernel
+        Elements of the kernel.
+    centre
+        The element that maps a model pixel onto the data pixel of the same place.
+    """
+
+    data: Pair
+    before: Pair
+    after: Pair
+    kernel: Pair
+    centre: Pair
+
+    @property
+    def model(self) -> Pair:
+        """Pixels of the model."""
+        y, x = (n + b + a for n, b, a in zip(self.data, self.before, self.after, strict=True))
+        return y, x
+
+    @property
+    def reach(self) -> tuple[Pair, Pair]:
+        """How far light from outside travels into the data: at their beginning, at their end."""
+        start = (self.kernel[0] - 1 - self.centre[0], self.kernel[1] - 1 - self.centre[1])
+        return start, self.centre
+
+
+class Engine(ABC):
+    """Convolution of ``(planes, y, x)`` arrays on one layout."""
+
+    @abstractmethod
+    def forward(self, model: Array) -> Array:
+        """Return the convolved model on the data pixels, a new contiguous array."""
+
+    @abstractmethod
+    def adjoint(self, data: Array) -> Array:
+        """Return the transpose, on the model pixels, a new contiguous array."""
+
+
+class Direct(Engine):
+    """The sum itself: exact to the last digits, fastest for small kernels.
+
+    Parameters
+    ----------
+    kernel
+        One kernel, or one for each plane: (planes or 1, y, x).
+    layout
+        Which pixels are joined.
+    dtype
+        float64 or float32.
+    workers
+        Threads.
+    """
+
+    def __init__(self, kernel: Array, layout: Layout, dtype: np.dtype[Any], workers: int) -> None:
+        self.kernel = np.ascontiguousarray(kernel, dtype)
+        self.flipped = np.ascontiguousarray(self.kernel[:, ::-1, ::-1])
+        self.dtype, self.workers, self.layout = dtype, workers, layout
+        (sy, sx), (ey, ex) = layout.reach
+        (by, bx), (ay, ax) = layout.before, layout.after
+        self._around_model = (sy - by, ey - ay), (sx - bx, ex - ax)
+        self._around_data = (ey + by, sy + ay), (ex + bx, sx + ax)
+
+    def forward(self, model: Array) -> Array:
+        """Return the convolved model on the data pixels."""
+        padded = self._pad(model, self._around_model)
+        return correlate(padded, self.flipped, self.workers)
+
+    def adjoint(self, data: Array) -> Array:
+        """Return the transpose, on the model pixels."""
+        padded = self._pad(data, self._around_data)
+        return correlate(padded, self.kernel, self.workers)
+
+    def _pad(self, image: Array, around: tuple[Pair, Pair]) -> Array:
+        (top, bottom), (left, right) = around
+        planes, y, x = image.shape
+        if not (top or bottom or left or right):
+            return np.ascontiguousarray(image, self.dtype)
+        padded = np.zeros((planes, top + y + bottom, left + x + right), self.dtype)
+        padded[:, top : top + y, left : left + x] = image
+        return padded
+
+
+class Fourier(Engine):
+    """Convolution by real Fourier transforms, axis by axis.
+
+    The transform of the kernel is made once; the adjoint uses its complex conjugate. The period is
+    only as long as wrap-around stays outside what is kept: ``n + (k - 1)/2`` for model and data of
+    ``n`` pixels, ``n + k - 1`` for an extended model. Rows that are zero or thrown away are never
+    transformed, and blocks of rows and columns stay in the processor's cache.
+
+    Parameters
+    ----------
+    kernel
+        One kernel, or one for each plane: (planes or 1, y, x).
+    layout
+        Which pixels are joined.
+    dtype
+        float64 or float32.
+    workers
+        Threads.
+    transforms
+        `Scipy` or `Ducc`.
+    """
+
+    def __init__(
+        self,
+        kernel: Array,
+        layout: Layout,
+        dtype: np.dtype[Any],
+        workers: int,
+        transforms: type[Scipy] | type[Ducc],
+    ) -> None:
+        from scipy.fft import next_fast_len, rfft2
+
+        self.layout, self.dtype, self.workers = layout, dtype, workers
+        self.transforms = transforms(workers)
+        start, end = layout.reach
+        least = [
+            n + max(after + s, before + e)
+            for n, before, after, s, e in zip(
+                layout.data, layout.before, layout.after, start, end, strict=True
+            )
+        ]
+        self.period = next_fast_len(least[0]), next_fast_len(least[1], real=True)
+        wrapped = np.zeros((len(kernel), *self.period))
+        wrapped[:, : kernel.shape[1], : kernel.shape[2]] = kernel
+        shift = [-(c + b) for c, b in zip(layout.centre, layout.before, strict=True)]
+        self.transform = rfft2(np.roll(wrapped, shift, axis=(1, 2))).astype(
+            np.result_type(dtype, np.complex64), copy=False
+        )
+
+    def forward(self, model: Array) -> Array:
+        """Return the convolved model on the data pixels."""
+        return self._convolve(model, self.layout.data, adjoint=False)
+
+    def adjoint(self, data: Array) -> Array:
+        """Return the transpose, on the model pixels."""
+        return self._convolve(data, self.layout.model, adjoint=True)
+
+    def _convolve(self, image: Array, shape: Pair, *, adjoint: bool) -> Array:
+        (period_y, period_x), fft = self.period, self.transforms
+        planes, given, _ = image.shape
+        spectrum = np.empty((planes, max(given, shape[0]), period_x // 2 + 1), self.transform.dtype)
+        result = np.empty((planes, *shape), self.dtype)
+        for p in range(planes):
+            for rows in self._blocks(given, period_x):
+                spectrum[p, rows] = fft.rows(
+                    image[p, rows].astype(self.dtype, copy=False), period_x
+                )
+            kernel = self.transform[p % len(self.transform)]
+            for columns in self._blocks(spectrum.shape[2], period_y):
+                factor = kernel[:, columns].conj() if adjoint else kernel[:, columns]
+                block = fft.filter_columns(spectrum[p, :given, columns], factor)
+                spectrum[p, : shape[0], columns] = block[: shape[0]]
+            for rows in self._blocks(shape[0], period_x):
+                result[p, rows] = fft.back(spectrum[p, rows], period_x)[:, : shape[1]]
+        return result
+
+    def _blocks(self, count: int, length: int) -> Iterator[slice]:
+        """Cut ``count`` transforms of ``length`` so that a block of them fits the cache."""
+        size = max(64, (1 << 15) // length) * self.workers
+        # blocks end inside the range: an index beyond it would not be cut off on a longer axis
+        return (slice(at, min(at + size, count)) for at in range(0, count, size))
+
+
+class Scipy:
+    """Transforms by scipy.fft."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def rows(self, image: Array, length: int) -> Array:
+        """Return the half spectrum of rows filled up with zeros."""
+        from scipy.fft import rfft
+
+        spectrum: Array = rfft(image, length, axis=1, workers=self.workers)
+        return spectrum
+
+    def filter_columns(self, spectrum: Array, factor: Array) -> Array:
+        """Fill up columns with zeros, multiply their spectrum by ``factor``, transform back."""
+        from scipy.fft import fft, ifft
+
+        full = fft(spectrum, len(factor), axis=0, workers=self.workers)
+        full *= factor
+        filtered: Array = ifft(full, axis=0, overwrite_x=True, workers=self.workers)
+        return filtered
+
+    def back(self, spectrum: Array, length: int) -> Array:
+        """Return the rows of a half spectrum."""
+        from scipy.fft import irfft
+
+        image: Array = irfft(spectrum, length, axis=1, workers=self.workers)
+        return image
+
+
+class Ducc:
+    """Transforms by ducc0, an optional library under the GPL: faster than scipy.fft.
+
+    Raises
+    ------
+    MissingExtraError
+        If ducc0 is not installed.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.fft, self.workers = require("ducc0.fft", "ducc"), workers
+
+    def rows(self, image: Array, length: int) -> Array:
+        """Return the half spectrum of rows filled up with zeros."""
+        filled = np.zeros((len(image), length), image.dtype)
+        filled[:, : image.shape[1]] = image
+        spectrum: Array = self.fft.r2c(filled, axes=(1,), nthreads=self.workers)
+        return spectrum
+
+    def filter_columns(self, spectrum: Array, factor: Array) -> Array:
+        """Fill up columns with zeros, multiply their spectrum by ``factor``, transform back."""
+        full = np.empty(factor.shape, spectrum.dtype)
+        full[: len(spectrum)], full[len(spectrum) :] = spectrum, 0
+        self.fft.c2c(full, axes=(0,), out=full, nthreads=self.workers)
+        full *= factor
+        self.fft.c2c(full, axes=(0,), forward=False, inorm=2, out=full, nthreads=self.workers)
+        return full
+
+    def back(self, spectrum: Array, length: int) -> Array:
+        """Return the rows of a half spectrum."""
+        image: Array = self.fft.c2r(
+            spectrum, lastsize=length, axes=(1,), forward=False, inorm=2, nthreads=self.workers
+        )
+        return image

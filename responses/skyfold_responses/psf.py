@@ -1,0 +1,220 @@
+"""Convolution with a point-spread function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from skyfold._kernels import poisson_ratio
+from skyfold.errors import ConfigError, DataError
+from skyfold.response import Response
+from skyfold.vector import Array
+from skyfold_responses.convolution import Direct, Ducc, Engine, Fourier, Layout, Pair, Scipy
+
+Boundary = Literal["extended", "same", "reflect", "periodic"]
+
+# The direct sum wins up to 11 x 11 elements on processors with AVX2, 15 x 15 with AVX-512
+# (tests/benchmarks/README.md).
+DIRECT_ELEMENTS = 121
+
+
+class Psf(Response):
+    """Convolution with a point-spread function: values per pixel to values per pixel.
+
+    Element ``(k - 1)//2`` of each kernel axis is the pixel that light came from: the middle of an
+    odd kernel, the one before the middle of an even kernel (as in `scipy.signal.convolve`). The
+    kernel is taken as it is: nothing is centred, normalised or clipped.
+
+    Parameters
+    ----------
+    kernel
+        ``(x,)`` for one-dimensional data, ``(y, x)``, or ``(energy, y, x)``: one per energy.
+    data_shape
+        ``(x,)``, ``(y, x)`` or ``(energy, y, x)``; a ``(y, x)`` kernel serves all energies.
+    boundary
+        What lies outside the data. ``extended``: more sky, part of the model, from which light
+        scatters into the data; ``same``: darkness. ``reflect`` (the edge pixel repeated) and
+        ``periodic`` serve for comparison with other programs.
+    engine
+        ``auto``, ``direct``, ``scipy``, or ``ducc`` (needs the optional library ducc0).
+    dtype
+        Precision of the arithmetic, float64 or float32; results have the dtype of the argument.
+    workers
+        Threads.
+    margin
+        Pixels by which an extended model reaches over the data on each side, for all axes or
+        per axis: by default as far as light can come from, the half-width of the kernel.
+
+    Attributes
+    ----------
+    field : tuple of slice
+        Picks the pixels of the data out of a model.
+
+    Raises
+    ------
+    ConfigError
+        If an option is unknown, or the margin is beyond the reach of the kernel.
+    DataError
+        If kernel and data do not fit together, or the kernel is empty or not finite.
+    MissingExtraError
+        If ``engine`` is ``ducc`` and ducc0 is not installed.
+    """
+
+    def __init__(
+        self,
+        kernel: Any,
+        data_shape: Sequence[int],
+        boundary: Boundary = "extended",
+        engine: Literal["auto", "scipy", "ducc", "direct"] = "auto",
+        dtype: Any = np.float64,
+        workers: int = 1,
+        margin: int | Sequence[int] | None = None,
+    ) -> None:
+        if boundary not in ("extended", "same", "reflect", "periodic"):
+            raise ConfigError(f"boundary {boundary!r} is none of extended, same, reflect, periodic")
+        if workers < 1:
+            raise ConfigError(f"workers must be at least 1, not {workers}")
+        self.data_shape = tuple(int(n) for n in data_shape)
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.float64, np.float32):
+            raise ConfigError(f"a PSF computes in float64 or float32, not {self.dtype}")
+        self._planes, planes, axes = _as_planes(np.asarray(kernel, np.float64), self.data_shape)
+
+        layout, planes = _lay_out(planes, self._planes[1:], boundary, margin, axes)
+        self.engine = _choose(engine, planes, layout, self.dtype, workers)
+        exact = isinstance(self.engine, Direct) and bool(np.all(planes >= 0))
+        self.accuracy = 0.0 if exact else 16 * float(np.finfo(self.dtype).eps)
+
+        self._border = _border(layout, boundary)
+        model, before = (
+            (layout.model, layout.before) if self._border is None else (layout.data, (0, 0))
+        )
+        self._model_planes = (self._planes[0], *model)
+        leading = self.data_shape[: len(self.data_shape) - axes]
+        self.model_shape = (*leading, *model[2 - axes :])
+        inner = zip(before, layout.data, strict=True)
+        self.field = (
+            *(slice(None) for _ in leading),
+            *[slice(b, b + n) for b, n in inner][2 - axes :],
+        )
+
+    def forward(self, values: Array) -> Array:
+        """Return the convolved values, shape ``data_shape``."""
+        model = values.reshape(self._model_planes)
+        if self._border is not None:
+            for axis, index in enumerate(self._border, start=1):
+                model = np.take(model, index, axis)
+        return _like(values, self.engine.forward(model)).reshape(self.data_shape)
+
+    def adjoint(self, weights: Array) -> Array:
+        """Return the correlation with the kernel, shape ``model_shape``."""
+        model = self.engine.adjoint(weights.reshape(self._planes))
+        if self._border is not None:
+            for axis, index in enumerate(self._border, start=1):
+                model = _fold(model, index, axis)
+        return _like(weights, model).reshape(self.model_shape)
+
+    def e_step(
+        self, values: Array, counts: Array, others: Array | None
+    ) -> tuple[Array, Array, float]:
+        """Return expectation, R^T(n/e) and the sum of n log e; the others are added in place."""
+        expectation = self.forward(values).ravel()
+        ratio = np.empty_like(expectation)
+        fit = poisson_ratio(counts, expectation, self.accuracy, ratio, others)
+        return expectation, self.adjoint(ratio.reshape(self.data_shape)), fit
+
+
+def _as_planes(kernel: Array, data: tuple[int, ...]) -> tuple[tuple[int, int, int], Array, int]:
+    """Return data shape and kernel as (planes, y, x), and how many axes are convolved."""
+    fits = kernel.ndim == len(data) <= 3 or (kernel.ndim, len(data)) == (2, 3)
+    if not fits or min(data, default=0) < 1:
+        raise DataError(
+            f"a PSF of shape {kernel.shape} does not fit data of shape {data}: give (x,) for (x,), "
+            "(y, x) for (y, x) or (energy, y, x), (energy, y, x) for (energy, y, x)"
+        )
+    if kernel.ndim == 3 and kernel.shape[0] != data[0]:
+        raise DataError(f"the PSF has {kernel.shape[0]} energies, the data have {data[0]}")
+    if kernel.size == 0 or not np.all(np.isfinite(kernel)):
+        bad = np.argwhere(~np.isfinite(kernel))
+        place = (
+            f"first at index {tuple(int(i) for i in bad[0])}" if len(bad) else "it has no pixels"
+        )
+        raise DataError(f"the PSF holds {len(bad)} values that are not finite, {place}")
+    planes = kernel.reshape((1,) * (3 - kernel.ndim) + kernel.shape)
+    y, x = (1, *data)[-2:]
+    return (data[0] if len(data) == 3 else 1, y, x), planes, min(kernel.ndim, 2)
+
+
+def _lay_out(
+    kernel: Array, data: Pair, boundary: Boundary, margin: int | Sequence[int] | None, axes: int
+) -> tuple[Layout, Array]:
+    """Return the layout, and the kernel cut down to the elements that join any two pixels."""
+    size, wanted = kernel.shape[1:], _margins(margin, boundary, kernel.shape[1:], axes)
+    cut, rows = [slice(None)], []
+    for n, k, m in zip(data, size, wanted, strict=True):
+        centre = (k - 1) // 2
+        before, after = min(m, k - 1 - centre), min(m, centre)
+        first, last = max(0, centre - (n - 1 + after)), min(k, centre + n + before)
+        cut.append(slice(first, last))
+        rows.append((n, before, after, last - first, centre - first))
+    return Layout(*zip(*rows, strict=True)), kernel[tuple(cut)]
+
+
+def _margins(
+    margin: int | Sequence[int] | None, boundary: Boundary, size: tuple[int, ...], axes: int
+) -> list[int]:
+    """Return the wanted margin for y and x."""
+    most = [k // 2 for k in size]
+    if margin is None:
+        return [0, 0] if boundary == "same" else most
+    if boundary != "extended":
+        raise ConfigError(f"a margin belongs to boundary 'extended', not to {boundary!r}")
+    given = [margin] * axes if isinstance(margin, int) else list(margin)
+    if len(given) != axes:
+        raise ConfigError(f"margin {margin} must be one number, or one for each of {axes} axes")
+    if any(not 0 <= m <= limit for m, limit in zip(given, most[2 - axes :], strict=True)):
+        raise ConfigError(
+            f"margin {margin} must lie between 0 and the half-width of the PSF, "
+            f"{' x '.join(map(str, most[2 - axes :]))} pixels: no light comes from further out"
+        )
+    return [0] * (2 - axes) + given
+
+
+def _choose(name: str, kernel: Array, layout: Layout, dtype: np.dtype[Any], workers: int) -> Engine:
+    if name == "auto":
+        name = "direct" if kernel[0].size <= DIRECT_ELEMENTS else "scipy"
+    if name == "direct":
+        return Direct(kernel, layout, dtype, workers)
+    if name == "scipy":
+        return Fourier(kernel, layout, dtype, workers, Scipy)
+    if name == "ducc":
+        return Fourier(kernel, layout, dtype, workers, Ducc)
+    raise ConfigError(f"engine {name!r} is none of auto, direct, scipy, ducc")
+
+
+def _border(layout: Layout, boundary: Boundary) -> tuple[Array, Array] | None:
+    """Return which pixel stands at each place of the frame around the data, for y and x."""
+    if boundary not in ("reflect", "periodic"):
+        return None
+    mode: Literal["symmetric", "wrap"] = "symmetric" if boundary == "reflect" else "wrap"
+    y, x = (
+        np.pad(np.arange(n), (before, after), mode)
+        for n, before, after in zip(layout.data, layout.before, layout.after, strict=True)
+    )
+    return y, x
+
+
+def _fold(framed: Array, index: Array, axis: int) -> Array:
+    """Add what lies on the frame to the pixels it stands for: the transpose of `np.take`."""
+    lines = np.moveaxis(framed, axis, 0)
+    folded = np.zeros((int(index.max()) + 1, *lines.shape[1:]), framed.dtype)
+    for place, line in zip(index, lines, strict=True):
+        folded[place] += line
+    return np.ascontiguousarray(np.moveaxis(folded, 0, axis))
+
+
+def _like(given: Array, result: Array) -> Array:
+    """Return the result in the floating dtype of what was given."""
+    return result.astype(given.dtype, copy=False) if given.dtype.kind == "f" else result
