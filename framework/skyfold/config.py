@@ -199,12 +199,12 @@ def _open(config: RunConfig, index: int, entry: dict[str, Any]) -> BinnedData:
         entry = {_first_parameter(opener): source, **entry}
     entry = resolve_files(opener, entry, place)
     data: BinnedData = options.build(opener, entry, place)
-    named = [(k, v) for k, v in entry.items() if isinstance(v, str) and Path(v).is_absolute()]
+    paths = [(k, v) for k, v in entry.items() if isinstance(v, str) and Path(v).is_absolute()]
     origin: dict[str, Any] = {"instrument": name, "options": {"instrument": name, **entry}}
     if not data.origin.files:
-        origin["files"] = tuple((key, path) for key, path in named if Path(path).is_file())
-    if data.origin.name == Origin().name and named:
-        origin["name"] = Path(named[0][1]).name
+        origin["files"] = tuple((key, path) for key, path in paths if Path(path).is_file())
+    if data.origin.name == Origin().name and paths:
+        origin["name"] = Path(paths[0][1]).name
     return data.with_origin(**origin)
 
 
