@@ -91,7 +91,7 @@ class Shelf(Mapping[str, T], Generic[T]):
             except Exception as error:  # a plugin may fail in any way
                 raise PluginError(
                     f"{self._kind} {name!r} of plugin {self.origin(name)} cannot be loaded from "
-                    f"{entry}: {type(error).__name__}: {error}"
+                    f"{entry}: {_brief(error)}"
                 ) from error
         return entry
 
@@ -165,14 +165,15 @@ class Registry:
     def _admit(self, point: EntryPoint) -> None:
         """Import a plugin and let it register, or set it aside."""
         provider = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
-        name = point.name if point.name not in self.providers else f"{point.name} ({provider})"
+        taken = {*self.providers, *self.broken}
+        name = point.name if point.name not in taken else f"{point.name} ({provider})"
         try:
             self.register(point.load(), name, provider)
         except (Exception, SystemExit) as error:  # a plugin may fail in any way
-            log.warning(
-                "plugin %s (%s) is set aside: %s: %s", name, provider, type(error).__name__, error
-            )
-            self.broken[name] = "".join(traceback.format_exception(error)).rstrip()
+            brief = _brief(error)
+            log.warning("plugin %s (%s) is set aside: %s", name, provider, brief)
+            told = "".join(traceback.format_exception(error)).rstrip()
+            self.broken[name] = told if told.endswith(brief) else f"{told}\n{brief}"
 
     def register(self, plugin: object, name: str, provider: str = "this session") -> None:
         """Let one plugin, a module or an object with hooks, join in.
@@ -213,10 +214,8 @@ class Registry:
             try:
                 name: str | None = self._ask(answer.plugin, "skyfold_identify", path=path)
             except Exception as error:  # a plugin may fail in any way
-                log.warning(
-                    "plugin %s failed to look at %s and is passed over: %s: %s",
-                    answer.plugin_name, path, type(error).__name__, error,
-                )  # fmt: skip
+                plugin = answer.plugin_name
+                log.warning("plugin %s failed to look at %s: %s", plugin, path, _brief(error))
                 continue
             if name is not None:
                 return name
@@ -240,6 +239,11 @@ def _own_first(point: EntryPoint) -> tuple[bool, str, str]:
     """Sort so that a stranger's plugin never takes a name of ours."""
     owner = point.dist.name if point.dist else ""
     return owner != "skyfold", owner, point.name
+
+
+def _brief(error: BaseException) -> str:
+    """Return an error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _spelled(entry: Any) -> str:
