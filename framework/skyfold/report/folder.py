@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyfold.errors import FileError
-from skyfold.plotting import Layer, Observation, energy_labels, observe, rows_go_up, sky_layer
+from skyfold.layers import Layer, Observation, energy_labels, observe, rows_go_up, sky_layer
 from skyfold.result import deviance_residual
 from skyfold.vector import Array
 
@@ -139,13 +139,12 @@ def _read_fits(file: Path, inputs: list[str]) -> dict[str, Any]:
             return {"wcs": wcs, "labels": labels, "upward": rows_go_up(wcs, inputs)}
 
         skies = []
-        for title, key in (("Restored", 0), ("Truth", "TRUTH")):
-            if key == 0 or key in hdus:
-                values, on = _values(hdus[key]), mask if key == 0 else np.ones_like(mask)
-                if binning > 1:
-                    values, on = _join(values, binning, np.mean), _join(on, binning, np.max)
-                unit = str(hdus[key].header.get("BUNIT", ""))
-                skies.append(sky_layer(title, values, unit, on, **looks(header, values)))
+        for title, hdu, on in (("Restored", 0, mask), ("Truth", "TRUTH", None)):
+            if hdu == 0 or hdu in hdus:
+                values, cards = _values(hdus[hdu]), hdus[hdu].header
+                skies.append(
+                    _sky(title, values, cards.get("BUNIT", ""), on, binning, looks(cards, values))
+                )
         observations = []
         for version, arrays in zip(versions, raw, strict=True):
             own = hdus["COUNTS", version].header
@@ -183,12 +182,10 @@ def _read_hdf5(file: Path, inputs: list[str]) -> dict[str, Any]:
             "upward": upward,
         }
 
-    skies = []
-    for name, (values, unit) in images.items():
-        on = masks.get(name, np.ones(values.shape, bool))
-        if binning > 1:
-            values, on = _join(values, binning, np.mean), _join(on, binning, np.max)
-        skies.append(sky_layer(f"Restored: {name}", values, str(unit), on, **looks(values)))
+    skies = [
+        _sky(f"Restored: {name}", values, unit, masks.get(name), binning, looks(values))
+        for name, (values, unit) in images.items()
+    ]
     observations = [
         _observe(arrays, binning, names[key] if len(data) > 1 else "", looks(arrays[0]))
         for key, arrays in data.items()
@@ -197,6 +194,15 @@ def _read_hdf5(file: Path, inputs: list[str]) -> dict[str, Any]:
 
 
 _OBSERVED = ("COUNTS", "EXPECTATION", "RESIDUAL")
+
+
+def _sky(
+    title: str, values: Array, unit: str, on: Array | None, binning: int, looks: dict[str, Any]
+) -> Layer:
+    if binning > 1:
+        values = _join(values, binning, np.mean)
+        on = None if on is None else _join(on, binning, np.max)
+    return sky_layer(title, values, str(unit), on, **looks)
 
 
 def _observe(arrays: list[Array], binning: int, name: str, looks: dict[str, Any]) -> Observation:

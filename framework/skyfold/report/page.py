@@ -11,10 +11,12 @@ from html import escape
 from importlib.resources import files
 from pathlib import PurePath
 from string import Template
+from typing import Any
 
 import numpy as np
 
-from skyfold.plotting import BLOCK, Layer, Observation, colours, curves, histogram, lines
+from skyfold.layers import BLOCK, Layer, Observation, same_field
+from skyfold.plotting import colours, curves, histogram, lines
 from skyfold.report.folder import RunFolder
 from skyfold.report.markup import (
     NARROW,
@@ -38,7 +40,8 @@ MARKS = {"ok": "\N{CHECK MARK}", "fixed": "\N{CHECK MARK}", "warning": "!"}
 def render(run: RunFolder) -> str:
     """Return the page of a run."""
     layers = [*run.skies, *(layer for seen in run.observations for layer in seen if layer)]
-    images = [layer for layer in layers if layer.flat.ndim == 2]
+    drawn = [layer for layer in layers if layer.flat.ndim == 2]
+    images = [layer for layer in drawn if same_field(drawn[0], layer)]
     sections = [
         verdict(run.manifest, run.fixed),
         _pictures(run, images) if images else _profiles(run),
@@ -92,7 +95,7 @@ def _lede(run: RunFolder) -> str:
     return " ".join(said) + "."
 
 
-def _pictures(run: RunFolder, images: list[Layer]) -> Html:
+def _pictures(run: RunFolder, images: list[Layer]) -> str:
     """Return the images side by side; the script makes a wipe of them."""
     skies = [layer for layer in run.skies if layer in images]
     before = next((seen.counts for seen in run.observations if seen.counts in images), images[0])
@@ -100,7 +103,12 @@ def _pictures(run: RunFolder, images: list[Layer]) -> Html:
     stills = "".join(
         _picture(layer, _span(layer)) for layer in dict.fromkeys([before, after, *skies])
     )
-    remarks = [
+    apart = [
+        _picture(seen.counts, _span(seen.counts))
+        for seen in run.observations
+        if seen.counts.flat.ndim == 2 and seen.counts not in images
+    ]
+    remarks: list[str] = [
         note(
             "A fit to the counts is not unique. Structure finer than the response is an "
             "extrapolation: compare runs of different length before you believe it."
@@ -113,6 +121,9 @@ def _pictures(run: RunFolder, images: list[Layer]) -> Html:
                 f"{run.product} holds all of them."
             )
         )
+    if apart:
+        remarks.append(note("Other observations, each on its own pixels:"))
+        remarks.append(f'<div class="pair">{"".join(apart)}</div>')
     return section(
         "Before and after",
         f'<div id="stage" data-before="{images.index(before)}" '
@@ -161,10 +172,11 @@ def _residual(seen: Observation) -> str:
     known = values[np.isfinite(values)]
     spread = float(np.sqrt(np.mean(known**2))) if known.size else float("nan")
     told = f"spread {spread:.2f}{SIGMA}"
-    bars = chart(histogram(values), f"histogram of residuals, {told}")
-    bars = f"<figure>{bars}<figcaption>Histogram <span>{told}</span></figcaption></figure>"
+    drawn = chart(histogram(values), f"histogram of residuals, {told}")
+    bars = f"<figure>{drawn}<figcaption>Histogram <span>{told}</span></figcaption></figure>"
     if layer.flat.ndim == 1:
-        return chart(lines([[layer]]), "residual of each bin, in sigma") + bars
+        line = chart(lines([[layer]]), "residual of each bin, in sigma")
+        return f'<div class="pair">{line}{bars}</div>'
     stops = ",".join(
         f"rgb({r},{g},{b})" for r, g, b, _ in colours("sigma")(np.linspace(0, 1, 11), bytes=True)
     )
@@ -206,7 +218,8 @@ def _inputs(run: RunFolder) -> Html:
         digest = str(entry.get("sha256", ""))
         size = whole(entry["bytes"]) if "bytes" in entry else ""
         short = copyable(digest, f"{digest[:12]}\N{HORIZONTAL ELLIPSIS}")
-        rows.append((entry.get("role", ""), entry.get("path", ""), size, short))
+        path = Html(escape(str(entry.get("path", ""))).replace("/", "/<wbr>"))
+        rows.append((entry.get("role", ""), path, size, short))
     return section("Inputs", table(("role", "file", "bytes", "SHA-256"), rows)) if rows else Html()
 
 
@@ -232,7 +245,9 @@ def _settings(run: RunFolder) -> Html:
 
 def _provenance(run: RunFolder) -> Html:
     notes = run.manifest
-    rows = [(name, notes[name]) for name in ("started", "ended", "seed") if name in notes]
+    rows: list[tuple[str, Any]] = [
+        (name, notes[name]) for name in ("started", "ended", "seed") if name in notes
+    ]
     if "stop_reason" in run.figures:
         rows.append(("stopped", run.figures["stop_reason"]))
     rows += [(words(k), f"{number(v)}{NARROW}s") for k, v in notes.get("timings", {}).items()]

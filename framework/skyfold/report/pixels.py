@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.plotting import Layer, colours, limits, norm
+from skyfold.layers import Layer
+from skyfold.plotting import colours, limits, norm
 from skyfold.vector import Array
 
 if TYPE_CHECKING:

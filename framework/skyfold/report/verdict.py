@@ -37,7 +37,7 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
     block = figures.get("largest_block", 0.0)
     if not block <= MOST_BLOCK:
         found.append(
-            f"A block of 8 by 8 pixels is {block:.1f}{SIGMA} off: something is seen there that "
+            f"A block of 8 pixels a side is {block:.1f}{SIGMA} off: something is seen there that "
             "response and background cannot make, or the run was too short."
         )
     outliers = figures.get("outliers", 0.0)
@@ -61,7 +61,7 @@ def verdict(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> Html:
     elif found:
         kind, headline = "doubt", "Look again before you trust this."
     elif warned:
-        kind, headline = "mind", "The model explains the counts. Mind what was said of the input:"
+        kind, headline = "trust", "The model explains the counts. Of the input was said:"
     else:
         kind, headline = "trust", "The model explains the counts."
     listed = "".join(f"<li>{escape(text)}</li>" for text in found + warned)
@@ -76,7 +76,7 @@ def _tiles(figures: Mapping[str, Any]) -> str:
     tiles = {
         "ratio": ("expected / observed counts", "{:.4f}", "1 where nothing is held fixed"),
         "largest_block": (
-            "largest residual of 8 by 8 pixels",
+            "largest residual of 8-pixel blocks",
             "{:.1f}" + SIGMA,
             f"noise reaches {MOST_BLOCK:g}{SIGMA}",
         ),

@@ -1,0 +1,205 @@
+"""What there is to be seen in a result: counts, skies and residuals, each ready to be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from skyfold.geometry import Grid
+from skyfold.result import deviance_residual
+from skyfold.vector import Array
+
+if TYPE_CHECKING:
+    from astropy.units import Quantity
+    from astropy.wcs import WCS
+
+    from skyfold.result import Result
+
+BLOCK = 8  # pixels along each side of the blocks whose residual is shown
+BRIGHT = 5.0  # mean expected counts above which single pixels show more than noise
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One quantity on pixels, ready to be drawn.
+
+    Parameters
+    ----------
+    title
+        What it is.
+    kind
+        ``flux``, ``counts`` or ``sigma``.
+    values
+        ``(y, x)``, ``(x,)``, or a cube with one leading axis; NaN where nothing is known.
+    unit
+        Unit of the values.
+    total
+        A cube summed over its leading axis, shape ``(y, x)``; None for all else.
+    labels
+        What each plane of a cube is: its energies.
+    wcs
+        Celestial coordinates of the last two axes.
+    upward
+        Whether the first row is at the bottom, as in FITS; photographs begin at the top.
+    """
+
+    title: str
+    kind: str
+    values: Array
+    unit: str = ""
+    total: Array | None = None
+    labels: tuple[str, ...] = ()
+    wcs: WCS | None = None
+    upward: bool = True
+
+    @property
+    def flat(self) -> Array:
+        """The image or line: a cube summed over energy."""
+        return self.values if self.total is None else self.total
+
+    @property
+    def heading(self) -> str:
+        """Title and unit."""
+        return f"{self.title} [{self.unit}]" if self.unit else self.title
+
+
+class Observation(NamedTuple):
+    """The layers of one observation; `blocks` is the residual of 8 x 8 pixels together."""
+
+    counts: Layer
+    expected: Layer
+    residual: Layer
+    blocks: Layer | None
+
+    @property
+    def telling(self) -> Layer:
+        """The residual to look at: of single pixels only where they hold some counts."""
+        bright = np.nanmean(self.expected.flat) >= BRIGHT
+        return self.residual if bright or self.blocks is None else self.blocks
+
+
+def sky_layer(
+    title: str, values: Array, unit: str, mask: Array | None = None, **looks: Any
+) -> Layer:
+    """Return the layer of restored values; outside the mask nothing was restored."""
+    known = values if mask is None else np.where(mask, values, np.nan)
+    total = np.nansum(known, axis=0) if values.ndim == 3 else None
+    return Layer(title, "flux", known, unit, total, **looks)
+
+
+def observe(
+    counts: Array, expectation: Array, residual: Array, name: str = "", **looks: Any
+) -> Observation:
+    """Return the layers of one observation.
+
+    Parameters
+    ----------
+    counts, expectation
+        Per bin.
+    residual
+        In sigma, NaN where a bin has no weight.
+    name
+        Of the observation, if there are several.
+    """
+    seen = np.isfinite(residual)
+    n, e = np.where(seen, counts, np.nan), np.where(seen, expectation, np.nan)
+    n_all = e_all = r_all = blocks = None
+    suffix = f", {name}" if name else ""
+    if counts.ndim == 3:
+        n_all, e_all = np.nansum(n, axis=0), np.nansum(e, axis=0)
+        r_all = deviance_residual(n_all, e_all, np.any(seen, axis=0, keepdims=True)[0])
+    if counts.ndim in (2, 3):
+        together = block_residual(n, e)
+        total = None if n_all is None or e_all is None else block_residual(n_all, e_all)
+        title = f"Residual of {BLOCK} \N{MULTIPLICATION SIGN} {BLOCK} pixels{suffix}"
+        blocks = Layer(title, "sigma", together, "sigma", total, **looks)
+    return Observation(
+        Layer(f"Counts{suffix}", "counts", n, "ct", n_all, **looks),
+        Layer(f"Expected counts{suffix}", "counts", e, "ct", e_all, **looks),
+        Layer(f"Residual{suffix}", "sigma", residual, "sigma", r_all, **looks),
+        blocks,
+    )
+
+
+def block_residual(counts: Array, expectation: Array) -> Array:
+    """Return the residual of square blocks along the last two axes, repeated on their pixels."""
+    n, e = np.nan_to_num(counts), np.nan_to_num(expectation)
+    for axis in (-2, -1):
+        starts = np.arange(0, counts.shape[axis], BLOCK)
+        n, e = np.add.reduceat(n, starts, axis=axis), np.add.reduceat(e, starts, axis=axis)
+    sigma = deviance_residual(n, e, (e > 0).astype(float))
+    for axis in (-2, -1):
+        sigma = sigma.repeat(BLOCK, axis=axis).take(range(counts.shape[axis]), axis=axis)
+    return sigma
+
+
+def energy_labels(edges: Quantity | None, planes: int) -> tuple[str, ...]:
+    """Return what to call each plane of a cube: "10-14 GeV", or its number without energies."""
+    if edges is None or len(edges) != planes + 1:
+        return tuple(f"plane {i + 1}" for i in range(planes))
+    from astropy import units as u
+
+    if edges.unit.is_equivalent(u.eV):
+        middle = np.sqrt(edges[0] * edges[-1])
+        units = [unit for unit in (u.eV, u.keV, u.MeV, u.GeV, u.TeV) if middle >= 1 * unit]
+        edges = edges.to((units or [u.eV])[-1])
+    pairs = zip(edges.value[:-1], edges.value[1:], strict=True)
+    return tuple(f"{low:.3g}\N{EN DASH}{high:.3g} {edges.unit}" for low, high in pairs)
+
+
+def rows_go_up(wcs: WCS | None, files: Iterable[str]) -> bool:
+    """Return whether the first row of an image belongs at the bottom.
+
+    It does where there are coordinates or FITS files, not for photographs and bare arrays.
+    """
+    return wcs is not None or any(".fit" in PurePath(file).name.lower() for file in files)
+
+
+def same_field(first: Layer, second: Layer) -> bool:
+    """Return whether two images show the same piece of sky, so that one may be laid on the other.
+
+    Their corners must agree to a pixel; without coordinates their proportions must.
+    """
+    (ny, nx), (my, mx) = first.flat.shape, second.flat.shape
+    if first.wcs is None or second.wcs is None:
+        return bool(abs(ny * mx - nx * my) <= max(ny, nx, my, mx))
+    x, y = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    here = first.wcs.pixel_to_world(x * nx - 0.5, y * ny - 0.5)
+    there = second.wcs.world_to_pixel(here)
+    offset = np.array([there[0] - (x * mx - 0.5), there[1] - (y * my - 0.5)])
+    return bool(np.all(np.abs(offset) < 1))
+
+
+def layers_of(result: Result) -> tuple[list[Layer], list[Observation]]:
+    """Return the skies of a result, on the field of the data, and its observations."""
+    parts = result.data.parts
+    paths = [path for part in parts for _, path in part.origin.files]
+    skies, observations = [], []
+    for name, component in result.model.components.items():
+        if not component.geometry.sky:
+            continue
+        values, mask, looks = result.model[name], component.mask, {}
+        if isinstance(component.geometry, Grid):
+            field = component.geometry.field or (slice(None),) * values.ndim
+            values, mask = values[field], None if mask is None else mask[field]
+            looks = _looks(component.geometry.crop(), values, paths)
+        title = "Restored" if len(result.model.skies) < 2 else f"Restored: {name}"
+        skies.append(sky_layer(title, values, component.unit, mask, **looks))
+    for part, residual in zip(parts, result.residual(), strict=True):
+        place = part.origin.geometry if isinstance(part.origin.geometry, Grid) else None
+        looks = _looks(place, part.full_counts, paths)
+        expected = part.full_expectation(result.model) * part.weight
+        name = part.origin.name if len(parts) > 1 else ""
+        observations.append(observe(part.full_counts, expected, residual, name, **looks))
+    return skies, observations
+
+
+def _looks(grid: Grid | None, values: Array, paths: Sequence[str]) -> dict[str, Any]:
+    wcs = None if grid is None else grid.wcs
+    edges = None if grid is None else grid.energy_edges
+    labels = energy_labels(edges, len(values)) if values.ndim == 3 else ()
+    return {"wcs": wcs, "labels": labels, "upward": rows_go_up(wcs, paths)}
