@@ -132,21 +132,21 @@ class RunConfig:
         method: Method = options.build(entry, given, self.place / "method", known=known)
         return method
 
-    def build_stop(self) -> StoppingRule:
-        """Return the stopping rules, joined by "or"."""
+    def build_stop(self, own: StoppingRule | None = None) -> StoppingRule:
+        """Return the stopping rules, joined by "or"; ``own`` is one more, made in Python."""
         registry = default_registry()
         chosen = dict(self.stop)
         if self.iterations is not None:
             chosen.setdefault("iterations", self.iterations)
-        if not chosen:
-            raise ConfigError("nothing would stop this run: give iterations, or a rule under stop")
-        rules: list[StoppingRule] = []
+        rules: list[StoppingRule] = [own] if own else []
         for name, value in chosen.items():
             entry = named(registry.stopping_rules, name, self.place / "stop" / name)
             given = (
                 value if isinstance(value, Mapping) else {dataclasses.fields(entry)[0].name: value}
             )
             rules.append(options.build(entry, given, self.place / "stop" / name))
+        if not rules:
+            raise ConfigError("nothing would stop this run: give iterations, or a rule under stop")
         first, *others = rules
         for rule in others:
             first = first | rule

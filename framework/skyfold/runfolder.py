@@ -13,6 +13,7 @@ from typing import Any
 from skyfold import checkpoint, files, manifest, report
 from skyfold.algorithm import State
 from skyfold.config import RunConfig
+from skyfold.data import DataInterface
 from skyfold.document import Document
 from skyfold.errors import ConfigError, DataError, FileError, Interrupted
 from skyfold.observers import Checkpoint, Log, Observer, Progress
@@ -60,7 +61,9 @@ def run_in_folder(
         return _go(problem, folder, notes, observers, progress)
 
 
-def resume_in_folder(folder: Path, iterations: int | None, progress: bool) -> Result:
+def resume_in_folder(
+    folder: Path, iterations: int | None, progress: bool, data: DataInterface | None = None
+) -> Result:
     """Go on from the checkpoint of a run folder, or from the start where there is none."""
     notes = read_manifest(folder)
     config = RunConfig.from_document(Document(notes["config"], str(folder / "manifest.json")))
@@ -69,7 +72,12 @@ def resume_in_folder(folder: Path, iterations: int | None, progress: bool) -> Re
     with files.locked(folder):
         for left in folder.glob(f".*{files.PARTIAL}"):
             left.unlink()
-        problem = prepare(config)
+        if data is None and not all(_is_stored(entry) for entry in config.data):
+            raise ConfigError(
+                f"the run in {folder} was started from arrays, which it does not keep: "
+                "open them again and go on with skyfold.resume(folder, data=data)"
+            )
+        problem = prepare(config, data)
         _require_same_inputs(notes, manifest.describe(problem.data), folder)
         state: State | None = None
         trace: list[dict[str, float]] = []
@@ -185,6 +193,11 @@ def _require_same_inputs(before: dict[str, Any], after: dict[str, Any], folder: 
                 f"{entry['sha256'][:12]}..., was {was.get(entry['path'], 'absent')[:12]}...); "
                 "restore the file, or start a new run"
             )
+
+
+def _is_stored(entry: Mapping[str, Any]) -> bool:
+    """Return whether the data can be opened again from what the manifest says of them."""
+    return bool(entry) and not any(isinstance(v, dict) and "array" in v for v in entry.values())
 
 
 def _write_manifest(folder: Path, notes: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from skyfold.config import RunConfig, demo_of, open_data
 from skyfold.errors import ConfigError
 from skyfold.model import Model
-from skyfold.stopping import MaxIterations, StoppingRule
+from skyfold.stopping import StoppingRule
 
 if TYPE_CHECKING:
     from skyfold.algorithm import Algorithm, State
@@ -48,7 +48,9 @@ class Problem:
     demo: Demo | None = None
 
 
-def prepare(config: RunConfig, data: DataInterface | None = None) -> Problem:
+def prepare(
+    config: RunConfig, data: DataInterface | None = None, stop: StoppingRule | None = None
+) -> Problem:
     """Open the data, unless they are given, and build method and stopping rule.
 
     The configuration of the problem names the files from the root, so that it can be repeated
@@ -59,7 +61,7 @@ def prepare(config: RunConfig, data: DataInterface | None = None) -> Problem:
     SkyfoldError
         If anything in the request or in the files is wrong.
     """
-    method, stop = config.build_method(), config.build_stop()
+    method, stop = config.build_method(), config.build_stop(stop)
     demo = demo_of(config) if data is None else None
     if data is None:
         data = demo.data if demo else open_data(config)
@@ -203,7 +205,7 @@ def run(
 
     if isinstance(data, str | Path) and Path(data).suffix in (".yaml", ".yml"):
         config = RunConfig.read(Path(data))
-        problem = prepare(config)
+        problem = prepare(config, stop=stop)
     else:
         opened = _as_data(data)
         config = RunConfig.of(
@@ -212,10 +214,7 @@ def run(
             iterations=100 if iterations is None and stop is None else iterations,
             seed=seed,
         )
-        problem = prepare(config, opened)
-    if stop is not None:
-        rule = stop if iterations is None else stop | MaxIterations(iterations)
-        problem = replace(problem, stop=rule)
+        problem = prepare(config, opened, stop)
     if output is None:
         return run_in_memory(problem, observers, progress)
     return run_in_folder(problem, Path(output), observers, progress, overwrite)
@@ -240,7 +239,13 @@ def iterate(data: Any, method: str = "rl", **options: Any) -> Iterator[State]:
     return problem.algorithm.iterate(problem.data, start)
 
 
-def resume(folder: str | Path, iterations: int | None = None, progress: bool = True) -> Result:
+def resume(
+    folder: str | Path,
+    iterations: int | None = None,
+    *,
+    data: Any = None,
+    progress: bool = True,
+) -> Result:
     """Go on with an interrupted run, or extend a finished one.
 
     It ends with the same numbers as a run that was never interrupted.
@@ -251,12 +256,15 @@ def resume(folder: str | Path, iterations: int | None = None, progress: bool = T
         The run folder.
     iterations
         New total number of iterations.
+    data
+        The same data again, for a run that was started from arrays.
     progress
         Show progress.
     """
     from skyfold.runfolder import resume_in_folder
 
-    return resume_in_folder(Path(folder), iterations, progress)
+    opened = None if data is None else _as_data(data)
+    return resume_in_folder(Path(folder), iterations, progress, opened)
 
 
 def _as_data(data: Any) -> DataInterface:

@@ -1,0 +1,170 @@
+import json
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import skyfold
+from skyfold.errors import ConfigError, FileError, Interrupted
+from skyfold.observers import Observer
+from skyfold.runner import solve
+from skyfold.stopping import DeltaLogLikelihood
+
+
+@pytest.fixture
+def data(rng):
+    matrix = rng.random((60, 20))
+    counts = rng.poisson(matrix @ rng.gamma(1, 9, 20) + 3).reshape(6, 10)
+    response = skyfold.Matrix(matrix, (4, 5), (6, 10))
+    return skyfold.BinnedData(counts, {"sky": response, "background": np.full((6, 10), 3.0)})
+
+
+class Seen(Observer):
+    def __init__(self):
+        self.iterations, self.end = [], None
+
+    def on_start(self, state):
+        self.iterations.append(state.iteration)
+
+    def on_iteration(self, state, trace):
+        assert trace[-1]["iteration"] == state.iteration
+        self.iterations.append(state.iteration)
+
+    def on_finish(self, state, trace, reason):
+        self.end = reason
+
+
+def test_run_is_iterate(data):
+    seen = Seen()
+    result = skyfold.run(data, iterations=7, observers=[seen], progress=False)
+    assert seen.iterations == list(range(8))
+    assert seen.end == result.reason == "all 7 iterations done"
+    for state in skyfold.iterate(data):
+        if state.iteration == 7:
+            break
+    assert np.array_equal(state.model["sky"], result.model["sky"])
+    assert result.image.shape == (4, 5)
+    assert result.image.unit == ""
+
+
+def test_a_rule_of_the_users_own_stops(data):
+    result = skyfold.run(data, stop=DeltaLogLikelihood(1.0), progress=False)
+    assert "rose by" in result.reason
+    rises = np.diff([row["log_likelihood"] for row in result.trace])
+    assert rises[-1] < 1.0 <= rises[:-1].min()
+
+
+def test_options_reach_the_method(data):
+    plain = skyfold.run(data, iterations=5, progress=False)
+    fast = skyfold.run(data, iterations=5, acceleration={"maximum": 5}, progress=False)
+    damped = skyfold.run(data, iterations=5, damping=3, progress=False)
+    assert fast.state.log_likelihood > plain.state.log_likelihood
+    assert "acceleration" in fast.trace[-1]
+    assert not np.array_equal(damped.model["sky"], plain.model["sky"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"smothing": {"fwhm": "2 pix"}},
+            "unknown key 'smothing' in method. Did you mean 'smoothing'",
+        ),
+        ({"smoothing": {"fwhm": 2}}, r'method.smoothing.fwhm: expected .* got 2 \(write "2 deg"'),
+        ({"damping": -1}, "method.damping"),
+        ({"method": "rll"}, "no method named 'rll'. Did you mean 'rl'"),
+        ({"iterations": -5}, "iterations: expected a whole number of at least 0"),
+        ({"iterations": 2.5}, "iterations"),
+        ({"acceleration": {"maximum": 0.5}}, "at least 1"),
+    ],
+)
+def test_wrong_requests_are_refused(data, options, words):
+    with pytest.raises(ConfigError, match=words):
+        skyfold.run(data, progress=False, **options)
+
+
+def test_the_run_folder_holds_everything(data, tmp_path):
+    from astropy.io import fits
+    from astropy.table import Table
+
+    result = skyfold.run(data, iterations=9, output=tmp_path / "out", progress=False)
+    folder = tmp_path / "out"
+    assert {p.name for p in folder.iterdir()} == {
+        "result.fits", "trace.ecsv", "report.html", "manifest.json", "log.txt", "checkpoint.npz",
+    }  # fmt: skip
+    with fits.open(folder / "result.fits") as hdus:
+        hdus.verify("exception")
+        names = [hdu.name for hdu in hdus]
+        assert names == ["PRIMARY", "COUNTS", "EXPECTATION", "RESIDUAL", "SENSITIVITY", "MASK", "TRACE", "COMPONENTS"]  # fmt: skip
+        np.testing.assert_array_equal(hdus[0].data, result.model["sky"])
+        assert hdus["EXPECTATION"].data.sum() == pytest.approx(data.full_counts.sum())
+    trace = Table.read(folder / "trace.ecsv")
+    assert len(trace) == 10
+    assert {"iteration", "log_likelihood", "products", "seconds", "background"} <= set(
+        trace.colnames
+    )
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "finished"
+    assert manifest["results"]["iterations"] == 9
+    assert manifest["results"]["ratio"] == pytest.approx(1)
+    assert "stopped after iteration 9" in (folder / "log.txt").read_text()
+
+
+def test_an_existing_run_is_not_overwritten(data, tmp_path):
+    skyfold.run(data, iterations=1, output=tmp_path, progress=False)
+    with pytest.raises(FileError, match=r"exists and holds result\.fits.*--overwrite"):
+        skyfold.run(data, iterations=1, output=tmp_path, progress=False)
+    skyfold.run(data, iterations=2, output=tmp_path, overwrite=True, progress=False)
+    assert json.loads((tmp_path / "manifest.json").read_text())["results"]["iterations"] == 2
+
+
+def test_a_signal_ends_the_iteration_and_the_run_is_kept(data, tmp_path):
+    class Signal(Observer):
+        def on_iteration(self, state, trace):
+            if state.iteration == 3:
+                signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match=r"SIGTERM after iteration 3; go on with: skyfold resume"):
+        skyfold.run(data, iterations=9, output=tmp_path, observers=[Signal()], progress=False)
+    assert json.loads((tmp_path / "manifest.json").read_text())["status"] == "interrupted"
+    assert (tmp_path / "result.fits").exists()
+
+
+def test_a_run_from_arrays_cannot_be_resumed_by_itself(data, tmp_path):
+    skyfold.run(data, iterations=3, output=tmp_path, progress=False)
+    with pytest.raises(ConfigError, match="started from arrays"):
+        skyfold.resume(tmp_path)
+    result = skyfold.resume(tmp_path, iterations=8, data=data, progress=False)
+    through = skyfold.run(data, iterations=8, progress=False)
+    assert np.array_equal(result.model["sky"], through.model["sky"])
+
+
+def test_threads_may_run_at_once(data):
+    results = []
+    threads = [
+        threading.Thread(
+            target=lambda: results.append(skyfold.run(data, iterations=20, progress=False))
+        )
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({result.state.log_likelihood for result in results}) == 1
+
+
+def test_solve_goes_on_where_a_trace_ends(data):
+    from skyfold.config import RunConfig
+    from skyfold.runner import prepare
+
+    problem = prepare(RunConfig.of(data=[], iterations=8), data)
+    half = prepare(RunConfig.of(data=[], iterations=4), data)
+    state, trace, *_ = solve(half)
+    state, trace, reason, interrupted = solve(problem, (), state, trace)
+    through, rows, *_ = solve(problem)
+    assert not interrupted
+    assert [row["log_likelihood"] for row in trace] == [row["log_likelihood"] for row in rows]
+    assert np.array_equal(state.model["sky"], through.model["sky"])
+    assert np.diff([row["seconds"] for row in trace]).min() >= 0
