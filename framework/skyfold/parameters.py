@@ -113,7 +113,8 @@ def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
 
 def _descriptions(entry: Entry) -> dict[str, str]:
     """Return the entries of the ``Parameters`` sections of numpydoc docstrings, bases first."""
-    holders = reversed(entry.__mro__) if isinstance(entry, type) else [entry]
+    wrapped = [inspect.unwrap(entry), entry]
+    holders = reversed(entry.__mro__) if isinstance(entry, type) else wrapped
     found: dict[str, str] = {}
     for holder in holders:
         _, _, section = (inspect.getdoc(holder) or "").partition("Parameters\n----------\n")

@@ -47,7 +47,7 @@ def read_npy(stream: BinaryIO, size: int, role: str, part: str | None, limit: Si
 
 
 def read_npz(stream: BinaryIO, size: int, role: str, part: str | None, limit: SizeLimit) -> Image:
-    """Read one array of a ``.npz`` file: the one asked for, the one named like its role, the first."""
+    """Read the array of a ``.npz`` file asked for, or named like its role, or the first."""
     try:
         with zipfile.ZipFile(stream) as archive:
             members = [m for m in archive.infolist() if m.filename.endswith(".npy")]

@@ -169,8 +169,9 @@ def _what_it_is(start: bytes) -> str:
 
 
 def _linear(image: Image, encoding: Encoding) -> Image:
-    """Undo the sRGB curve of IEC 61966-2-1 where asked to."""
-    if encoding == "auto":
+    """Undo the sRGB curve of IEC 61966-2-1 where asked to: of counts, and of photographs."""
+    suspected = any(photo.ENCODED in check.message for check in image.checks)
+    if encoding == "auto" or not (suspected or image.role == "counts"):
         return image
     told = replace(image, checks=tuple(c for c in image.checks if photo.ENCODED not in c.message))
     if encoding == "linear":
