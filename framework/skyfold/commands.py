@@ -31,7 +31,7 @@ def demo(arguments: Arguments) -> None:
     name = arguments.name or "galaxy"
     made = demos[name](arguments.seed)
     folder = Path(arguments.output or f"skyfold-{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    config = RunConfig(
+    config = RunConfig.of(
         data=[{"demo": name, "seed": arguments.seed}],
         method=dict(made.method),
         iterations=made.iterations if arguments.iterations is None else arguments.iterations,
@@ -96,7 +96,7 @@ def plugins_list(arguments: Arguments) -> None:
     for name, origin in registry.providers.items():
         say(f"{name:12} {origin}")
     for name, error in registry.broken.items():
-        say(f"{name:12} BROKEN: {str(error).splitlines()[-1] if str(error) else error!r}")
+        say(f"{name:12} BROKEN: {_last_line(error)}")
     say("")
     for kind, shelf in registry.shelves.items():
         if shelf:
@@ -151,7 +151,7 @@ def plugins_check(arguments: Arguments) -> int:
     if arguments.inputs or arguments.rest:
         data = open_data(from_arguments(arguments))
     elif arguments.name in registry.demos:
-        data = open_data(RunConfig(data=[{"demo": arguments.name, "seed": 1}]))
+        data = open_data(RunConfig.of(data=[{"demo": arguments.name, "seed": 1}]))
     else:
         raise ConfigError(
             f"instrument {arguments.name!r} has no demo of that name: give a file, as in "
@@ -293,7 +293,11 @@ def doctor(arguments: Arguments) -> None:
     for name, origin in registry.providers.items():
         say(f"  {name:10} {origin}")
     for name, error in registry.broken.items():
-        say(f"  {name:10} BROKEN: {error}")
+        say(f"  {name:10} BROKEN: {_last_line(error)}")
+
+
+def _last_line(traceback: str) -> str:
+    return traceback.strip().splitlines()[-1]
 
 
 def say(text: str) -> None:
@@ -357,7 +361,8 @@ def _print_result(result: Any, folder: Path) -> None:
         f"{100 * figures['outliers']:.2f} % of bins beyond 3 sigma"
     )
     for name, value in figures["normalisations"].items():
-        say(f"fitted    {name}: {value:.4g}")
+        fixed = result.model.components[name.partition("[")[0]].fixed
+        say(f"{'fixed' if fixed else 'fitted':9} {name}: {value:.4g}")
     for name, value in figures.get("score", {}).items():
         say(f"truth     {name}: {value:.4g}")
     files: Iterable[str] = ("report.html", "result.fits", "result.h5")

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import Field
 
@@ -196,7 +196,7 @@ def _open(config: RunConfig, index: int, entry: dict[str, Any]) -> BinnedData:
         name = _identify(entry if source is None else {"counts": source}, place)
     opener = named(registry.instruments, name, place / "instrument")
     if source is not None:
-        entry = {_first_parameter(opener): source, **entry}
+        entry = {options.describe(opener)[0].name: source, **entry}
     entry = resolve_files(opener, entry, place)
     data: BinnedData = options.build(opener, entry, place)
     paths = [(k, v) for k, v in entry.items() if isinstance(v, str) and Path(v).is_absolute()]
@@ -228,7 +228,7 @@ def resolve_files(entry: Callable[..., Any], given: dict[str, Any], place: Place
     Files are the parameters with `pathlib.Path` in their annotation; a text that names no existing
     file there is left as it is, for the entry to understand or to refuse.
     """
-    hints = get_type_hints(entry, include_extras=True)
+    hints = {parameter.name: parameter.annotation for parameter in options.describe(entry)}
 
     def takes_files(hint: Any) -> bool:
         return hint is Path or any(takes_files(part) for part in get_args(hint))
@@ -251,12 +251,6 @@ def resolve_files(entry: Callable[..., Any], given: dict[str, Any], place: Place
 
 def _folder(place: Place) -> Path:
     return (place.folder or Path()).absolute()
-
-
-def _first_parameter(opener: Callable[..., Any]) -> str:
-    import inspect
-
-    return next(iter(inspect.signature(opener).parameters))
 
 
 def named(shelf: Any, name: str, place: Place) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from skyfold.geometry import Grid
+from skyfold.model import Component
 from skyfold.result import deviance_residual
 from skyfold.vector import Array
 
@@ -180,15 +181,14 @@ def layers_of(result: Result) -> tuple[list[Layer], list[Observation]]:
     paths = [path for part in parts for _, path in part.origin.files]
     skies, observations = [], []
     for name, component in result.model.components.items():
-        if not component.geometry.sky:
-            continue
-        values, mask, looks = result.model[name], component.mask, {}
-        if isinstance(component.geometry, Grid):
-            field = component.geometry.field or (slice(None),) * values.ndim
-            values, mask = values[field], None if mask is None else mask[field]
-            looks = _looks(component.geometry.crop(), values, paths)
-        title = "Restored" if len(result.model.skies) < 2 else f"Restored: {name}"
-        skies.append(sky_layer(title, values, component.unit, mask, **looks))
+        if component.geometry.sky:
+            title = "Restored" if len(result.model.skies) < 2 else f"Restored: {name}"
+            skies.append(_sky(title, result.model[name], component, paths))
+            if result.demo is not None:
+                truth = replace(component, mask=None)
+                skies.append(
+                    _sky(title.replace("Restored", "Truth"), result.demo.truth[name], truth, paths)
+                )
     for part, residual in zip(parts, result.residual(), strict=True):
         place = part.origin.geometry if isinstance(part.origin.geometry, Grid) else None
         looks = _looks(place, part.full_counts, paths)
@@ -196,6 +196,15 @@ def layers_of(result: Result) -> tuple[list[Layer], list[Observation]]:
         name = part.origin.name if len(parts) > 1 else ""
         observations.append(observe(part.full_counts, expected, residual, name, **looks))
     return skies, observations
+
+
+def _sky(title: str, values: Array, component: Component, paths: Sequence[str]) -> Layer:
+    if not isinstance(component.geometry, Grid):
+        return sky_layer(title, values, component.unit, component.mask)
+    field = component.geometry.field or (slice(None),) * values.ndim
+    values, mask = values[field], None if component.mask is None else component.mask[field]
+    looks = _looks(component.geometry.crop(), values, paths)
+    return sky_layer(title, values, component.unit, mask, **looks)
 
 
 def _looks(grid: Grid | None, values: Array, paths: Sequence[str]) -> dict[str, Any]:

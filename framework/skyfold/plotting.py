@@ -161,10 +161,10 @@ def overview(result: Result) -> Figure:
     """
     skies, observations = layers_of(result)
     first, *others = observations
-    if first.counts.flat.ndim == 1:
+    if all(layer.flat.ndim == 1 for layer in (first.counts, *skies)):
         rows = [[first.counts, first.expected], *([sky] for sky in skies), [first.residual]]
         return lines(rows)
-    rows = [[first.counts, *skies[:1], first.telling], *([sky] for sky in skies[1:])]
+    rows = [[first.counts, *skies[:2], first.telling], *([sky] for sky in skies[2:])]
     rows += [[other.counts, other.telling] for other in others]
     return panels(rows, detail=[layer for layer in rows[0][:2] if layer.total is not None])
 
@@ -180,8 +180,8 @@ def panels(rows: Sequence[Sequence[Layer]], detail: Sequence[Layer] = ()) -> Fig
         Cubes to show plane by plane below.
     """
     columns = max(len(row) for row in rows)
-    first = rows[0][0].flat
-    ratio = first.shape[-2] / first.shape[-1] if first.ndim == 2 else 0.75
+    shapes = [layer.flat.shape for row in rows for layer in row if layer.flat.ndim == 2]
+    ratio = shapes[0][0] / shapes[0][1] if shapes else 0.75
     width = 4.6 * columns
     across = min(6, max((len(_planes(layer)) for layer in detail), default=1))
     down = sum(-(-len(_planes(layer)) // across) for layer in detail)

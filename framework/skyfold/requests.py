@@ -74,7 +74,7 @@ def _changes(arguments: Arguments, document: Document) -> list[tuple[tuple[Any, 
             raise ConfigError(
                 f"--stop {rule}: write RULE=VALUE, as in --stop delta_log_likelihood=0.1"
             )
-        changes.append((("stop", name), _scalar(value), f"--stop {name}"))
+        changes.append((("stop", name), strict_yaml.scalar(value), f"--stop {name}"))
     sections = document.data.get("data", [])
     count = len(sections) if isinstance(sections, list) else 0
     opener = _opener(arguments, document)
@@ -113,9 +113,9 @@ def _pairs(rest: Sequence[str], takes: Mapping[str, Parameter]) -> list[tuple[st
             parameter = takes.get(flag[2:].replace("-", "_"))
             several = parameter is not None and "a mapping" in parameter.type
             if several and named and name.isidentifier():
-                pairs.append((f"{flag}.{name}", _scalar(inside)))
+                pairs.append((f"{flag}.{name}", strict_yaml.scalar(inside)))
                 continue
-            given = _scalar(given)
+            given = strict_yaml.scalar(given)
         pairs.append((flag, given))
     return pairs
 
@@ -130,11 +130,6 @@ def _require_known(flag: str, takes: Mapping[str, Parameter]) -> None:
     if key not in known:
         near = suggestion(key, known).replace("_", "-")
         raise ConfigError(f"unknown flag {flag}. {near}")
-
-
-def _scalar(text: str) -> Any:
-    """Return a text as a configuration file would read it."""
-    return strict_yaml.override(Document({}), f"value={text}").data["value"]
 
 
 def _opener(arguments: Arguments, document: Document) -> Any:

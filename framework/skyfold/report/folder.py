@@ -173,7 +173,10 @@ def _read_hdf5(file: Path, inputs: list[str]) -> dict[str, Any]:
         }
         names = {key: str(group.attrs["name"]) for key, group in stored["DATA"].items()}
     images = {name: entry for name, entry in model.items() if _drawable(entry[0])}
-    data = {key: arrays for key, arrays in data.items() if _drawable(arrays[0])}
+    data = {
+        key: arrays if _drawable(arrays[0]) else [array.ravel() for array in arrays]
+        for key, arrays in data.items()
+    }
     binning = _binning([*(v for v, _ in images.values()), *(a for d in data.values() for a in d)])
 
     def looks(values: Array) -> dict[str, Any]:

@@ -22,7 +22,9 @@ class Html(str):
 
 
 def section(heading: str, *parts: str) -> Html:
-    """Return a section of the page; its parts are HTML."""
+    """Return a section of the page, nothing if it would be empty; its parts are HTML."""
+    if not any(parts):
+        return Html()
     return Html(f"<section><h2>{escape(heading)}</h2>{''.join(parts)}</section>")
 
 
@@ -32,7 +34,10 @@ def note(text: str) -> Html:
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Html:
-    """Return a table; the head may be empty."""
+    """Return a table, nothing if it has no rows; the head may be empty."""
+    rows = list(rows)
+    if not rows:
+        return Html()
     titles = "".join(f"<th>{escape(title)}</th>" for title in head)
     top = f"<thead><tr>{titles}</tr></thead>" if titles else ""
     body = "".join(

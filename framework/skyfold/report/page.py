@@ -34,6 +34,7 @@ from skyfold.report.markup import (
 from skyfold.report.pixels import planes, plate, world_table
 from skyfold.report.verdict import verdict
 
+LONGEST_LINE = 5000  # bins; a longer line is a smear
 MARKS = {"ok": "\N{CHECK MARK}", "fixed": "\N{CHECK MARK}", "warning": "!"}
 
 
@@ -44,7 +45,7 @@ def render(run: RunFolder) -> str:
     images = [layer for layer in drawn if same_field(drawn[0], layer)]
     sections = [
         verdict(run.manifest, run.fixed),
-        _pictures(run, images) if images else _profiles(run),
+        section("Before and after", _pictures(run, images), _profiles(run)),
         _residuals(run),
         _convergence(run),
         _score(run),
@@ -124,12 +125,10 @@ def _pictures(run: RunFolder, images: list[Layer]) -> str:
     if apart:
         remarks.append(note("Other observations, each on its own pixels:"))
         remarks.append(f'<div class="pair">{"".join(apart)}</div>')
-    return section(
-        "Before and after",
+    return (
         f'<div id="stage" data-before="{images.index(before)}" '
-        f'data-after="{images.index(after)}" hidden></div>',
-        f'<div class="pair" id="stills">{stills}</div>',
-        *remarks,
+        f'data-after="{images.index(after)}" hidden></div>'
+        f'<div class="pair" id="stills">{stills}</div>{"".join(remarks)}'
     )
 
 
@@ -149,12 +148,15 @@ def _span(layer: Layer) -> str:
     return f"{image.low:.3g} to {image.high:.3g}{NARROW}{layer.unit}".strip()
 
 
-def _profiles(run: RunFolder) -> Html:
+def _profiles(run: RunFolder) -> str:
+    """Return what has one dimension, as lines."""
     rows = [[seen.counts, seen.expected] for seen in run.observations]
-    rows += [[layer] for layer in run.skies]
-    if not rows:
-        return Html()
-    return section("Before and after", chart(lines(rows), "counts, expectation, restored values"))
+    rows = [row for row in [*rows, *([sky] for sky in run.skies)] if _is_line(row[0])]
+    return chart(lines(rows), "counts, expectation, restored values") if rows else ""
+
+
+def _is_line(layer: Layer) -> bool:
+    return layer.flat.ndim == 1 and layer.flat.size <= LONGEST_LINE
 
 
 def _residuals(run: RunFolder) -> Html:
@@ -175,7 +177,7 @@ def _residual(seen: Observation) -> str:
     drawn = chart(histogram(values), f"histogram of residuals, {told}")
     bars = f"<figure>{drawn}<figcaption>Histogram <span>{told}</span></figcaption></figure>"
     if layer.flat.ndim == 1:
-        line = chart(lines([[layer]]), "residual of each bin, in sigma")
+        line = chart(lines([[layer]]), "residual of each bin, in sigma") if _is_line(layer) else ""
         return f'<div class="pair">{line}{bars}</div>'
     stops = ",".join(
         f"rgb({r},{g},{b})" for r, g, b, _ in colours("sigma")(np.linspace(0, 1, 11), bytes=True)
@@ -196,10 +198,12 @@ def _convergence(run: RunFolder) -> Html:
 
 
 def _score(run: RunFolder) -> Html:
-    score = run.figures.get("score") or {}
-    rows = [(words(name), number(value)) for name, value in score.items()]
-    told = "These counts were simulated, so the truth is known."
-    return section("Against the truth", note(told), table((), rows)) if rows else Html()
+    score = run.figures.get("score")
+    if not score:
+        return Html()
+    rows = ((words(name), number(value)) for name, value in score.items())
+    told = note("These counts were simulated, so the truth is known.")
+    return section("Against the truth", told, table((), rows))
 
 
 def _checks(run: RunFolder) -> Html:
@@ -209,7 +213,7 @@ def _checks(run: RunFolder) -> Html:
         kind = level if level in MARKS else "warning"
         mark = Html(f'<span class="level {kind}">{MARKS[kind]} {escape(level)}</span>')
         rows.append((mark, check.get("subject", ""), check.get("message", "")))
-    return section("Checks of the input", table(("", "what", "found"), rows)) if rows else Html()
+    return section("Checks of the input", table(("", "what", "found"), rows))
 
 
 def _inputs(run: RunFolder) -> Html:
@@ -220,7 +224,7 @@ def _inputs(run: RunFolder) -> Html:
         short = copyable(digest, f"{digest[:12]}\N{HORIZONTAL ELLIPSIS}")
         path = Html(escape(str(entry.get("path", ""))).replace("/", "/<wbr>"))
         rows.append((entry.get("role", ""), path, size, short))
-    return section("Inputs", table(("role", "file", "bytes", "SHA-256"), rows)) if rows else Html()
+    return section("Inputs", table(("role", "file", "bytes", "SHA-256"), rows))
 
 
 def _normalisations(run: RunFolder) -> Html:
@@ -229,7 +233,7 @@ def _normalisations(run: RunFolder) -> Html:
         for name, value in run.normalisations.items()
     ]
     head = ("background or baseline", "normalisation", "")
-    return section("Normalisations", table(head, rows)) if rows else Html()
+    return section("Normalisations", table(head, rows))
 
 
 def _settings(run: RunFolder) -> Html:
@@ -254,7 +258,7 @@ def _provenance(run: RunFolder) -> Html:
     if "peak_memory" in notes:
         rows.append(("peak memory", f"{whole(notes['peak_memory'] / 1e6)}{NARROW}MB"))
     rows += notes.get("versions", {}).items()
-    return section("Provenance", table((), rows)) if rows else Html()
+    return section("Provenance", table((), rows))
 
 
 def _onward(run: RunFolder) -> Html:
