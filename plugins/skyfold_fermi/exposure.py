@@ -10,7 +10,7 @@ import numpy as np
 
 from skyfold.data import Check
 from skyfold.errors import DataError, require
-from skyfold.geometry import celestial_wcs
+from skyfold.geometry import Grid, celestial_wcs
 from skyfold.vector import Array
 from skyfold_fermi.tables import column, interpolation, require_cover, spectral_points
 
@@ -31,15 +31,12 @@ class Exposure:
         Energies in MeV, shape (k,).
     values
         Exposure in cm2 s, shape (k, y, x).
-    wcs
-        Celestial coordinates of these pixels.
     checks
         What was found on reading.
     """
 
     energy: Array
     values: Array
-    wcs: WCS
     checks: tuple[Check, ...] = ()
 
     def averaged(self, edges: Array, index: float) -> Array:
@@ -73,7 +70,9 @@ class Exposure:
 
 
 def read_exposure(hdus: Any, path: Path | str, wcs: WCS, shape: tuple[int, ...]) -> Exposure:
-    """Read the output of gtexpcube2, on a grid or on the sphere.
+    """Read exposure: gtexpcube2 on a grid or on the sphere, an image, or that of a MapDataset.
+
+    Units that the file leaves unsaid are cm2 s and MeV, as documented for gtexpcube2.
 
     Parameters
     ----------
@@ -91,23 +90,34 @@ def read_exposure(hdus: Any, path: Path | str, wcs: WCS, shape: tuple[int, ...])
 
 def _read_grid(hdus: Any, path: Path | str, wcs: WCS, shape: tuple[int, ...]) -> Exposure:
     file = Path(path).name
-    hdu = next((hdu for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 2), None)
-    if hdu is None:
+    images = [hdu for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 2]
+    if not images:
         raise DataError(f"{file} holds no exposure image")
-    values = np.asarray(hdu.data, dtype=np.float64)
+    hdu = next((hdu for hdu in images if hdu.name == "EXPOSURE"), images[0])
+    values = np.asarray(hdu.data, dtype=np.float64) * _factor(hdu.header, file)
     values = values.reshape(-1, *values.shape[-2:])
+    if not np.all(np.isfinite(values)) or np.any(values < 0):
+        raise DataError(f"{file}: exposure has negative or non-finite values")
     energy = _energies(hdus, hdu.header, len(values), file)
     own = celestial_wcs(hdu.header)
     if own is None:
         raise DataError(f"{file}: exposure without celestial coordinates")
-    if values.shape[1:] == tuple(shape):
-        return Exposure(energy, values, own)
-    text = (
-        f"{file} has a grid of its own ({values.shape[2]}x{values.shape[1]} pixels): interpolated "
-        "at the pixels of the counts"
-    )
+    difference = Grid(tuple(shape), wcs).difference(Grid(values.shape[1:], own))
+    if difference is None:
+        return Exposure(energy, values)
+    text = f"{file} lies on other pixels ({difference}): interpolated at those of the counts"
     there = _at_pixels(values, own, wcs, shape, file)
-    return Exposure(energy, there, wcs, (Check("fixed", "exposure", text),))
+    return Exposure(energy, there, (Check("fixed", "exposure", text),))
+
+
+def _factor(header: Any, file: str) -> float:
+    from astropy import units as u
+
+    unit = str(header.get("BUNIT", "")).strip() or "cm2 s"
+    try:
+        return float(u.Unit(unit).to("cm2 s"))
+    except (ValueError, u.UnitConversionError) as error:
+        raise DataError(f"{file}: exposure is in {unit!r}, expected cm2 s or m2 s") from error
 
 
 def _at_pixels(values: Array, own: WCS, wcs: WCS, shape: tuple[int, ...], file: str) -> Array:
@@ -159,7 +169,7 @@ def _read_healpix(hdus: Any, path: Path | str, wcs: WCS, shape: tuple[int, ...])
         f"{file}: HEALPix of nside {header['NSIDE']} in {'galactic' if galactic else 'equatorial'} "
         "coordinates, interpolated at the pixels of the counts"
     )
-    return Exposure(energy, np.stack(values), wcs, (Check("ok", "exposure", text),))
+    return Exposure(energy, np.stack(values), (Check("ok", "exposure", text),))
 
 
 def _is_galactic(system: str, file: str) -> bool:
@@ -176,8 +186,10 @@ def _is_galactic(system: str, file: str) -> bool:
 
 
 def _energies(hdus: Any, header: Any, planes: int, file: str) -> Array:
-    """Return the energy of each plane: the table ENERGIES, else the third axis (a natural log)."""
-    if "ENERGIES" in hdus:
+    """Return the energy of each plane: from a table, else the third axis (a natural log)."""
+    if "EXPOSURE_BANDS" in hdus:
+        energy = column(hdus["EXPOSURE_BANDS"], "ENERGY_TRUE", "MeV", "MeV", file)
+    elif "ENERGIES" in hdus:
         energy = column(hdus["ENERGIES"], "Energy", "MeV", "MeV", file)
     elif str(header.get("CTYPE3", "")).strip().lower() == "log_energy":
         steps = np.arange(1, planes + 1) - header["CRPIX3"]

@@ -11,10 +11,15 @@ import numpy as np
 
 from skyfold.errors import DataError
 from skyfold.vector import Array
-from skyfold_image.fitsfile import hdus_of
+from skyfold_image.fitsfile import hdus_of, peek
 from skyfold_image.reading import opened, split_part
 
 POINTS = 24  # of the quadrature in each energy bin
+
+
+def is_fits(source: Any) -> bool:
+    """Tell whether this is the name of a FITS file, by its content."""
+    return isinstance(source, str | Path) and peek(Path(source)) is not None
 
 
 @contextmanager

@@ -93,13 +93,17 @@ def ring_level(planes: Array) -> Array:
 
 
 def containment_radius(kernel: Array, fraction: float) -> float:
-    """Return the radius in pixels about the middle that holds this share of a kernel's light."""
+    """Return the radius in pixels of the disc about the middle that holds a share of the light.
+
+    Pixels are filled from the middle outwards, so that the radius is also meaningful for kernels
+    about as wide as a pixel.
+    """
     plane = kernel.reshape((1,) * (2 - kernel.ndim) + kernel.shape)
     y, x = (np.arange(n) - (n - 1) / 2 for n in plane.shape)
-    radius = np.hypot(y[:, None], x).ravel()
-    order = np.argsort(radius)
-    inside = np.cumsum(plane.ravel()[order])
-    return float(radius[order][np.searchsorted(inside, fraction * inside[-1])])
+    order = np.argsort(np.hypot(y[:, None], x).ravel(), kind="stable")
+    inside = np.concatenate([[0.0], np.cumsum(plane.ravel()[order])])
+    area = float(np.interp(fraction * inside[-1], inside, np.arange(len(inside))))
+    return area / 2 if min(plane.shape) == 1 else float(np.sqrt(area / np.pi))
 
 
 def _overlap(size: int, middle: float, ratio: float, half: int) -> Array:
