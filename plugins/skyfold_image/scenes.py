@@ -83,9 +83,13 @@ def landscape(y: Array, x: Array, shape: tuple[int, int]) -> Array:
     picture = np.where(up < hills, 0.01 + 0.10 * across, picture)
 
     dy, dx = y - 0.67 * ny, x - 0.2 * nx
-    spokes = np.where(np.cos(18 * np.arctan2(dy, dx)) > 0, 0.9, 0.05)
+    spokes = np.where(np.cos(14 * np.arctan2(dy, dx)) > 0, 0.9, 0.05)
     picture = np.where(np.hypot(dy, dx) < 0.24 * ny, spokes, picture)
-    for size, left, bottom, ink in ((2, 0.42, 0.68, 0.04), (1, 0.42, 0.55, 0.04), (2, 0.5, 0.1, 0.4)):
+    for size, left, bottom, ink in (
+        (2, 0.42, 0.68, 0.04),
+        (1, 0.42, 0.55, 0.04),
+        (2, 0.5, 0.1, 0.4),
+    ):
         inked = _text("SKYFOLD", size, y - round(bottom * ny), x - round(left * nx))
         picture = np.where(inked, ink, picture)
     return picture
