@@ -260,8 +260,7 @@ def flux_unit(exposure: Image, checks: list[Check]) -> str:
         return "ct"
     area = any(base.is_equivalent(u.m) for base in unit.decompose().bases)
     light = u.ph if area and u.ct not in unit.bases else u.ct
-    text: str = (light / unit).to_string()
-    return text
+    return str((light / unit).to_string())
 
 
 def _sky(grid: Grid, response: Response, seen: Array, unit: str, checks: list[Check]) -> Component:

@@ -167,11 +167,9 @@ def _require_whole(hdus: Sequence[Any], size: int, file: str) -> None:
 
 
 def _image(hdus: Sequence[Any], hdu: Any, file: str, role: str) -> Image:
-    integer = hdu.header["BITPIX"] > 0
+    blanks = hdu.header["BITPIX"] > 0 and "BLANK" in hdu.header  # reading the data changes both
     raw = hdu.data
-    missing = None
-    if integer and raw.dtype.kind == "f" and "BLANK" in hdu.header:
-        missing = ~np.isfinite(raw)
+    missing = ~np.isfinite(raw) if blanks else None
     header = hdu.header.copy(strip=True)
     if hdu is not hdus[0] and not hdus[0].header.get("NAXIS"):
         header.extend(hdus[0].header.copy(strip=True), unique=True)
@@ -261,4 +259,4 @@ def _size(hdu: Any) -> str:
 
 
 def _nbytes(hdu: Any) -> int:
-    return prod(hdu.shape) * abs(hdu.header["BITPIX"]) // 8
+    return int(prod(hdu.shape) * abs(hdu.header["BITPIX"]) // 8)
