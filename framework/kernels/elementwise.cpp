@@ -52,28 +52,26 @@ SKYFOLD_INLINE Parts<float> take_apart(float x) {
   return p;
 }
 
-// n / x, and log x to a relative 1e-15; infinity and NaN both give NaN.
-// log m = 2 artanh s with s = (m - 1) / (m + 1); the minimax polynomial of (artanh(s)/s - 1) / s^2
-// is within 5e-18 of it. One division serves the ratio and s.
+// n / x, and log x to a relative 1e-15 for x below 7e307; infinity and NaN both give NaN.
+// log m = 2 artanh s with s = (m - 1) / (m + 1); the minimax polynomial of 2 (artanh(s)/s - 1) / s^2
+// is within 1e-17 of it. One division serves the ratio and s.
 SKYFOLD_INLINE double ratio_and_log(double n, double x, double* ratio) {
   const auto [k, m] = take_apart(x);
-  const double product = x * (m + 1.0), inverse = 1.0 / product;
+  const double inverse = 1.0 / (x * (m + 1.0));
   *ratio = n * ((m + 1.0) * inverse);
   const double s = (m - 1.0) * (x * inverse), z = s * s;
-  double p = 0.07308292712444310995;
-  p = p * z + 0.07665855309105385784;
-  p = p * z + 0.09091444727837473019;
-  p = p * z + 0.1111110556512993851;
-  p = p * z + 0.1428571431300163437;
-  p = p * z + 0.1999999999994972162;
-  p = p * z + 0.3333333333333334844;
-  constexpr double ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10;
-  const double twice = s + s;
-  return k * ln2_high + (twice + (twice * z * p + k * ln2_low)) + (product - product);
+  double p = 0.1461658542448862199;
+  p = p * z + 0.1533171061821077157;
+  p = p * z + 0.1818288945574694602;
+  p = p * z + 0.2222221113027985902;
+  p = p * z + 0.2857142862600326874;
+  p = p * z + 0.3999999999989944324;
+  p = p * z + 0.6666666666666669688;
+  return k * 0.69314718055994530942 + s * (p * z + 2.0);
 }
 
 // The same from float32. log m is in error by 3e-8, as much as the rounding of x itself makes;
-// the minimax polynomial of (log(1 + f)/f - 1) / f is within 4e-8.
+// the minimax polynomial of (log(1 + f)/f - 1) / f is within 4e-8. x * 0 hands on infinity and NaN.
 SKYFOLD_INLINE double ratio_and_log(float n, float x, float* ratio) {
   const auto [k, m] = take_apart(x);
   *ratio = n / x;
@@ -87,7 +85,8 @@ SKYFOLD_INLINE double ratio_and_log(float n, float x, float* ratio) {
   p = p * f - 0.250007818f;
   p = p * f + 0.333333300f;
   p = p * f - 0.499999976f;
-  return static_cast<double>(k) * 0.69314718055994530942 + static_cast<double>(f + f * f * p + (x - x));
+  p = p * f + 1.0f;
+  return static_cast<double>(k) * 0.69314718055994530942 + static_cast<double>(p * f + x * 0.0f);
 }
 
 // What one run over the bins finds: sum of n log e, largest e, smallest e under counts.
