@@ -360,6 +360,12 @@ def _print_result(result: Any, folder: Path) -> None:
         f"largest residual of 8 x 8 blocks {figures['largest_block']:.1f} sigma, "
         f"{100 * figures['outliers']:.2f} % of bins beyond 3 sigma"
     )
+    if figures["ratio"] > 1.01:
+        say(
+            f"note      {100 * (figures['ratio'] - 1):.0f} % more counts are expected than there "
+            "are: on a fixed background a positive sky can follow upward fluctuations only; "
+            "let the background be fitted, or iterate less"
+        )
     for name, value in figures["normalisations"].items():
         fixed = result.model.components[name.partition("[")[0]].fixed
         say(f"{'fixed' if fixed else 'fitted':9} {name}: {value:.4g}")

@@ -7,8 +7,8 @@ from skyfold.algorithm import REFRESH, Proposal
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import BinnedData
 from skyfold.errors import NumericalError
-from skyfold.model import Component, Model
 from skyfold.geometry import Grid, Normalisations
+from skyfold.model import Component, Model
 from skyfold.response import Matrix
 
 

@@ -50,7 +50,10 @@ def test_too_little_space_is_said_beforehand(tmp_path):
 
 def test_two_processes_do_not_share_a_folder(tmp_path):
     with files.locked(tmp_path):
-        code = f"from skyfold import files; files.locked(__import__('pathlib').Path({str(tmp_path)!r})).__enter__()"
+        code = (
+            "from pathlib import Path; from skyfold import files; "
+            f"files.locked(Path({str(tmp_path)!r})).__enter__()"
+        )
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert other.returncode != 0
     assert "is in use by" in other.stderr
@@ -60,7 +63,9 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
 @pytest.mark.parametrize("left", ["", "garbage", "dead"])
 def test_a_lock_left_behind_does_not_count(tmp_path, left):
     if left == "dead":
-        gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)  # fmt: skip
+        gone = subprocess.run(
+            [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+        )
         left = json.dumps({"pid": int(gone.stdout), "host": socket.gethostname()})
     (tmp_path / ".lock").write_text(left)
     with files.locked(tmp_path):

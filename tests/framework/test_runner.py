@@ -91,12 +91,26 @@ def test_the_run_folder_holds_everything(data, tmp_path):
     result = skyfold.run(data, iterations=9, output=tmp_path / "out", progress=False)
     folder = tmp_path / "out"
     assert {p.name for p in folder.iterdir()} == {
-        "result.fits", "trace.ecsv", "report.html", "manifest.json", "log.txt", "checkpoint.npz",
-    }  # fmt: skip
+        "result.fits",
+        "trace.ecsv",
+        "report.html",
+        "manifest.json",
+        "log.txt",
+        "checkpoint.npz",
+    }
     with fits.open(folder / "result.fits") as hdus:
         hdus.verify("exception")
         names = [hdu.name for hdu in hdus]
-        assert names == ["PRIMARY", "COUNTS", "EXPECTATION", "RESIDUAL", "SENSITIVITY", "MASK", "TRACE", "COMPONENTS"]  # fmt: skip
+        assert names == [
+            "PRIMARY",
+            "COUNTS",
+            "EXPECTATION",
+            "RESIDUAL",
+            "SENSITIVITY",
+            "MASK",
+            "TRACE",
+            "COMPONENTS",
+        ]
         np.testing.assert_array_equal(hdus[0].data, result.model["sky"])
         assert hdus["EXPECTATION"].data.sum() == pytest.approx(data.full_counts.sum())
     trace = Table.read(folder / "trace.ecsv")
@@ -162,7 +176,7 @@ def test_solve_goes_on_where_a_trace_ends(data):
     problem = prepare(RunConfig.of(data=[], iterations=8), data)
     half = prepare(RunConfig.of(data=[], iterations=4), data)
     state, trace, *_ = solve(half)
-    state, trace, reason, interrupted = solve(problem, (), state, trace)
+    state, trace, _, interrupted = solve(problem, (), state, trace)
     through, rows, *_ = solve(problem)
     assert not interrupted
     assert [row["log_likelihood"] for row in trace] == [row["log_likelihood"] for row in rows]
