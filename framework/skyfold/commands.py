@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -377,9 +378,10 @@ def _print_result(result: Any, folder: Path) -> None:
 
 
 def _tutorials() -> list[Path]:
-    """Return the tutorials: installed beside the package, or in the source tree."""
-    package = Path(str(resource_files("skyfold")))
-    for place in (package / "tutorials", package.parents[1] / "tutorials"):
+    """Return the tutorials: of the source tree, or among the data of the installation."""
+    source = Path(str(resource_files("skyfold"))).parents[1]
+    installed = Path(sysconfig.get_path("data"), "share", "skyfold")
+    for place in (source / "tutorials", installed / "tutorials"):
         if found := sorted(place.glob("[0-9]*.py")):
             return found
     raise SkyfoldError(f"the tutorials of skyfold {version('skyfold')} are not installed")
