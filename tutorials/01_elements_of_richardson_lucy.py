@@ -91,7 +91,9 @@ fig, ax = plt.subplots(figsize=(7, 3))
 ax.plot(light, np.exp(log_likelihood))
 ax.axvspan(inside[0], inside[-1], alpha=0.2)
 ax.set(xlabel="mean light of the pixel", ylabel="likelihood", title="after a count of 3")
-print(f"best {light[log_likelihood.argmax()]:.2f}, one sigma from {inside[0]:.2f} to {inside[-1]:.2f}")
+print(
+    f"best {light[log_likelihood.argmax()]:.2f}, one sigma from {inside[0]:.2f} to {inside[-1]:.2f}"
+)
 
 # %% [markdown]
 # One pixel alone teaches little. But the pixels of an image are not strangers: all of them look at
@@ -169,7 +171,9 @@ print(f"smallest height of the middle of a cord above the surface: {min(above):.
 # %%
 visible = np.linalg.svd(R, compute_uv=False)
 blind = np.count_nonzero(visible < 0.01 * visible[0])
-print(f"of 60 independent patterns, {blind} reach the detector with less than 1 % of their contrast")
+print(
+    f"of 60 independent patterns, {blind} reach the detector with less than 1 % of their contrast"
+)
 
 # %% [markdown]
 # ## 4. Why the rule works
@@ -227,10 +231,12 @@ print("step of the rule against downhill: ",
 # Bayesian samplers.
 
 # %%
-share = (R * x / (R @ x)[:, None])
+share = R * x / (R @ x)[:, None]
 share /= share.sum(axis=1, keepdims=True)  # rounding
 draw = generator(seed=1, purpose="labels")
-labels = np.mean([draw.multinomial(counts.astype(int), share).sum(axis=0) for _ in range(200)], axis=0)
+labels = np.mean(
+    [draw.multinomial(counts.astype(int), share).sum(axis=0) for _ in range(200)], axis=0
+)
 print(f"drawn labels, largest difference to their mean: "
       f"{np.abs(labels - sensitivity * richardson_lucy(x)).max():.2f} photons")  # fmt: skip
 
@@ -389,8 +395,13 @@ print("largest relative difference after 50 iterations:", gain_error)
 # %%
 offset = BinnedData(counts + 20, {"sky": Matrix(R)})
 shifted = next(s for s in skyfold.iterate(offset, method="rl") if s.iteration == 50)
-for name, found in (("subtracted before", state.model["sky"]), ("after", shifted.model["sky"] - 20)):
-    print(f"black level {name:17}: peak of the star {found.max():.0f}, lowest value {found.min():.1f}")
+for name, found in (
+    ("subtracted before", state.model["sky"]),
+    ("after", shifted.model["sky"] - 20),
+):
+    print(
+        f"black level {name:17}: peak of the star {found.max():.0f}, lowest value {found.min():.1f}"
+    )
 
 # %% [markdown]
 # **Gamma.** Pictures in a file are usually stored as a power of the light, $I^\gamma$ with $\gamma$

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.signal import correlate
-from skyfold import Array, BinnedData, Component, Grid, Response, hookimpl
+from skyfold import Array, BinnedData, Component, Grid, Normalisations, Response, hookimpl
 
 
 class CodedMask(Response):
@@ -34,14 +34,18 @@ def open_balloon(flight: Path, background_rate: float = 1.0) -> BinnedData:
     flight
         An ``.npz`` file with the arrays ``counts``, ``mask`` and ``livetime`` (seconds).
     background_rate
-        Expected background in counts per cell and second; its normalisation is fitted.
+        Counts per cell and second; known, since an even sky would light all cells alike too.
     """
     with np.load(flight) as file:
         counts, mask, livetime = file["counts"], file["mask"], float(file["livetime"])
     camera = CodedMask(mask * livetime, counts.shape)
     background = np.full(counts.shape, background_rate * livetime)
-    sky = Component(Grid(camera.model_shape), unit="ph / s")
-    return BinnedData(counts, {"sky": camera, "background": background}, components={"sky": sky})
+    sky, known = (
+        Component(Grid(camera.model_shape), "ph / s"),
+        Component(Normalisations(), fixed=True),
+    )
+    kinds = {"sky": sky, "background": known}
+    return BinnedData(counts, {"sky": camera, "background": background}, components=kinds)
 
 
 @hookimpl
