@@ -18,7 +18,7 @@ def require_same_pixels(counts: Image, other: Image) -> None:
     DataError
         If shape, coordinates or energies differ. Nothing is ever broadcast.
     """
-    cure = "; --align reproject brings it to them" if other.role == "exposure" else ""
+    cure = ", or say --align reproject" if other.role == "exposure" else ""
     if other.values.shape != counts.values.shape:
         raise DataError(
             f"{other.file}: {other.role} has shape {other.values.shape}, {counts.file} "

@@ -319,7 +319,8 @@ def _not_negative(image: Image) -> Array:
     if bad.any():
         raise DataError(
             f"{image.file}: {image.role} has {np.count_nonzero(bad)} negative or non-finite "
-            f"values, first {image.values[bad].flat[0]:g} at {place(image.values, bad)}; repair the file"
+            f"values, first {image.values[bad].flat[0]:g} at "
+            f"{place(image.values, bad)}; repair the file"
         )
     return image.values
 

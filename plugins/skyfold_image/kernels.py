@@ -11,7 +11,7 @@ from skyfold.geometry import FWHM_PER_SIGMA, Grid
 from skyfold.vector import Array
 
 HOW = 'write it as "gauss:1.2 pix", "gauss:0.5 arcsec" or "moffat:1.2 pix,2.5" (FWHM, beta)'
-REACH = 1e-4  # share of the light that may fall off the kernel
+REACH = 1e-3  # share of a Moffat's light that falls off the kernel
 LARGEST_HALF = 2048
 
 
@@ -71,7 +71,9 @@ def gauss(fwhm: float, axes: int = 2) -> Array:
 
     sigma = fwhm / FWHM_PER_SIGMA
     half = int(np.ceil(4.5 * sigma + 0.5))
-    line: Array = np.diff(ndtr((np.arange(2 * half + 2) - half - 0.5) / sigma))
+    beyond = ndtr(-(np.arange(half + 1) + 0.5) / sigma)  # the accurate tail, and mirrored
+    side = -np.diff(beyond)
+    line = np.concatenate([side[::-1], [1 - 2 * beyond[0]], side])
     kernel = line if axes == 1 else np.outer(line, line)
     normal: Array = kernel / kernel.sum()
     return normal
@@ -79,6 +81,8 @@ def gauss(fwhm: float, axes: int = 2) -> Array:
 
 def moffat(fwhm: float, beta: float, axes: int = 2) -> Array:
     """Return a Moffat profile ``(1 + (r/alpha)^2)^-beta`` integrated over pixels (Moffat 1969).
+
+    It ends where a thousandth of its light is left outside, and has the sum one.
 
     Parameters
     ----------
@@ -97,18 +101,19 @@ def moffat(fwhm: float, beta: float, axes: int = 2) -> Array:
     if not beta > 1:
         raise ConfigError(f"Moffat beta {beta:g} must be above 1: its light would be infinite")
     alpha = fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1))
-    half = int(np.ceil(alpha * np.sqrt(REACH ** (1 / (1 - beta)) - 1)))
-    if half > LARGEST_HALF:
+    reach = np.log(alpha) - np.log(REACH) / (2 * (beta - 1))  # of the light, in two dimensions
+    if reach > np.log(LARGEST_HALF):
         raise ConfigError(
-            f"Moffat beta {beta:g} has wings of {half} pixels; give a steeper profile, or the PSF "
-            "as an image"
+            f"Moffat beta {beta:g} has wings of {np.exp(min(reach, 700)):.2g} pixels; give a "
+            "steeper profile, or the PSF as an image"
         )
+    half = int(np.ceil(np.exp(reach)))
     # Gauss-Legendre within panels no wider than the profile
     panels = int(np.ceil(1 / fwhm))
     nodes, weights = np.polynomial.legendre.leggauss(6)
     steps = ((np.arange(panels)[:, None] + (nodes + 1) / 2) / panels - 0.5).ravel()
     weights = np.tile(weights / (2 * panels), panels)
-    centres = np.arange(-half, half + 1)
+    centres = np.arange(half + 1)
 
     def integrated(y: Array | float) -> Array:
         """Integrate over x, for one offset in y or several."""
@@ -119,10 +124,11 @@ def moffat(fwhm: float, beta: float, axes: int = 2) -> Array:
         return np.asarray(total)
 
     if axes == 1:
-        kernel = integrated(0.0)
+        part = integrated(0.0)
     else:
         rows = (w * integrated(centres + s) for s, w in zip(steps, weights, strict=True))
-        kernel = np.sum(list(rows), axis=0)
+        part = np.sum(list(rows), axis=0)
+    kernel = np.pad(part, [(half, 0)] * axes, mode="reflect")
     normal: Array = kernel / kernel.sum()
     return normal
 

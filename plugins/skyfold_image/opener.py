@@ -31,11 +31,11 @@ NO_PSF = (
 def open_image(
     counts: ImageSource,
     psf: PsfSource | None = None,
+    *,
     exposure: ImageSource | None = None,
     background: ImageSource | Mapping[str, ImageSource] | None = None,
     baseline: ImageSource | Mapping[str, ImageSource] | None = None,
     mask: Literal["nan"] | ImageSource | None = None,
-    *,
     mask_invert: bool = False,
     fit_background: bool = False,
     fit_baseline: bool = False,
