@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SIGMAS = 5.0  # residuals saturate here
 SOFTENING = 30.0  # asinh stretch: linear below this fraction of the range, logarithmic above
+FLAT = 1e-290  # a smaller range is none, for fear of underflow
 MASKED = "0.62"
 ENERGY_PANELS = 12  # more would be stamps
 COORDINATES = {
@@ -59,7 +60,7 @@ def limits(values: Array, kind: str) -> tuple[float, float]:
     if lit.size:
         high = max(high, float(np.percentile(lit, 99)))
     low = min(float(low), 0.0) if low < 0.2 * high else float(low)
-    return low, float(high) if high > low else low + 1.0
+    return low, float(high) if high - low > FLAT else low + 1.0
 
 
 def norm(values: Array, kind: str) -> Normalize:
@@ -149,7 +150,7 @@ def draw_histogram(axes: Axes, sigma: Array) -> None:
     normal = np.exp(-(places**2) / 2) / np.sqrt(2 * np.pi)
     axes.plot(places, normal, color=ORANGE, label="unit normal")
     axes.set(xlim=(-SIGMAS, SIGMAS), xlabel="residual [sigma]", ylabel="share per sigma")
-    axes.set_yscale("log")
+    _log_scale(axes)
     axes.set_ylim(max(0.3 / max(known.size, 1), 1e-6), max(1.0, 2 * float(density.max())))
     axes.legend(frameon=False, fontsize="small")
 
@@ -273,8 +274,15 @@ def _draw_gain(axes: Axes, trace: Sequence[Mapping[str, float]]) -> None:
         axes.plot(at[gain < 0], -gain[gain < 0], "v", color=RED, markersize=4, label="fall")
         axes.legend(frameon=False, fontsize="small")
     if np.any(gain != 0):
-        axes.set_yscale("log")
+        _log_scale(axes)
     axes.set_ylabel("gain of log-likelihood\nper iteration")
+
+
+def _log_scale(axes: Axes) -> None:
+    """Make the y axis logarithmic, with plain numbers: matplotlib's typeset powers are slow."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
 
 
 def _draw_panel(figure: FigureBase, cell: SubplotSpec, layer: Layer) -> None:

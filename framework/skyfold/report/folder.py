@@ -173,10 +173,6 @@ def _read_hdf5(file: Path, inputs: list[str]) -> dict[str, Any]:
         }
         names = {key: str(group.attrs["name"]) for key, group in stored["DATA"].items()}
     images = {name: entry for name, entry in model.items() if _drawable(entry[0])}
-    data = {
-        key: arrays if _drawable(arrays[0]) else [array.ravel() for array in arrays]
-        for key, arrays in data.items()
-    }
     binning = _binning([*(v for v, _ in images.values()), *(a for d in data.values() for a in d)])
 
     def looks(values: Array) -> dict[str, Any]:
@@ -209,8 +205,10 @@ def _sky(
 
 
 def _observe(arrays: list[Array], binning: int, name: str, looks: dict[str, Any]) -> Observation:
+    if not _drawable(arrays[0]):
+        arrays, looks = [array.ravel() for array in arrays], {}
     counts, expectation, residual = arrays
-    if binning > 1:
+    if binning > 1 and counts.ndim > 1:
         seen = np.isfinite(residual)
         counts = _join(np.where(seen, counts, 0), binning, np.sum)
         expectation = _join(np.where(seen, expectation, 0), binning, np.sum)

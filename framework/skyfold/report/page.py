@@ -98,6 +98,8 @@ def _lede(run: RunFolder) -> str:
 
 def _pictures(run: RunFolder, images: list[Layer]) -> str:
     """Return the images side by side; the script makes a wipe of them."""
+    if not images:
+        return ""
     skies = [layer for layer in run.skies if layer in images]
     before = next((seen.counts for seen in run.observations if seen.counts in images), images[0])
     after = skies[0] if skies else images[-1]
