@@ -228,7 +228,7 @@ def deviance_residual(counts: Array, expectation: Array, weight: Array) -> Array
     at few counts; NaN where the weight is zero.
     """
     e = np.maximum(expectation * weight, np.finfo(float).tiny)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         deviance = 2 * (np.where(counts > 0, counts * np.log(counts / e), 0.0) - counts + e)
     signed = np.sign(counts - e) * np.sqrt(np.maximum(deviance, 0))
     return np.where(weight > 0, signed, np.nan)
