@@ -4,14 +4,12 @@ from pathlib import Path
 
 import numpy as np
 from scipy.signal import correlate
+
 from skyfold import Array, BinnedData, Component, Grid, Normalisations, Response, hookimpl
 
 
 class CodedMask(Response):
-    """Each sky pixel throws its own shifted shadow of the mask on the detector.
-
-    The sky has as many pixels along an axis as there are ways to lay the detector over the mask.
-    """
+    """Each sky pixel throws a shadow of the mask, shifted by so many cells, on the detector."""
 
     def __init__(self, mask: Array, detector: tuple[int, int]) -> None:
         self.mask, self.data_shape = mask, detector
@@ -40,11 +38,10 @@ def open_balloon(flight: Path, background_rate: float = 1.0) -> BinnedData:
         counts, mask, livetime = file["counts"], file["mask"], float(file["livetime"])
     camera = CodedMask(mask * livetime, counts.shape)
     background = np.full(counts.shape, background_rate * livetime)
-    sky, known = (
-        Component(Grid(camera.model_shape), "ph / s"),
-        Component(Normalisations(), fixed=True),
-    )
-    kinds = {"sky": sky, "background": known}
+    kinds = {
+        "sky": Component(Grid(camera.model_shape), "ph / s"),
+        "background": Component(Normalisations(), fixed=True),
+    }
     return BinnedData(counts, {"sky": camera, "background": background}, components=kinds)
 
 
