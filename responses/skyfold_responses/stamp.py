@@ -69,6 +69,8 @@ def is_wrapped(plane: Array) -> bool:
         min(peak[a], plane.shape[a] - 1 - peak[a]) > plane.shape[a] // 8 for a in long
     ):
         return False
+    if plane[tuple(n // 2 for n in plane.shape)] > 0.5 * plane.max():
+        return False
     light = []
     for sides in np.ndindex(*(2,) * len(long)):
         corner = [slice(None), slice(None)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from skyfold.data import BinnedData
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid
 from skyfold.model import Model
+from skyfold.response import check_adjoint
 from skyfold_fermi import skyfold_identify
 from skyfold_fermi.counts import distortion, pixel_angles, selected_energies
 from skyfold_fermi.opener import open_fermi
@@ -92,6 +94,12 @@ def source(data: BinnedData, flux: np.ndarray | float) -> np.ndarray:
     ny, nx = data.shape[-2:]
     sky[field][..., ny // 2, nx // 2] = flux
     return sky
+
+
+@pytest.mark.parametrize("boundary", ["extended", "same"])
+def test_adjoint(folder: Path, boundary: Literal["extended", "same"]) -> None:
+    data = open_fermi(folder / "ccube.fits", **products(folder), boundary=boundary)
+    assert check_adjoint(data.whole["sky"]) < 1e-12
 
 
 def log_mean(low: float, high: float, area: tuple[float, float], between: tuple) -> float:

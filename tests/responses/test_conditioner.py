@@ -108,6 +108,11 @@ def test_p04_wrapped_psf_is_rolled_back(shape: tuple[int, int]) -> None:
     assert not said(condition(psf), "fixed", "wrapped")
 
 
+def test_flat_kernels_are_not_taken_for_wrapped() -> None:
+    for shape in ((1, 3), (3, 3), (4, 4), (1, 9)):
+        assert not said(condition(np.ones(shape)), "fixed", "wrapped")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.01])
 def test_p05_not_finite_or_negative(value: float) -> None:
     psf = gauss((9, 9))
