@@ -210,7 +210,18 @@ def celestial_wcs(header: Header) -> WCS | None:
 
 
 def refined(wcs: WCS, factor: int) -> WCS:
-    """Return celestial coordinates of pixels that are ``factor`` times smaller."""
+    """Return celestial coordinates of pixels that are ``factor`` times smaller.
+
+    Raises
+    ------
+    DataError
+        If they are distorted: the polynomials of SIP hold for one pixel size.
+    """
+    if wcs.sip is not None:
+        raise DataError(
+            "coordinates with a distortion (SIP) cannot be divided into finer pixels; "
+            "rectify the image first, as drizzling does"
+        )
     fine = wcs.deepcopy()
     fine.wcs.crpix = (fine.wcs.crpix - 0.5) * factor + 0.5
     if fine.wcs.has_cd():
@@ -226,6 +237,11 @@ def shifted(wcs: WCS, x: float = 0, y: float = 0) -> WCS:
     moved = wcs.deepcopy()
     moved.wcs.crpix[0] += x
     moved.wcs.crpix[1] += y
+    if wcs.sip is not None:
+        from astropy.wcs import Sip
+
+        old = wcs.sip
+        moved.sip = Sip(old.a, old.b, old.ap, old.bp, old.crpix + np.array([x, y]))
     moved.wcs.set()
     return moved
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from skyfold.simulate import Demo
+
+# cards of a coordinate system, alternative ones and distortions included
+COORDINATES = re.compile(
+    r"(CTYPE|CRPIX|CRVAL|CDELT|CUNIT|CROTA|(PC|CD|PV|PS)\d_?)\d[A-Z]?|[AB]P?_(ORDER|DMAX|\d_\d)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +250,8 @@ def _image_header(grid: Grid | None, cards: Header | None, unit: str) -> Header:
     if grid is not None and grid.wcs is not None:
         there = None if cards is None else celestial_wcs(cards)
         if there is None or Grid(grid.shape, grid.wcs).difference(Grid(grid.shape, there)):
+            for key in [key for key in header if COORDINATES.fullmatch(key)]:
+                del header[key]
             header.update(grid.wcs.to_header(relax=True))
     if unit:
         header["BUNIT"] = unit

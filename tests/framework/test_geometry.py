@@ -1,10 +1,11 @@
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.wcs import WCS
 
-from skyfold.errors import ConfigError
-from skyfold.geometry import Grid, Normalisations, shifted
+from skyfold.errors import ConfigError, DataError
+from skyfold.geometry import Grid, Normalisations, celestial_wcs, refined, shifted
 
 
 @pytest.fixture
@@ -66,3 +67,34 @@ def test_smoothing_has_the_width_asked_for():
 def test_normalisations_cannot_be_smoothed():
     with pytest.raises(ConfigError):
         Normalisations().smooth(np.ones(1), 1 * u.deg)
+
+
+def test_finer_pixels_cover_the_same_sky(wcs):
+    fine = Grid((3, 10, 20), wcs).refine(4)
+    assert fine.shape == (3, 40, 80)
+    assert fine.pixel_size.to_value("deg") == pytest.approx(0.025)
+    corner, same = wcs.pixel_to_world(-0.5, -0.5), fine.wcs.pixel_to_world(-0.5, -0.5)
+    assert corner.separation(same) < 1e-9 * u.deg
+    assert Grid((64,)).refine(2).shape == (128,)
+
+
+def test_coordinates_of_a_header(wcs):
+    cards = fits.Header({"MJDREF": 50814.0, "DATE-OBS": "2004-07-06T22:43:43"})
+    assert celestial_wcs(cards) is None
+    cards.update(wcs.to_header())
+    assert Grid((10, 20), wcs).difference(Grid((10, 20), celestial_wcs(cards))) is None
+    swapped = {"CTYPE1": "FREQ", "CTYPE2": "RA---TAN", "CTYPE3": "DEC--TAN"}
+    with pytest.raises(DataError, match="FITS axes 2 and 3"):
+        celestial_wcs(fits.Header(swapped))
+
+
+def test_distortion_moves_with_the_pixels():
+    cards = fits.Header({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP"})
+    cards.update({"CRPIX1": 50.0, "CRPIX2": 40.0, "CD1_1": -1e-4, "CD2_2": 1e-4, "CRVAL2": 20.0})
+    cards.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-4, "B_0_2": 1e-4})
+    given = celestial_wcs(cards)
+    moved = shifted(given, 7, 3)
+    here, there = given.pixel_to_world(3, 4), moved.pixel_to_world(10, 7)
+    assert here.separation(there) < 1e-9 * u.deg
+    with pytest.raises(DataError, match="rectify"):
+        refined(given, 2)

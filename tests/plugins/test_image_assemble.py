@@ -369,3 +369,17 @@ def test_angles_become_pixels(counts: np.ndarray) -> None:
     np.testing.assert_allclose(
         data.whole["sky"].forward(sky), same.whole["sky"].forward(sky), rtol=1e-4
     )
+
+
+def test_finer_result_has_one_coordinate_system(counts: np.ndarray) -> None:
+    header = fits.Header(
+        {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 20.0}
+    )
+    header.update({"CRPIX1": 3.0, "CRPIX2": 2.0, "CD1_1": -0.1, "CD1_2": 0.0, "CD2_1": 0.0})
+    header.update({"CD2_2": 0.1, "CTYPE1P": "x", "CDELT1P": 0.5, "OBJECT": "Crab"})
+    data = open_image(fits.ImageHDU(counts, header), PSF, block=2)
+    written = skyfold.run(data, iterations=1, progress=False).to_fits()[0].header
+    assert written["OBJECT"] == "Crab"
+    assert "CTYPE1P" not in written
+    there = data.origin.geometry.wcs.pixel_to_world(4, 3)
+    assert WCS(written).pixel_to_world(8.5, 6.5).separation(there).to_value("deg") < 1e-9
