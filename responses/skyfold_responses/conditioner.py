@@ -272,6 +272,9 @@ def _crop(planes: Array, max_shape: tuple[int, ...] | None, containment: float, 
     if max_shape is None or all(k <= n for k, n in zip(shape[::-1], max_shape[::-1], strict=False)):
         return planes
     inside = stamp.cropped(planes, containment)
+    if inside.shape == planes.shape:
+        say("warning", f"PSF {_size(shape)} is larger than the image {_size(max_shape[-2:])}")
+        return planes
     lost = 1 - inside.sum(axis=(1, 2)) / planes.sum(axis=(1, 2))
     say(
         "fixed",

@@ -166,6 +166,9 @@ def test_p08_larger_than_the_image() -> None:
     lost = 1 - condition(psf, max_shape=(64, 64), norm="keep").kernel.sum()
     assert 0 < lost < 1e-3
     assert condition(psf, max_shape=(101, 101)).kernel.shape == (101, 101)
+    wide = condition(np.ones((101, 101)), max_shape=(64, 64))
+    assert wide.kernel.shape == (101, 101)
+    assert said(wide, "warning", "PSF 101x101 is larger than the image 64x64")
 
 
 def test_p09_rotated_and_p11_energy() -> None:
