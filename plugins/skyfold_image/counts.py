@@ -171,7 +171,7 @@ def _look_for_rates(image: Image, raw: Array, unit: str, checks: list[Check]) ->
     largest, text = float(raw.max()), ""
     if RATE_UNIT.search(image.unit):
         text = f"unit is {image.unit!r}: these are rates, not counts. {_wrong_by(image)}"
-    elif not image.unit and 0 < largest <= 1 and broken.any():
+    elif not image.unit and 0 < largest <= 1 and broken.any() and not _exposure_time(image)[0]:
         text = (
             f"largest value is {largest:g} and BUNIT is missing: looks normalised. Give --gain "
             "COUNTS_PER_UNIT"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import warnings
 from collections.abc import Iterator, Sequence
@@ -99,10 +100,10 @@ def peek(path: Path) -> Header | None:
     """
     from astropy.io import fits
 
-    from skyfold_image.reading import opened, split_part
-
     try:
-        with quiet(), opened(split_part(path)[0]) as (stream, _):
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with quiet(), gzip.open(path) if packed else path.open("rb") as stream:
             if stream.read(len(MAGIC)) != MAGIC:
                 return None
             stream.seek(0)
@@ -240,18 +241,26 @@ def _content(hdu: Any) -> str:
         return "is empty"
     names = list(hdu.columns.names)
     shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-    events = "EVENT" in hdu.name.upper() or hdu.header.get("HDUCLAS1") == "EVENTS"
-    rows = hdu.header.get("NAXIS2", 0)
-    return f"holds a table of {rows} {'events' if events else 'rows'} (columns {shown})"
+    kind = "events" if _are_events(hdu) else "rows"
+    return f"holds a table of {hdu.header.get('NAXIS2', 0)} {kind} (columns {shown})"
 
 
 def _way_out(hdu: Any) -> str:
     if hdu.header.get("PIXTYPE") == "HEALPIX":
         return "It is a HEALPix map, which this instrument does not take"
+    if not _are_events(hdu):
+        return "Give the file that holds the image, or name another --instrument"
     return (
         "Bin the events into an image first: dmcopy for Chandra, gtbin for Fermi, or "
         "numpy.histogram2d of two columns"
     )
+
+
+def _are_events(hdu: Any) -> bool:
+    places = {"RA", "DEC"}, {"X", "Y"}, {"DETX", "DETY"}, {"L", "B"}
+    columns = {name.upper() for name in hdu.columns.names}
+    named = "EVENT" in hdu.name.upper() or hdu.header.get("HDUCLAS1") == "EVENTS"
+    return hdu.name != "GTI" and (named or any(pair <= columns for pair in places))
 
 
 def _size(hdu: Any) -> str:

@@ -118,7 +118,8 @@ def open_image(
     boundary
         What lies outside of the image; ``extended`` models the sky beyond its edge.
     margin
-        Pixels of sky modelled beyond each edge; half of the PSF by default.
+        Pixels of sky modelled beyond each edge; half of the PSF by default. Observations that are
+        restored together need the same.
     engine
         How to convolve.
     workers
@@ -218,7 +219,8 @@ def _kernel(
             **options,
         )
     except DataError as error:
-        raise DataError(f"{image.file}: {error}") from None
+        finer = f" (with --block {block} the data pixels are those finer ones)" if block > 1 else ""
+        raise DataError(f"{image.file}: {error}{finer}") from None
     files = [] if image.path is None else [("psf", str(image.path))]
     return ready.kernel, (*image.checks, *ready.checks), files
 

@@ -402,3 +402,11 @@ def test_peek_reads_the_header_and_never_raises(tmp_path: Path) -> None:
         junk.write_bytes(content)
         assert peek(junk) is None
     assert peek(tmp_path / "none") is None
+
+
+def test_other_tables_are_not_called_events(tmp_path: Path) -> None:
+    column = fits.Column("Theta", "D", array=np.ones(9))
+    table = fits.BinTableHDU.from_columns([column], name="THETA")
+    path = write(tmp_path / "psf.fits", fits.PrimaryHDU(), table)
+    with pytest.raises(DataError, match=r"table of 9 rows \(columns Theta\), no image\. Give the"):
+        read_image(path)
