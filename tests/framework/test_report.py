@@ -220,6 +220,7 @@ def test_truth_and_score_of_a_simulation_are_shown(tmp_path, rng):
     demo = Demo("toy", "A toy.", data, {"sky": np.full((16, 20), 6.0)}, {}, 3)
     page = write(tmp_path, data, demo, results={"score": {"flux_error_percent": 1.25}})
     assert "Truth" in [layer["title"] for layer in page.data["layers"]]
+    assert sum(image["alt"].startswith("Truth") for image in page.all("img")) == 1
     assert "flux error percent1.25" in page.text
 
 

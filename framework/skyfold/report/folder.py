@@ -38,7 +38,9 @@ class RunFolder:
     trace
         One row per iteration.
     skies
-        What was restored, and the truth where it is known.
+        What was restored.
+    truth
+        What the counts were simulated from, where that is known.
     observations
         Counts, expectation and residual of each observation.
     binning
@@ -55,6 +57,7 @@ class RunFolder:
     manifest: dict[str, Any]
     trace: list[dict[str, float]]
     skies: list[Layer] = field(default_factory=list)
+    truth: Layer | None = None
     observations: list[Observation] = field(default_factory=list)
     binning: int = 1
     about: dict[str, str] = field(default_factory=dict)
@@ -102,6 +105,16 @@ class RunFolder:
         """Factors of backgrounds and baselines."""
         return dict(self.figures.get("normalisations", {}))
 
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        """What the configuration says of the data, observation by observation."""
+        entries = self.manifest.get("config", {}).get("data") or []
+        return [entry for entry in entries if isinstance(entry, dict)]
+
+    def holds(self, name: str) -> bool:
+        """Return whether a normalisation was held fixed."""
+        return name.partition("[")[0] in self.fixed
+
 
 @contextmanager
 def _readable(file: Path) -> Iterator[None]:
@@ -138,13 +151,10 @@ def _read_fits(file: Path, inputs: list[str]) -> dict[str, Any]:
             labels = energy_labels(edges, len(values)) if values.ndim == 3 else ()
             return {"wcs": wcs, "labels": labels, "upward": rows_go_up(wcs, inputs)}
 
-        skies = []
-        for title, hdu, on in (("Restored", 0, mask), ("Truth", "TRUTH", None)):
-            if hdu == 0 or hdu in hdus:
-                values, cards = _values(hdus[hdu]), hdus[hdu].header
-                skies.append(
-                    _sky(title, values, cards.get("BUNIT", ""), on, binning, looks(cards, values))
-                )
+        def sky(title: str, hdu: Any, on: Array | None = None) -> Layer:
+            values, cards = _values(hdu), hdu.header
+            return _sky(title, values, cards.get("BUNIT", ""), on, binning, looks(cards, values))
+
         observations = []
         for version, arrays in zip(versions, raw, strict=True):
             own = hdus["COUNTS", version].header
@@ -155,9 +165,13 @@ def _read_fits(file: Path, inputs: list[str]) -> dict[str, Any]:
         }
         fixed = [row["name"] for row in hdus["COMPONENTS"].data if row["fixed"]]
         return {
-            "skies": skies, "observations": observations, "binning": binning, "about": about,
+            "skies": [sky("Restored", hdus[0], mask)],
+            "truth": sky("Truth", hdus["TRUTH"]) if "TRUTH" in hdus else None,
+            "observations": observations,
+            "binning": binning,
+            "about": about,
             "fixed": frozenset(fixed),
-        }  # fmt: skip
+        }
 
 
 def _read_hdf5(file: Path, inputs: list[str]) -> dict[str, Any]:

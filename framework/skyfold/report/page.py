@@ -40,8 +40,8 @@ MARKS = {"ok": "\N{CHECK MARK}", "fixed": "\N{CHECK MARK}", "warning": "!"}
 
 def render(run: RunFolder) -> str:
     """Return the page of a run."""
-    layers = [*run.skies, *(layer for seen in run.observations for layer in seen if layer)]
-    drawn = [layer for layer in layers if layer.flat.ndim == 2]
+    layers = [*run.skies, run.truth, *(layer for seen in run.observations for layer in seen)]
+    drawn = [layer for layer in layers if layer is not None and layer.flat.ndim == 2]
     images = [layer for layer in drawn if same_field(drawn[0], layer)]
     sections = [
         verdict(run.manifest, run.fixed),
@@ -77,6 +77,7 @@ def _resource(name: str) -> str:
 def _title(run: RunFolder) -> str:
     counts = [e for e in run.manifest.get("inputs", []) if e.get("role") == "counts"]
     names = [PurePath(str(entry.get("path", ""))).name for entry in counts]
+    names += [f"demo {entry['demo']}" for entry in run.sources if entry.get("demo")]
     return run.about.get("OBJECT") or ", ".join(names[:3]) or run.path.resolve().name
 
 
@@ -195,8 +196,11 @@ def _residual(seen: Observation) -> str:
 def _convergence(run: RunFolder) -> Html:
     if len(run.trace) < 2:
         return Html()
-    figure = curves(run.trace, run.normalisations)
-    return section("The way there", chart(figure, "gain of log-likelihood against iteration"))
+    fitted = [name for name in run.normalisations if not run.holds(name)]
+    rows = [{k: v for k, v in row.items() if not run.holds(k)} for row in run.trace]
+    return section(
+        "The way there", chart(curves(rows, fitted), "gain of log-likelihood against iteration")
+    )
 
 
 def _score(run: RunFolder) -> Html:
@@ -205,7 +209,11 @@ def _score(run: RunFolder) -> Html:
         return Html()
     rows = ((words(name), number(value)) for name, value in score.items())
     told = note("These counts were simulated, so the truth is known.")
-    return section("Against the truth", told, table((), rows))
+    pair = ""
+    if run.truth is not None and run.truth.flat.ndim == 2:
+        images = "".join(_picture(layer, _span(layer)) for layer in (*run.skies, run.truth))
+        pair = f'<div class="pair">{images}</div>'
+    return section("Against the truth", told, pair, table((), rows))
 
 
 def _checks(run: RunFolder) -> Html:
@@ -231,11 +239,10 @@ def _inputs(run: RunFolder) -> Html:
 
 def _normalisations(run: RunFolder) -> Html:
     rows = [
-        (name, number(value), "fixed" if name.partition("[")[0] in run.fixed else "fitted")
+        (name, number(value), "fixed" if run.holds(name) else "fitted")
         for name, value in run.normalisations.items()
     ]
-    head = ("background or baseline", "normalisation", "")
-    return section("Normalisations", table(head, rows))
+    return section("Normalisations", table(("component", "normalisation", ""), rows))
 
 
 def _settings(run: RunFolder) -> Html:

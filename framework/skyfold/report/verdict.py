@@ -28,8 +28,7 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
     if manifest.get("status") == "interrupted":
         found.append("The run was interrupted before its end; it can be resumed.")
     ratio = figures.get("ratio", 1.0)
-    noise = 3 / sqrt(max(figures.get("counts", 0), 1)) if fixed else 0.0
-    if not abs(ratio - 1) <= max(RATIO_TOLERANCE, noise):
+    if not abs(ratio - 1) <= _tolerance(figures, fixed):
         found.append(
             f"The expected counts add up to {ratio:.4f} of the observed ones: a background is "
             "wrong, or the run was too short."
@@ -46,6 +45,12 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
             f"{outliers:.1%} of the bins lie beyond 3{SIGMA}; normal noise puts 0.27% there."
         )
     return found
+
+
+def _tolerance(figures: Mapping[str, Any], fixed: Collection[str]) -> float:
+    """Return how far expected and observed totals may be apart."""
+    noise = 3 / sqrt(max(figures.get("counts", 0), 1))
+    return max(RATIO_TOLERANCE, noise) if fixed else RATIO_TOLERANCE
 
 
 def verdict(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> Html:
@@ -67,14 +72,17 @@ def verdict(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> Html:
     listed = "".join(f"<li>{escape(text)}</li>" for text in found + warned)
     return Html(
         f'<section class="verdict {kind}"><h2>{headline}</h2>'
-        f"{f'<ul>{listed}</ul>' if listed else ''}<dl>{_tiles(figures)}</dl></section>"
+        f"{f'<ul>{listed}</ul>' if listed else ''}<dl>{_tiles(figures, fixed)}</dl></section>"
     )
 
 
-def _tiles(figures: Mapping[str, Any]) -> str:
+def _tiles(figures: Mapping[str, Any], fixed: Collection[str]) -> str:
     """Return the figures one reads first, each with what it should be."""
+    allowed = f"1 \N{PLUS-MINUS SIGN} {_tolerance(figures, fixed):.3f}"
+    if fixed:
+        allowed += f", with {', '.join(sorted(fixed))} held fixed"
     tiles = {
-        "ratio": ("expected / observed counts", "{:.4f}", "1 where nothing is held fixed"),
+        "ratio": ("expected / observed counts", "{:.4f}", allowed),
         "largest_block": (
             "largest residual of 8-pixel blocks",
             "{:.1f}" + SIGMA,
