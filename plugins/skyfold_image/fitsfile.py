@@ -92,7 +92,7 @@ def from_hdus(hdus: Sequence[Any], role: str, part: str | None, limit: SizeLimit
     return image
 
 
-def peek(path: Path) -> Header | None:
+def peek(path: str | Path) -> Header | None:
     """Return the first header of a FITS file, gzipped or not, or None if it is none; never raises.
 
     The first header of an extension follows where the primary one holds no data: its cards are
@@ -100,6 +100,9 @@ def peek(path: Path) -> Header | None:
     """
     from astropy.io import fits
 
+    from skyfold_image.reading import split_part
+
+    path, _ = split_part(path)
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"

@@ -397,6 +397,7 @@ def test_peek_reads_the_header_and_never_raises(tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     for path in (plain, packed):
         assert peek(path)["TELESCOP"] == "CHANDRA"
+        assert peek(f"{path}[1]")["TELESCOP"] == "CHANDRA"
     junk = tmp_path / "junk"
     for content in (b"", b"SIMPLE  =", b"SIMPLE  = x" * 900, b"\x1f\x8bxx", b"abc"):
         junk.write_bytes(content)
