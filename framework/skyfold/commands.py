@@ -319,7 +319,6 @@ def _execute(config: Any, folder: Path, arguments: Arguments) -> None:
         _print_data(problem.data)
     _refuse_warnings(problem.data, getattr(arguments, "strict", False))
     if dry:
-        problem.algorithm.start(problem.data, problem.start)
         say(f"dry run   {problem.config.describe()}; everything fits, nothing was written")
         return
     result = run_in_folder(problem, folder, progress=not quiet, overwrite=arguments.overwrite)

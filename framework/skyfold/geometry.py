@@ -101,7 +101,7 @@ class Grid(Geometry):
         if self.wcs is not None and other.wcs is not None:
             offset = pixel_offset(self.wcs, other.wcs, self.shape)
             if np.max(np.abs(offset)) > 1e-3:
-                x, y = offset[np.argmax(np.abs(offset).max(axis=1))]
+                x, y = offset[np.argmax(np.abs(offset).max(axis=1))].round(3) + 0.0
                 return f"coordinates that differ by ({x:+.3f}, {y:+.3f}) pixels in x and y"
         if self.energy_edges is not None and other.energy_edges is not None:
             mine = self.energy_edges.value

@@ -51,7 +51,7 @@ def run_in_folder(
         If a signal ended the run; state and partial result are in the folder.
     """
     claim(folder, overwrite)
-    space = 40 * sum(v.size for v in problem.start.values()) + 10_000_000
+    space = 40 * sum(v.size for v in problem.start.model.values()) + 10_000_000
     files.require_writable(folder, space)
     with files.locked(folder):
         if overwrite:
@@ -82,8 +82,7 @@ def resume_in_folder(
         state: State | None = None
         trace: list[dict[str, float]] = []
         if (folder / CHECKPOINT).exists():
-            start = problem.algorithm.start(problem.data, problem.start)
-            state, trace = checkpoint.load(folder / CHECKPOINT, start)
+            state, trace = checkpoint.load(folder / CHECKPOINT, problem.start)
         notes |= {"status": "running", "config": config.to_dict()}
         notes["resumed"] = [*notes.get("resumed", []), manifest.now()]
         _write_manifest(folder, notes)

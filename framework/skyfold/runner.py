@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skyfold.algorithm import Proposal
 from skyfold.config import RunConfig, demo_of, open_data
 from skyfold.errors import ConfigError
 from skyfold.model import Model
@@ -33,7 +34,7 @@ class Problem:
     config
         The request.
     data, algorithm, start
-        The data as the method sees them, the loop, and the model it starts from.
+        The data as the method sees them, the loop, and the state it starts from.
     stop
         When to stop.
     demo
@@ -43,7 +44,7 @@ class Problem:
     config: RunConfig
     data: DataInterface
     algorithm: Algorithm
-    start: Model
+    start: State
     stop: StoppingRule
     demo: Demo | None = None
 
@@ -51,7 +52,7 @@ class Problem:
 def prepare(
     config: RunConfig, data: DataInterface | None = None, stop: StoppingRule | None = None
 ) -> Problem:
-    """Open the data, unless they are given, and build method and stopping rule.
+    """Open the data, unless they are given, and do everything else but iterate.
 
     The configuration of the problem names the files from the root, so that it can be repeated
     from anywhere.
@@ -67,7 +68,10 @@ def prepare(
         data = demo.data if demo else open_data(config)
     config = replace(config, data=[dict(part.origin.options) for part in data.parts])
     seen, algorithm = method.prepare(data)
-    return Problem(config, seen, algorithm, Model.start(seen), stop, demo)
+    start = algorithm.start(seen, Model.start(seen))
+    for refine in algorithm.refinements:  # what one of them refuses is said before the work
+        refine(start, Proposal(start.model.vector.only(start.model.free)), seen)
+    return Problem(config, seen, algorithm, start, stop, demo)
 
 
 def solve(
@@ -95,7 +99,7 @@ def solve(
     rows = [dict(row) for row in trace]
     began = time.monotonic() - (rows[-1]["seconds"] if rows else 0.0)
     with _signals() as received:
-        state = state or problem.algorithm.start(problem.data, problem.start)
+        state = state or problem.start
         if not rows:
             rows.append(_row(state, time.monotonic() - began))
         for observer in observers:
@@ -235,8 +239,7 @@ def iterate(data: Any, method: str = "rl", **options: Any) -> Iterator[State]:
     ...         break
     """
     problem = prepare(RunConfig.of(data=[], method={"name": method, **options}), _as_data(data))
-    start = problem.algorithm.start(problem.data, problem.start)
-    return problem.algorithm.iterate(problem.data, start)
+    return problem.algorithm.iterate(problem.data, problem.start)
 
 
 def resume(

@@ -1,0 +1,5 @@
+"""``python -m skyfold`` is the ``skyfold`` command."""
+
+from skyfold.cli import main
+
+raise SystemExit(main())
