@@ -9,14 +9,15 @@ from typing import Any, Literal
 import numpy as np
 
 from skyfold.data import BinnedData, Check, Origin
-from skyfold.errors import ConfigError, DataError
+from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, Normalisations, shifted
 from skyfold.model import Component
 from skyfold.response import Diagonal, Response, Template
 from skyfold.vector import Array
 from skyfold_image.align import require_same_pixels
-from skyfold_image.counts import CountsUnit, Negative, Saturation, place, prepared
+from skyfold_image.counts import CountsUnit, Negative, Saturation, prepared
 from skyfold_image.image import Image
+from skyfold_image.maps import expected_counts, exposure_values, flux_unit, not_negative
 from skyfold_responses.image import BlockSum
 from skyfold_responses.psf import Psf
 
@@ -125,20 +126,21 @@ def assemble(
 
     response, unit = setting.response, "ct"
     if exposure is not None:
-        factor = _exposure(exposure, ready.seen, said)
+        factor = exposure_values(exposure, ready.seen, said)
         response = setting.chain(Diagonal(setting.on_model(factor)))
         unit = flux_unit(exposure, said)
     responses: dict[str, Response] = {SKY: response}
     components = {SKY: _sky(setting.grid, response, ready.seen, unit, said)}
-    observed = float(ready.values[ready.seen].sum())
+    noise_level = 0 if ready.variance is None else ready.variance
+    observed = float((ready.values - noise_level)[ready.seen].sum())
     for given, image in backgrounds.items():
         own = _add(responses, given, "background")
-        expected = _expected(image, own, observed, ready.seen, said)
+        expected = expected_counts(image, own, observed, ready.seen, said)
         responses[own] = Template(expected.astype(dtype))
         components[own] = Component(Normalisations(), fixed=not fit_background)
     for given, image in baselines.items():
         own = _add(responses, given, "baseline")
-        flux = setting.on_model(_not_negative(image), share=True)
+        flux = setting.on_model(not_negative(image), share=True)
         responses[own] = Template(np.maximum(response.forward(flux), 0).astype(dtype))
         components[own] = Component(Normalisations(), fixed=not fit_baseline)
     if ready.variance is not None:
@@ -243,26 +245,6 @@ class _Setting:
         return padded
 
 
-def flux_unit(exposure: Image, checks: list[Check]) -> str:
-    """Return the unit of a sky that times the exposure gives counts: ``ph cm-2 s-1`` for cm2 s."""
-    from astropy import units as u
-
-    try:
-        if not exposure.unit:
-            raise ValueError("it has no unit")
-        with u.add_enabled_aliases({"counts": u.ct, "photons": u.ph, "sec": u.s}):
-            unit = u.Unit(exposure.unit)
-    except (ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        level = "warning" if exposure.path is not None else "ok"
-        text = f"exposure taken as a relative factor, so the image is in counts: {reason}"
-        checks.append(Check(level, "exposure", text))
-        return "ct"
-    area = any(base.is_equivalent(u.m) for base in unit.decompose().bases)
-    light = u.ph if area and u.ct not in unit.bases else u.ct
-    return str((light / unit).to_string())
-
-
 def _sky(grid: Grid, response: Response, seen: Array, unit: str, checks: list[Check]) -> Component:
     """Return the component of the image; what is not measured is held at zero."""
     sensitivity = response.sensitivity(seen.astype(float))
@@ -276,53 +258,6 @@ def _sky(grid: Grid, response: Response, seen: Array, unit: str, checks: list[Ch
         text = f"{dark} of {inside.size} pixels of the image are not measured: kept at 0"
         checks.append(Check("ok", "sensitivity", text))
     return Component(grid, unit, mask=measured)
-
-
-def _exposure(image: Image, seen: Array, checks: list[Check]) -> Array:
-    unknown = ~np.isfinite(image.values)
-    values = np.where(unknown, 0.0, image.values)
-    if np.any(unknown & seen):
-        text = f"{np.count_nonzero(unknown & seen)} values that are not finite taken as no exposure"
-        checks.append(Check("fixed", "exposure", text))
-    below = values < 0
-    if below.any():
-        raise DataError(
-            f"{image.file}: exposure is negative in {np.count_nonzero(below)} pixels, first "
-            f"{values[below].flat[0]:g} at {place(values, below)}; repair the map"
-        )
-    if not np.any(values[seen] > 0):
-        raise DataError(f"{image.file}: exposure is zero everywhere; nothing was observed")
-    dark = seen & (values == 0)
-    reach = values[values > 0]
-    text = f"from {reach.min():.4g} to {reach.max():.4g} {image.unit}".rstrip()
-    if dark.any():
-        text += f"; {100 * np.count_nonzero(dark) / dark.size:.2g} % of the pixels have none"
-    checks.append(Check("ok", "exposure", text))
-    return values
-
-
-def _expected(image: Image, name: str, observed: float, seen: Array, checks: list[Check]) -> Array:
-    """Return the expected counts of a background; refuse or doubt what cannot be counts."""
-    values = _not_negative(image)
-    total = float(values[seen].sum())
-    ratio = total / observed
-    text = f"{name!r}: {total:.6g} counts expected, {100 * ratio:.3g} % of those observed"
-    doubtful = not 0.005 < ratio < 1.5
-    if doubtful:
-        text += "; unit mismatch? It must be in counts per pixel, like the counts"
-    checks.append(Check("warning" if doubtful else "ok", "background", text))
-    return values
-
-
-def _not_negative(image: Image) -> Array:
-    bad = ~(np.isfinite(image.values) & (image.values >= 0))
-    if bad.any():
-        raise DataError(
-            f"{image.file}: {image.role} has {np.count_nonzero(bad)} negative or non-finite "
-            f"values, first {image.values[bad].flat[0]:g} at "
-            f"{place(image.values, bad)}; repair the file"
-        )
-    return image.values
 
 
 def _plain_noise(counts: Image, noise: Image | float | None) -> Array | float | None:

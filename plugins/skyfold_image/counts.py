@@ -90,7 +90,8 @@ def prepared(
     _mask_saturated(image, seen, saturation, checks)
     _require_finite(image, seen)
     raw = np.where(seen, image.values, 0.0)
-    if not raw.any():
+    # below zero there is only noise
+    if not np.any(raw > 0) and (negative == "clip" or not raw.any()):
         raise DataError(
             f"{image.file}: no counts at all in the selected region; nothing to restore. Check the "
             "file, the mask and the energy range"

@@ -110,6 +110,13 @@ def test_no_counts(tmp_path: Path) -> None:
         open_image(saved(tmp_path, np.zeros((8, 10), np.int16)), PSF)
 
 
+def test_nothing_left_after_clipping() -> None:
+    with pytest.raises(DataError, match="no counts at all"):
+        open_image(np.full((8, 10), -3.0), PSF, negative="clip")
+    with pytest.raises(DataError, match="80 negative values"):
+        open_image(np.full((8, 10), -3.0), PSF)
+
+
 def test_few_counts() -> None:
     values = np.zeros((8, 10))
     values[4, 4] = 23
