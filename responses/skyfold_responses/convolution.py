@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,9 +112,10 @@ class Direct(Engine):
 class Fourier(Engine):
     """Convolution by real Fourier transforms, axis by axis.
 
-    The transform of the kernel is made once; the adjoint uses its complex conjugate. The period is
-    only as long as wrap-around stays outside what is kept: ``n + (k - 1)/2`` for model and data of
-    ``n`` pixels, ``n + k - 1`` for an extended model. Rows that are zero or thrown away are never
+    The transform of the kernel is made once. The adjoint needs its complex conjugate, which the
+    same product gives between transforms of the opposite sign, for real images. The period is only
+    as long as wrap-around stays outside what is kept: ``n + (k - 1)/2`` for model and data of ``n``
+    pixels, ``n + k - 1`` for an extended model. Rows that are zero or thrown away are never
     transformed, and blocks of rows and columns stay in the processor's cache.
 
     Parameters
@@ -155,9 +155,14 @@ class Fourier(Engine):
         wrapped = np.zeros((len(kernel), *self.period))
         wrapped[:, : kernel.shape[1], : kernel.shape[2]] = kernel
         shift = [-(c + b) for c, b in zip(layout.centre, layout.before, strict=True)]
-        self.transform = rfft2(np.roll(wrapped, shift, axis=(1, 2))).astype(
-            np.result_type(dtype, np.complex64), copy=False
-        )
+        transform = rfft2(np.roll(wrapped, shift, axis=(1, 2)))
+        self.spectral_dtype = np.result_type(dtype, np.complex64)
+        self._columns = self._blocks(transform.shape[2], self.period[0])
+        # block by block, for each plane: memory is read in the order in which it lies
+        self._factors = [
+            [np.ascontiguousarray(plane[:, c], self.spectral_dtype) for c in self._columns]
+            for plane in transform
+        ]
 
     def forward(self, model: Array) -> Array:
         """Return the convolved model on the data pixels."""
@@ -168,29 +173,34 @@ class Fourier(Engine):
         return self._convolve(data, self.layout.model, adjoint=True)
 
     def _convolve(self, image: Array, shape: Pair, *, adjoint: bool) -> Array:
-        (period_y, period_x), fft = self.period, self.transforms
-        planes, given, _ = image.shape
-        spectrum = np.empty((planes, max(given, shape[0]), period_x // 2 + 1), self.transform.dtype)
+        period_x, (planes, given_y, given_x) = self.period[1], image.shape
+        spectrum = np.empty((max(given_y, shape[0]), period_x // 2 + 1), self.spectral_dtype)
+        lines = np.zeros((self._block(period_x), period_x), self.dtype)
         result = np.empty((planes, *shape), self.dtype)
         for p in range(planes):
-            for rows in self._blocks(given, period_x):
-                spectrum[p, rows] = fft.rows(
-                    image[p, rows].astype(self.dtype, copy=False), period_x
-                )
-            kernel = self.transform[p % len(self.transform)]
-            for columns in self._blocks(spectrum.shape[2], period_y):
-                factor = kernel[:, columns].conj() if adjoint else kernel[:, columns]
-                block = fft.filter_columns(spectrum[p, :given, columns], factor)
-                spectrum[p, : shape[0], columns] = block[: shape[0]]
+            for rows in self._blocks(given_y, period_x):
+                block = lines[: rows.stop - rows.start]
+                block[:, :given_x] = image[p, rows]
+                spectrum[rows] = self.transforms.rows(block, adjoint=adjoint)
+            factors = self._factors[p % len(self._factors)]
+            for columns, factor in zip(self._columns, factors, strict=True):
+                block = np.empty(factor.shape, self.spectral_dtype)
+                block[:given_y], block[given_y:] = spectrum[:given_y, columns], 0
+                block = self.transforms.filter_columns(block, factor, adjoint=adjoint)
+                spectrum[: shape[0], columns] = block[: shape[0]]
             for rows in self._blocks(shape[0], period_x):
-                result[p, rows] = fft.back(spectrum[p, rows], period_x)[:, : shape[1]]
+                block = self.transforms.back(spectrum[rows], period_x, adjoint=adjoint)
+                result[p, rows] = block[:, : shape[1]]
         return result
 
-    def _blocks(self, count: int, length: int) -> Iterator[slice]:
-        """Cut ``count`` transforms of ``length`` so that a block of them fits the cache."""
-        size = max(64, (1 << 15) // length) * self.workers
-        # blocks end inside the range: an index beyond it would not be cut off on a longer axis
-        return (slice(at, min(at + size, count)) for at in range(0, count, size))
+    def _block(self, length: int) -> int:
+        """Return how many transforms of this length fit the cache, for each worker."""
+        return max(16, (1 << 15) // length) * self.workers
+
+    def _blocks(self, count: int, length: int) -> list[slice]:
+        """Cut ``count`` transforms of ``length`` into blocks that fit the cache."""
+        size = self._block(length)
+        return [slice(at, min(at + size, count)) for at in range(0, count, size)]
 
 
 class Scipy:
@@ -199,27 +209,28 @@ class Scipy:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def rows(self, image: Array, length: int) -> Array:
-        """Return the half spectrum of rows filled up with zeros."""
-        from scipy.fft import rfft
+    def rows(self, image: Array, *, adjoint: bool) -> Array:
+        """Return the half spectrum of each row."""
+        from scipy.fft import ihfft, rfft
 
-        spectrum: Array = rfft(image, length, axis=1, workers=self.workers)
+        spectrum: Array = (ihfft if adjoint else rfft)(image, axis=1, workers=self.workers)
         return spectrum
 
-    def filter_columns(self, spectrum: Array, factor: Array) -> Array:
-        """Fill up columns with zeros, multiply their spectrum by ``factor``, transform back."""
+    def filter_columns(self, spectrum: Array, factor: Array, *, adjoint: bool) -> Array:
+        """Multiply the transform of each column by ``factor``, and go back, in place."""
         from scipy.fft import fft, ifft
 
-        full = fft(spectrum, len(factor), axis=0, workers=self.workers)
-        full *= factor
-        filtered: Array = ifft(full, axis=0, overwrite_x=True, workers=self.workers)
+        there, back = (ifft, fft) if adjoint else (fft, ifft)
+        spectrum = there(spectrum, axis=0, overwrite_x=True, workers=self.workers)
+        spectrum *= factor
+        filtered: Array = back(spectrum, axis=0, overwrite_x=True, workers=self.workers)
         return filtered
 
-    def back(self, spectrum: Array, length: int) -> Array:
+    def back(self, spectrum: Array, length: int, *, adjoint: bool) -> Array:
         """Return the rows of a half spectrum."""
-        from scipy.fft import irfft
+        from scipy.fft import hfft, irfft
 
-        image: Array = irfft(spectrum, length, axis=1, workers=self.workers)
+        image: Array = (hfft if adjoint else irfft)(spectrum, length, axis=1, workers=self.workers)
         return image
 
 
@@ -233,27 +244,36 @@ class Ducc:
     """
 
     def __init__(self, workers: int) -> None:
-        self.fft, self.workers = require("ducc0.fft", "ducc"), workers
+        self.workers = workers
+        require("ducc0", "ducc")
 
-    def rows(self, image: Array, length: int) -> Array:
-        """Return the half spectrum of rows filled up with zeros."""
-        filled = np.zeros((len(image), length), image.dtype)
-        filled[:, : image.shape[1]] = image
-        spectrum: Array = self.fft.r2c(filled, axes=(1,), nthreads=self.workers)
+    def rows(self, image: Array, *, adjoint: bool) -> Array:
+        """Return the half spectrum of each row."""
+        from ducc0.fft import r2c
+
+        spectrum: Array = r2c(image, axes=(1,), forward=not adjoint, nthreads=self.workers)
         return spectrum
 
-    def filter_columns(self, spectrum: Array, factor: Array) -> Array:
-        """Fill up columns with zeros, multiply their spectrum by ``factor``, transform back."""
-        full = np.empty(factor.shape, spectrum.dtype)
-        full[: len(spectrum)], full[len(spectrum) :] = spectrum, 0
-        self.fft.c2c(full, axes=(0,), out=full, nthreads=self.workers)
-        full *= factor
-        self.fft.c2c(full, axes=(0,), forward=False, inorm=2, out=full, nthreads=self.workers)
-        return full
+    def filter_columns(self, spectrum: Array, factor: Array, *, adjoint: bool) -> Array:
+        """Multiply the transform of each column by ``factor``, and go back, in place."""
+        from ducc0.fft import c2c
 
-    def back(self, spectrum: Array, length: int) -> Array:
+        both: dict[str, Any] = {"axes": (0,), "out": spectrum, "nthreads": self.workers}
+        c2c(spectrum, forward=not adjoint, **both)
+        spectrum *= factor
+        c2c(spectrum, forward=adjoint, inorm=2, **both)
+        return spectrum
+
+    def back(self, spectrum: Array, length: int, *, adjoint: bool) -> Array:
         """Return the rows of a half spectrum."""
-        image: Array = self.fft.c2r(
-            spectrum, lastsize=length, axes=(1,), forward=False, inorm=2, nthreads=self.workers
+        from ducc0.fft import c2r
+
+        image: Array = c2r(
+            spectrum,
+            lastsize=length,
+            axes=(1,),
+            forward=adjoint,
+            inorm=2,
+            nthreads=self.workers,
         )
         return image
