@@ -11,7 +11,7 @@ import numpy as np
 
 from skyfold.geometry import Grid
 from skyfold.model import Component
-from skyfold.result import deviance_residual
+from skyfold.result import BLOCK, block_residual, deviance_residual
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from skyfold.result import Result
 
-BLOCK = 8  # pixels along each side of the blocks whose residual is shown
 BRIGHT = 5.0  # mean expected counts above which single pixels show more than noise
 
 
@@ -114,8 +113,10 @@ def observe(
         n_all, e_all = np.nansum(n, axis=0), np.nansum(e, axis=0)
         r_all = deviance_residual(n_all, e_all, np.any(seen, axis=0, keepdims=True)[0])
     if counts.ndim in (2, 3):
-        together = block_residual(n, e)
-        total = None if n_all is None or e_all is None else block_residual(n_all, e_all)
+        together = on_pixels(block_residual(n, e), n.shape)
+        total = None
+        if n_all is not None and e_all is not None:
+            total = on_pixels(block_residual(n_all, e_all), n_all.shape)
         title = f"Residual of {BLOCK} \N{MULTIPLICATION SIGN} {BLOCK} pixels{suffix}"
         blocks = Layer(title, "sigma", together, "sigma", total, **looks)
     return Observation(
@@ -126,16 +127,11 @@ def observe(
     )
 
 
-def block_residual(counts: Array, expectation: Array) -> Array:
-    """Return the residual of square blocks along the last two axes, repeated on their pixels."""
-    n, e = np.nan_to_num(counts), np.nan_to_num(expectation)
+def on_pixels(blocks: Array, shape: tuple[int, ...]) -> Array:
+    """Return each block's value on its pixels."""
     for axis in (-2, -1):
-        starts = np.arange(0, counts.shape[axis], BLOCK)
-        n, e = np.add.reduceat(n, starts, axis=axis), np.add.reduceat(e, starts, axis=axis)
-    sigma = deviance_residual(n, e, (e > 0).astype(float))
-    for axis in (-2, -1):
-        sigma = sigma.repeat(BLOCK, axis=axis).take(range(counts.shape[axis]), axis=axis)
-    return sigma
+        blocks = blocks.repeat(BLOCK, axis=axis).take(range(shape[axis]), axis=axis)
+    return blocks
 
 
 def energy_labels(edges: Quantity | None, planes: int) -> tuple[str, ...]:

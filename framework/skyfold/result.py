@@ -13,7 +13,7 @@ import numpy as np
 
 from skyfold import files
 from skyfold.algorithm import State
-from skyfold.data import BinnedData, DataInterface
+from skyfold.data import DataInterface
 from skyfold.errors import DataError
 from skyfold.geometry import Grid, celestial_wcs
 from skyfold.model import Model
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 COORDINATES = re.compile(
     r"(CTYPE|CRPIX|CRVAL|CDELT|CUNIT|CROTA|(PC|CD|PV|PS)\d_?)\d[A-Z]?|[AB]P?_(ORDER|DMAX|\d_\d)"
 )
+
+BLOCK = 8  # bins along each side of the blocks whose residual is judged
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,7 +278,8 @@ def summary(result: Result) -> Mapping[str, float]:
         expectation += float(e[seen].sum(dtype=np.float64))
         outliers += float(np.count_nonzero(np.abs(residual[seen]) > 3))
         bins += float(np.count_nonzero(seen))
-        largest = max(largest, _largest_block(part, e))
+        off = block_residual(part.full_counts * seen, e)
+        largest = max(largest, float(np.nanmax(np.abs(off), initial=0)))
     return {
         "counts": counts,
         "expectation": expectation,
@@ -286,14 +289,13 @@ def summary(result: Result) -> Mapping[str, float]:
     }
 
 
-def _largest_block(part: BinnedData, expectation: Array, size: int = 8) -> float:
-    """Return the largest |n - e| / sqrt(e) of blocks of bins along the last two axes."""
+def block_residual(counts: Array, expectation: Array) -> Array:
+    """Return the residual in sigma of blocks of `BLOCK` bins along the last two axes.
 
-    def blocks(values: Array) -> Array:
-        values = values * (part.weight > 0)
-        for axis in range(values.ndim)[-2:]:
-            values = np.add.reduceat(values, np.arange(0, values.shape[axis], size), axis=axis)
-        return values
-
-    n, e = blocks(part.full_counts.astype(float)), blocks(expectation.astype(float))
-    return float(np.max(np.abs(n - e) / np.sqrt(np.maximum(e, 1e-9)), initial=0, where=e > 0))
+    Summing first shows what single bins with few counts cannot show.
+    """
+    n, e = np.nan_to_num(counts), np.nan_to_num(expectation)
+    for axis in range(n.ndim)[-2:]:
+        starts = np.arange(0, n.shape[axis], BLOCK)
+        n, e = np.add.reduceat(n, starts, axis=axis), np.add.reduceat(e, starts, axis=axis)
+    return deviance_residual(n, e, (e > 0).astype(float))

@@ -13,11 +13,11 @@ from hypothesis.extra.numpy import arrays
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import BinnedData, JointData, Origin
 from skyfold.geometry import Grid
-from skyfold.layers import block_residual, energy_labels, layers_of, observe, rows_go_up, same_field
+from skyfold.layers import energy_labels, layers_of, observe, on_pixels, rows_go_up, same_field
 from skyfold.model import Component, Model
 from skyfold.plotting import curves, draw_image, limits, overview, ticks
 from skyfold.response import Diagonal, Matrix
-from skyfold.result import Result
+from skyfold.result import Result, block_residual
 from skyfold.simulate import Demo
 
 
@@ -125,7 +125,7 @@ def test_masked_bins_are_not_shown_and_not_summed():
 
 def test_blocks_join_counts_before_they_are_judged():
     counts, expectation = np.full((8, 12), 2.0), np.ones((8, 12))
-    sigma = block_residual(counts, expectation)
+    sigma = on_pixels(block_residual(counts, expectation), counts.shape)
     expected = np.sqrt(2 * (128 * np.log(2) - 64))
     np.testing.assert_allclose(sigma[:, :8], expected)
     np.testing.assert_allclose(sigma[:, 8:], expected / np.sqrt(2))
