@@ -107,8 +107,8 @@ print(
 #
 # $$P = \prod_i e^{-e_i}\,\frac{e_i^{\,n_i}}{n_i!}.$$
 #
-# A product of thousands of small numbers is too small for a computer; its logarithm is not, and has
-# its maximum at the same place.
+# A product of thousands of small numbers is too small for a computer; its logarithm is not, and
+# has its maximum at the same place.
 
 # %%
 lamps = np.full(10_000, mean)
@@ -117,8 +117,8 @@ print("product of the probabilities:", np.prod(poisson.pmf(frame, lamps)))
 print("sum of their logarithms:     ", poisson.logpmf(frame, lamps).sum())
 
 # %% [markdown]
-# Three strokes of the pen turn it into what is used in practice. Take the logarithm. Drop $\ln n_i!$,
-# which does not depend on the sky. Change the sign, so that the best is the smallest:
+# Three strokes of the pen turn it into what is used in practice. Take the logarithm. Drop
+# $\ln n_i!$, which does not depend on the sky. Change the sign, so that the best is the smallest:
 #
 # $$J(x) = \sum_i \Big( e_i - n_i \ln e_i \Big), \qquad e = R\,x .$$
 #
@@ -153,8 +153,8 @@ ax.legend()
 
 # %% [markdown]
 # $J$ is a convex function of the sky: $e$ is linear in $x$, $-\ln$ is convex, and sums of convex
-# functions are convex. So there is one valley and no local minimum to get caught in. A cord between
-# any two points of the surface lies above it; try a thousand of them:
+# functions are convex. So there is one valley and no local minimum to get caught in. A cord
+# between any two points of the surface lies above it; try a thousand of them:
 
 # %%
 draw = generator(seed=1, purpose="cords")
@@ -163,10 +163,10 @@ above = [0.5 * (J(a) + J(b)) - J(0.5 * (a + b)) for a, b in cords]
 print(f"smallest height of the middle of a cord above the surface: {min(above):.3f}")
 
 # %% [markdown]
-# But convex is not the same as steep. The PSF wipes out fine detail, so a sky can be changed in fine
-# detail at almost no cost in $J$: the valley is nearly flat in many directions. The singular values
-# of $R$ say how flat. Patterns below the last percent are as good as invisible; section 7 shows what
-# this does to the restored image.
+# But convex is not the same as steep. The PSF wipes out fine detail, so a sky can be changed in
+# fine detail at almost no cost in $J$: the valley is nearly flat in many directions. The singular
+# values of $R$ say how flat. Patterns below the last percent are as good as invisible; section 7
+# shows what this does to the restored image.
 
 # %%
 visible = np.linalg.svd(R, compute_uv=False)
@@ -185,9 +185,9 @@ print(
 #
 # In words: divide what was seen by what was expected; carry these ratios back to the places of the
 # sky that the pixels look at; multiply the sky by their weighted mean. Where too little was
-# expected, the sky grows. The *sensitivity* $s_k$ is the number of counts that one unit of light at
-# $k$ makes in the whole detector; at the edges, where part of the light misses the detector, it is
-# smaller. It takes three lines:
+# expected, the sky grows. The *sensitivity* $s_k$ is the number of counts that one unit of light
+# at $k$ makes in the whole detector; at the edges, where part of the light misses the detector, it
+# is smaller. It takes three lines:
 
 # %%
 sensitivity = R.sum(axis=0)
@@ -205,8 +205,8 @@ def richardson_lucy(x):
 # = s_k - \big(R^T (n/e)\big)_k .$$
 #
 # A step downhill, $x_k - \alpha_k\,\partial J/\partial x_k$, needs a length for each place. Choose
-# $\alpha_k = x_k / s_k$: bright places take long steps, dark ones short steps, so that no place can
-# jump below zero. Insert it and $x_k$ cancels: what remains *is* the Richardson-Lucy rule.
+# $\alpha_k = x_k / s_k$: bright places take long steps, dark ones short steps, so that no place
+# can jump below zero. Insert it and $x_k$ cancels: what remains *is* the Richardson-Lucy rule.
 
 # %%
 x = np.full(60, counts.sum() / sensitivity.sum())
@@ -218,17 +218,17 @@ print("step of the rule against downhill: ",
 
 # %% [markdown]
 # **Second derivation: ask every photon where it came from.** Suppose each photon wore a label with
-# its place of origin. Then the problem would be solved: count the labels of place $k$, and divide by
-# $s_k$. There are no labels, but if the sky were $x$, a photon in pixel $i$ would come from place $k$
-# with the probability
+# its place of origin. Then the problem would be solved: count the labels of place $k$, and divide
+# by $s_k$. There are no labels, but if the sky were $x$, a photon in pixel $i$ would come from
+# place $k$ with the probability
 #
 # $$\frac{R_{ik}\,x_k}{e_i},$$
 #
 # so the expected number of labels is $\sum_i n_i R_{ik} x_k / e_i$. Divide by $s_k$: the same rule
 # again. This is the EM algorithm (expectation, then maximisation) of Dempster, Laird and Rubin
-# (1977), found for images five years before it had a name. One can also *draw* the labels at random
-# instead of taking their mean: the average of many draws is the same, and such draws are the heart of
-# Bayesian samplers.
+# (1977), found for images five years before it had a name. One can also *draw* the labels at
+# random instead of taking their mean: the average of many draws is the same, and such draws are
+# the heart of Bayesian samplers.
 
 # %%
 share = R * x / (R @ x)[:, None]
@@ -241,15 +241,16 @@ print(f"drawn labels, largest difference to their mean: "
       f"{np.abs(labels - sensitivity * richardson_lucy(x)).max():.2f} photons")  # fmt: skip
 
 # %% [markdown]
-# The labels also tell why $J$ can only fall. For any other sky $x'$, since the logarithm is concave,
+# The labels also tell why $J$ can only fall. For any other sky $x'$, since the logarithm is
+# concave,
 #
 # $$\ln \sum_k R_{ik} x'_k = \ln \sum_k \frac{R_{ik} x_k}{e_i} \cdot \frac{e_i\,x'_k}{x_k}
 # \;\ge\; \sum_k \frac{R_{ik} x_k}{e_i} \ln \frac{e_i\,x'_k}{x_k} .$$
 #
-# Multiply by $-n_i$ and sum: $J(x')$ lies below a function that touches it at $x' = x$ and in which
-# every place stands alone, $s_k x'_k - a_k \ln x'_k$ with $a_k$ the expected labels. Its minimum is
-# at $x'_k = a_k / s_k$: the rule. Going there lowers the upper function, and so $J$, which lies
-# below it.
+# Multiply by $-n_i$ and sum: $J(x')$ lies below a function that touches it at $x' = x$ and in
+# which every place stands alone, $s_k x'_k - a_k \ln x'_k$ with $a_k$ the expected labels. Its
+# minimum is at $x'_k = a_k / s_k$: the rule. Going there lowers the upper function, and so $J$,
+# which lies below it.
 #
 # Three things follow at once, and are checked below: values never turn negative, $J$ never rises,
 # and after each step the sky explains exactly as many counts as were seen,
@@ -289,15 +290,17 @@ print("J:", objective[50], "  minus log-likelihood:", -state.log_likelihood)
 # ## 5. A photograph
 #
 # A digital camera adds three steps to the story. The lens blurs. The electronics do not report
-# electrons but data numbers (DN), each worth $g$ electrons, the *gain*. (Some turn the word round and
-# call $1/g$ the gain; mind the unit.) And reading a pixel adds noise of its own, Gaussian with a
-# standard deviation of $\sigma_r$ electrons, so that dark pixels may even read less than nothing.
+# electrons but data numbers (DN), each worth $g$ electrons, the *gain*. (Some turn the word round
+# and call $1/g$ the gain; mind the unit.) And reading a pixel adds noise of its own, Gaussian with
+# a standard deviation of $\sigma_r$ electrons, so that dark pixels may even read less than
+# nothing.
 #
-# Here is a scene with fine spokes and small letters, taken in little light: white is 400 electrons,
-# the read noise 6 electrons, the gain 2 electrons per DN. The shadows hold 4 to 40 electrons.
+# Here is a scene with fine spokes and small letters, taken in little light: white is 400
+# electrons, the read noise 6 electrons, the gain 2 electrons per DN. The shadows hold 4 to 40
+# electrons.
 
 # %%
-from skyfold_image.scenes import landscape  # noqa: E402
+from skyfold_image.scenes import landscape
 
 shape = (256, 384) if FULL else (128, 192)
 WHITE, READ_NOISE, GAIN, FWHM = 400.0, 6.0, 2.0, 3.0
@@ -313,11 +316,12 @@ print(f"{np.count_nonzero(photograph < 0)} of {photograph.size} pixels are negat
 
 # %% [markdown]
 # The sum of a Poisson and a Gaussian number has no simple law, but a simple good approximation
-# (Snyder, Hammoud and White 1993): *add the variance*. If $n$ has mean and variance $\lambda$ and the
-# read noise has mean zero and variance $\sigma_r^2$, then $n + \sigma_r^2$ has mean *and* variance
-# $\lambda + \sigma_r^2$, as a Poisson number does. So the data are shifted up by $\sigma_r^2$, and the
-# model gets a known, constant background of the same height. Nothing else changes, and negative
-# data are welcome (the rare pixel that is still negative after the shift is set to zero).
+# (Snyder, Hammoud and White 1993): *add the variance*. If $n$ has mean and variance $\lambda$ and
+# the read noise has mean zero and variance $\sigma_r^2$, then $n + \sigma_r^2$ has mean *and*
+# variance $\lambda + \sigma_r^2$, as a Poisson number does. So the data are shifted up by
+# $\sigma_r^2$, and the model gets a known, constant background of the same height. Nothing else
+# changes, and negative data are welcome (the rare pixel that is still negative after the shift is
+# set to zero).
 
 # %%
 options = {"psf": f"gauss:{FWHM}px", "gain": GAIN}
@@ -373,10 +377,10 @@ for name, what in (("with read noise", image), ("without", careless_image)):
 # %% [markdown]
 # ## 6. What does not matter, and what does
 #
-# **Gain.** Multiply the counts by any number $g$: every step of the rule is multiplied by $g$, since
-# $n/e$ stays what it was. So plain Richardson-Lucy needs no gain, and gives the same picture in
-# electrons and in data numbers. In $J$, $\ln(g\,e) = \ln e + \ln g$, and the second term is constant
-# once the flux is conserved.
+# **Gain.** Multiply the counts by any number $g$: every step of the rule is multiplied by $g$,
+# since $n/e$ stays what it was. So plain Richardson-Lucy needs no gain, and gives the same picture
+# in electrons and in data numbers. In $J$, $\ln(g\,e) = \ln e + \ln g$, and the second term is
+# constant once the flux is conserved.
 
 # %%
 odd_gain = 0.37
@@ -389,8 +393,8 @@ print("largest relative difference after 50 iterations:", gain_error)
 # It stops being true as soon as anything in the model has a size of its own in electrons. A known
 # background or the read noise is one example: scale the data, and the model must be scaled with
 # them. A constant *offset* (the black level of a camera) is another: it must be subtracted first.
-# And whoever asks "is this difference within the noise?", for a stopping rule, an error bar or damping, needs
-# counts: there the gain says how much noise there is.
+# And whoever asks "is this difference within the noise?", for a stopping rule, an error bar or
+# damping, needs counts: there the gain says how much noise there is.
 
 # %%
 offset = BinnedData(counts + 20, {"sky": Matrix(R)})
@@ -404,14 +408,14 @@ for name, found in (
     )
 
 # %% [markdown]
-# **Gamma.** Pictures in a file are usually stored as a power of the light, $I^\gamma$ with $\gamma$
-# near 1/2.2. Since the logarithm turns powers into factors, one is tempted to conclude that encoded
-# pictures can be restored as they are. For a single pixel, or without a lens, this holds: the
-# minimum of $e' - I^\gamma \ln e'$ is at $e' = I^\gamma$, whatever $\gamma$ is. With a lens it does
-# not, for two reasons. The lens adds *light*, not powers of light:
-# $(x * P)^\gamma \ne x^\gamma * P$. And the encoded value is no Poisson number: its variance is
-# nearly the same for all levels. The first reason is by far the worse. No noise at all in this test,
-# only stars of growing brightness on a sky of 10 per pixel:
+# **Gamma.** Pictures in a file are usually stored as a power of the light, $I^\gamma$ with
+# $\gamma$ near 1/2.2. Since the logarithm turns powers into factors, one is tempted to conclude
+# that encoded pictures can be restored as they are. For a single pixel, or without a lens, this
+# holds: the minimum of $e' - I^\gamma \ln e'$ is at $e' = I^\gamma$, whatever $\gamma$ is. With a
+# lens it does not, for two reasons. The lens adds *light*, not powers of light: $(x * P)^\gamma
+# \ne x^\gamma * P$. And the encoded value is no Poisson number: its variance is nearly the same
+# for all levels. The first reason is by far the worse. No noise at all in this test, only stars of
+# growing brightness on a sky of 10 per pixel:
 
 # %%
 GAMMA = 1 / 2.2
@@ -433,8 +437,10 @@ for brightness in (100, 1000, 10_000):
         star_flux(lambda light: light, lambda found: found, brightness),
         star_flux(lambda light: light**GAMMA, lambda found: found ** (1 / GAMMA), brightness),
     )
-    print("star of {:5d}: flux found / true  {:.2f} in linear light, {:.2f} from encoded data".format(
-        brightness, *ratios[brightness]))  # fmt: skip
+for brightness, (linear, encoded) in ratios.items():
+    print(
+        f"star of {brightness:5}: flux found / true {linear:.2f}, from encoded data {encoded:.2f}"
+    )
 
 # %% [markdown]
 # A photographer may not notice: in a picture without point sources the error looks like a slightly
@@ -453,10 +459,10 @@ print(f"mean of 100000 exposures: {exposures.mean():.2f}; averaged after encodin
 # **A Gaussian cost.** The same thinking with Gaussian instead of Poisson noise gives the sum of
 # squares $\sum_i (n_i - e_i)^2 / \sigma_i^2$. Everything hangs on $\sigma_i$.
 #
-# With the *same* $\sigma$ everywhere, a pixel with 1000 counts (noise 32) pulls as hard as one with
-# 10 (noise 3), so bright pixels drown the faint ones in their noise. With $\sigma_i^2 = n_i$, the
-# observed counts, it is worse: pixels that fluctuated down get too much weight, and the answer is
-# too low. Measure the flux of one star with known place and PSF, many times:
+# With the *same* $\sigma$ everywhere, a pixel with 1000 counts (noise 32) pulls as hard as one
+# with 10 (noise 3), so bright pixels drown the faint ones in their noise. With $\sigma_i^2 = n_i$,
+# the observed counts, it is worse: pixels that fluctuated down get too much weight, and the answer
+# is too low. Measure the flux of one star with known place and PSF, many times:
 
 # %%
 yy, xx = np.indices((25, 25)) - 12
@@ -493,10 +499,11 @@ for name, flux in fits.items():
 # %% [markdown]
 # ## 7. Why it sharpens too much
 #
-# $J$ falls for ever, but the picture gets better only for a while. The first iterations restore what
-# the data determine well. Later ones fit the noise: in the flat directions of the valley, large
-# changes of the sky buy small gains of $J$, and as values cannot go below zero, the cheapest way to
-# follow a fluctuation is a spike with nothing beside it. Extended light breaks up into points.
+# $J$ falls for ever, but the picture gets better only for a while. The first iterations restore
+# what the data determine well. Later ones fit the noise: in the flat directions of the valley,
+# large changes of the sky buy small gains of $J$, and as values cannot go below zero, the cheapest
+# way to follow a fluctuation is a spike with nothing beside it. Extended light breaks up into
+# points.
 #
 # This is best seen with a wide PSF and extended sources, here with a sigma of 3 pixels as in a
 # figure of the Pylira paper: a disc with a rim, and a cloud.

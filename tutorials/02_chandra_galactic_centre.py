@@ -14,9 +14,9 @@
 # # The Galactic Centre with Chandra
 #
 # In July 2004 the X-ray telescope Chandra looked at the centre of the Milky Way for 49.5 ks
-# (observation 4684). We restore the inner arcminute: what the point spread function needs before it
-# can be used, what comes out, whether it explains the counts, how long to iterate, and what happens at
-# the edges.
+# (observation 4684). We restore the inner arcminute: what the point spread function needs before
+# it can be used, what comes out, whether it explains the counts, how long to iterate, and what
+# happens at the edges.
 #
 # The same from a shell:
 #
@@ -47,8 +47,8 @@ FULL = os.environ.get("SKYFOLD_TUTORIAL") == "full"
 # %% [markdown]
 # ## 1. The data
 #
-# `skyfold data get chandra-gc-4684` fetches two files of 30 kB and verifies them. This notebook does
-# not touch the network by itself: where the files are absent, it makes similar ones. Set
+# `skyfold data get chandra-gc-4684` fetches two files of 30 kB and verifies them. This notebook
+# does not touch the network by itself: where the files are absent, it makes similar ones. Set
 # `SKYFOLD_DATA` to a folder that holds the data sets, if they lie elsewhere.
 
 # %%
@@ -100,8 +100,8 @@ if not REAL:
 # %% [markdown]
 # ## 2. What is noticed on opening
 #
-# Opening a data set means looking at it. Every finding is kept: it is printed by `skyfold check`, and
-# goes into the report of a run.
+# Opening a data set means looking at it. Every finding is kept: it is printed by `skyfold check`,
+# and goes into the report of a run.
 
 # %%
 data = skyfold.read(files[COUNTS], psf=files[PSF])
@@ -109,19 +109,19 @@ for check in data.origin.checks:
     print(f"{check.level:8}{check.subject}: {check.message}")
 
 # %% [markdown]
-# The lines on the PSF deserve a closer look, because a wrong PSF makes no noise: it only restores the
-# wrong sky.
+# The lines on the PSF deserve a closer look, because a wrong PSF makes no noise: it only restores
+# the wrong sky.
 #
-# * The image has an even number of pixels along its axes, so no pixel is its middle. It is padded to an
-#   odd size, with its centroid as near to the middle as whole pixels allow. What is left is said, and is
-#   how far all restored sources will be displaced, in the opposite direction. skyfold never shifts a PSF
-#   by fractions of a pixel: interpolation would widen it.
-# * Its sum is below one, because the wings of the PSF leave the stamp. Left as it is, the restored sky
-#   would be brighter by the same amount. It is renormalised; if the missing part is a real loss of
-#   photons, say `psf_norm="keep"`.
+# * The image has an even number of pixels along its axes, so no pixel is its middle. It is padded
+#   to an odd size, with its centroid as near to the middle as whole pixels allow. What is left is
+#   said, and is how far all restored sources will be displaced, in the opposite direction. skyfold
+#   never shifts a PSF by fractions of a pixel: interpolation would widen it.
+# * Its sum is below one, because the wings of the PSF leave the stamp. Left as it is, the restored
+#   sky would be brighter by the same amount. It is renormalised; if the missing part is a real
+#   loss of photons, say `psf_norm="keep"`.
 #
-# The share of the light within a radius shows what we are up against. Half of it falls within little more than
-# a pixel of the middle, but the last twentieth is spread five pixels and more.
+# The share of the light within a radius shows what we are up against. Half of it falls within
+# little more than a pixel of the middle, but the last twentieth is spread five pixels and more.
 
 # %%
 psf = fits.getdata(files[PSF]).astype(float)
@@ -157,15 +157,15 @@ for ax, picture, title in zip(
 # %% [markdown]
 # ## 4. Does it explain the counts?
 #
-# A restored image cannot be compared with the truth, but its *expectation* can be compared with the
-# counts. Three questions:
+# A restored image cannot be compared with the truth, but its *expectation* can be compared with
+# the counts. Three questions:
 #
-# * Is the total right? It must be, to rounding: there is no fixed background here, and each step of
-#   Richardson-Lucy returns to the sky exactly the counts that were seen.
-# * Is something missing or too much somewhere? Sum counts and expectation over blocks of 8 by 8 pixels,
-#   where the counts are enough to speak of sigmas.
-# * Are single pixels off? The residual is the signed root of the deviance. With 0.2 counts per pixel
-#   it is far from a bell curve; what matters is that hardly any pixel is beyond 3.
+# * Is the total right? It must be, to rounding: there is no fixed background here, and each step
+#   of Richardson-Lucy returns to the sky exactly the counts that were seen.
+# * Is something missing or too much somewhere? Sum counts and expectation over blocks of 8 by 8
+#   pixels, where the counts are enough to speak of sigmas.
+# * Are single pixels off? The residual is the signed root of the deviance. With 0.2 counts per
+#   pixel it is far from a bell curve; what matters is that hardly any pixel is beyond 3.
 #
 # Do not read too much into a good answer. The model has more free values than there are pixels: it
 # explains the counts *too* well, noise included.
@@ -186,11 +186,11 @@ axes[1].set(xlabel="residual in sigma", ylabel="pixels")
 # %% [markdown]
 # ## 5. How many iterations?
 #
-# Since the fit to the counts gets better for ever, let other counts judge. Toss a coin for every photon:
-# heads go into one image, tails into another. Both are Poisson, and they are *independent*, as if
-# Chandra had looked twice for half the time. Restore the one, and after each iteration ask how probable
-# the other is. While the restoration learns the sky, both likelihoods rise; when it begins to learn the
-# noise of its own half, the other falls.
+# Since the fit to the counts gets better for ever, let other counts judge. Toss a coin for every
+# photon: heads go into one image, tails into another. Both are Poisson, and they are
+# *independent*, as if Chandra had looked twice for half the time. Restore the one, and after each
+# iteration ask how probable the other is. While the restoration learns the sky, both likelihoods
+# rise; when it begins to learn the noise of its own half, the other falls.
 
 # %%
 heads = generator(seed=1, purpose="coins").binomial(counts.astype(int), 0.5).astype(float)
@@ -219,18 +219,18 @@ for ax, (name, rise) in zip(axes, score.items(), strict=True):
 print("best number of iterations:", best)
 
 # %% [markdown]
-# The two parts of the image disagree. Where photons crowd, ten or more iterations add what the other
-# half confirms. In the faint rest, where a tenth of a count falls on a pixel, the first iteration or two
-# say all that is known, and later ones only gather the light around the photons that happened to
-# arrive. Plain Richardson-Lucy has one knob for both. This is why there are priors, which sharpen where
-# the counts allow it, and not elsewhere.
+# The two parts of the image disagree. Where photons crowd, ten or more iterations add what the
+# other half confirms. In the faint rest, where a tenth of a count falls on a pixel, the first
+# iteration or two say all that is known, and later ones only gather the light around the photons
+# that happened to arrive. Plain Richardson-Lucy has one knob for both. This is why there are
+# priors, which sharpen where the counts allow it, and not elsewhere.
 #
 # ## 6. What the edges do
 #
 # The PSF carries light over the edge of the image, both ways. Many programs assume darkness beyond
-# (`boundary="same"`). Then light that came from outside has to be explained from within, and it piles up
-# in a bright rim. By default skyfold models the sky beyond the edge as well, as far as the PSF reaches,
-# and restricts the *comparison* to the pixels that were observed.
+# (`boundary="same"`). Then light that came from outside has to be explained from within, and it
+# piles up in a bright rim. By default skyfold models the sky beyond the edge as well, as far as
+# the PSF reaches, and restricts the *comparison* to the pixels that were observed.
 
 # %%
 y, x = np.indices(counts.shape)
@@ -253,16 +253,16 @@ for (name, laps), profile in rims.items():
     print(f"{name:21}{laps:4} iterations: outermost row {profile[0] / level:.2f} of the mean level")
 
 # %% [markdown]
-# The rim of "darkness" is there from the first iterations on, and stays. The free sky beyond the edge
-# starts out right; with many iterations in a field as empty as this one, with a tenth of a count per
-# pixel, it takes over some of the light of the last few rows, since nothing says on which side of the
-# edge a lonely photon began. So the outermost pixels are uncertain rather than wrong. Cut images a little
-# larger than the object of interest.
+# The rim of "darkness" is there from the first iterations on, and stays. The free sky beyond the
+# edge starts out right; with many iterations in a field as empty as this one, with a tenth of a
+# count per pixel, it takes over some of the light of the last few rows, since nothing says on
+# which side of the edge a lonely photon began. So the outermost pixels are uncertain rather than
+# wrong. Cut images a little larger than the object of interest.
 #
 # ## 7. What is written
 #
-# A run folder holds the image with its coordinates and unit, and beside it everything that was said
-# above. Any FITS viewer opens it.
+# A run folder holds the image with its coordinates and unit, and beside it everything that was
+# said above. Any FITS viewer opens it.
 
 # %%
 path = result.write(folder / "out")
@@ -278,9 +278,9 @@ if REAL:
     print(f"distance to Sgr A*: {where.separation(centre).arcsec:.1f} arcsec")
 
 # %% [markdown]
-# In the real observation the brightest source is *not* the black hole. Three arcseconds to its south
-# shines the X-ray binary CXOGC J174540.0-290031, which happened to be in outburst that month; at twelve
-# pixels distance, telling the two apart is no problem even before restoration.
+# In the real observation the brightest source is *not* the black hole. Three arcseconds to its
+# south shines the X-ray binary CXOGC J174540.0-290031, which happened to be in outburst that
+# month; at twelve pixels distance, telling the two apart is no problem even before restoration.
 
 # %% [markdown]
 # ## What we have seen
@@ -290,7 +290,9 @@ assert abs(figures["ratio"] - 1) < 1e-9, "every count is explained"
 assert figures["largest_block"] < 4
 assert figures["outliers"] < 0.003
 assert image.max() > 1.5 * counts.max(), "point sources got sharper"
-assert best["faint"] < best["bright"] < len(score["bright"]) - 1, "the other half knows when to stop"
+assert best["faint"] < best["bright"] < len(score["bright"]) - 1, (
+    "the other half knows when to stop"
+)
 assert rims["dark beyond the edge", 10][0] > 1.3 * level, "darkness beyond the edge makes a rim"
 assert 0.7 < rims["sky beyond the edge", 10][0] / level < 1.3
 assert np.array_equal(stored, image)

@@ -13,11 +13,12 @@
 # %% [markdown]
 # # The Galactic Centre with Fermi-LAT
 #
-# The Large Area Telescope sees gamma rays one by one, with a direction that is good to a tenth of a
-# degree at best and gets worse towards low energies. Around the Galactic Centre it sees point sources
-# on top of a bright diffuse glow, made by cosmic rays in the gas between the stars. This notebook
-# restores the field above 10 GeV, first as one image, then as a cube of 11 energies, and asks a question
-# that every gamma-ray image raises: *what belongs to the background, and who decides?*
+# The Large Area Telescope sees gamma rays one by one, with a direction that is good to a tenth of
+# a degree at best and gets worse towards low energies. Around the Galactic Centre it sees point
+# sources on top of a bright diffuse glow, made by cosmic rays in the gas between the stars. This
+# notebook restores the field above 10 GeV, first as one image, then as a cube of 11 energies, and
+# asks a question that every gamma-ray image raises: *what belongs to the background, and who
+# decides?*
 #
 # The same from a shell:
 #
@@ -50,9 +51,9 @@ FULL = os.environ.get("SKYFOLD_TUTORIAL") == "full"
 # %% [markdown]
 # ## 1. The data
 #
-# Four images: counts, PSF, exposure, and the counts expected from a model of the diffuse emission; then
-# the same at 11 energies. They come from the public 3FHL selection, in pixels of 0.05 degrees. Where they
-# are absent, the notebook makes similar ones, and says so.
+# Four images: counts, PSF, exposure, and the counts expected from a model of the diffuse emission;
+# then the same at 11 energies. They come from the public 3FHL selection, in pixels of 0.05
+# degrees. Where they are absent, the notebook makes similar ones, and says so.
 
 # %%
 NAME = "fermi-3fhl-gc"
@@ -108,10 +109,10 @@ psf, exposure, background = others
 # %% [markdown]
 # ## 2. One image, and a background that is known
 #
-# There are two ways in which known light enters, and they must not be confused. A *background* is in
-# expected counts per pixel, as the instrument would report them: exposure and PSF are already in it. A
-# *baseline* is a flux of the sky, which still has to go through exposure and PSF. The model of the
-# diffuse emission comes in counts: it is a background.
+# There are two ways in which known light enters, and they must not be confused. A *background* is
+# in expected counts per pixel, as the instrument would report them: exposure and PSF are already
+# in it. A *baseline* is a flux of the sky, which still has to go through exposure and PSF. The
+# model of the diffuse emission comes in counts: it is a background.
 
 # %%
 fixed = skyfold.read(counts_file, psf=psf, exposure=exposure, background=background)
@@ -124,10 +125,10 @@ counts = fixed.full_counts
 expected_background = fixed.whole["background"].template
 
 # %% [markdown]
-# The diffuse model accounts for most of the counts. The total of sky and background is now *more* than
-# was counted, and this is no mistake of the program. Where the counts fluctuate above the background, the
-# sky explains the excess; where they fluctuate below, a sky that cannot be negative is unable to take
-# anything away. The sum of many small noise peaks is the excess.
+# The diffuse model accounts for most of the counts. The total of sky and background is now *more*
+# than was counted, and this is no mistake of the program. Where the counts fluctuate above the
+# background, the sky explains the excess; where they fluctuate below, a sky that cannot be
+# negative is unable to take anything away. The sum of many small noise peaks is the excess.
 
 # %%
 for key, value in summary(results["fixed"]).items():
@@ -136,9 +137,9 @@ for key, value in summary(results["fixed"]).items():
 # %% [markdown]
 # ## 3. A background that is fitted
 #
-# Is the diffuse model right to the percent? Hardly. So let its normalisation be fitted. To skyfold this
-# is nothing special: the background is a component of the model with one value, the sky a component with
-# many, and the same line of Richardson-Lucy updates both.
+# Is the diffuse model right to the percent? Hardly. So let its normalisation be fitted. To skyfold
+# this is nothing special: the background is a component of the model with one value, the sky a
+# component with many, and the same line of Richardson-Lucy updates both.
 
 # %%
 free = skyfold.read(
@@ -149,26 +150,31 @@ for row in results["fitted"].trace[:: iterations // 8]:
     print(f"iteration {row['iteration']:4.0f}: normalisation {row['background']:.4f}")
 
 # %% [markdown]
-# The normalisation falls to nothing, and the total comes out right. The likelihood has decided that there
-# is no background at all! It is not to blame: a free sky can imitate any smooth background, and imitate
-# the noise on top of it too. So the fit is always better without background. *No algorithm can find a
-# background that the sky is able to replace.* Something in the data, or in what we know, has to tell
-# them apart.
+# The normalisation falls to nothing, and the total comes out right. The likelihood has decided
+# that there is no background at all! It is not to blame: a free sky can imitate any smooth
+# background, and imitate the noise on top of it too. So the fit is always better without
+# background. *No algorithm can find a background that the sky is able to replace.* Something in
+# the data, or in what we know, has to tell them apart.
 #
 # ## 4. A background that can be found
 #
-# Here is something that we know: point sources are few. Where the counts are nowhere significantly above
-# the diffuse model, there is nothing to be restored. Let the sky shine only in the surroundings of
-# significant excesses; everywhere else the background stands alone, and is measured.
+# Here is something that we know: point sources are few. Where the counts are nowhere significantly
+# above the diffuse model, there is nothing to be restored. Let the sky shine only in the
+# surroundings of significant excesses; everywhere else the background stands alone, and is
+# measured.
 #
 # The significance is that of the counts in a Gaussian window of 2 pixels, whose effective area is
 # $4\pi\sigma^2 \approx 50$ pixels.
 
+
 # %%
-window = 2.0
-smooth, level = gaussian_filter(counts, window), gaussian_filter(expected_background, window)
-significance = (smooth - level) / np.sqrt(level / (4 * np.pi * window**2))
-region = gaussian_filter((significance > 4).astype(float), 3.0) > 0.05
+def significance(expected, window=2.0):
+    """Return how many sigmas the counts around each pixel are above those expected."""
+    excess = gaussian_filter(counts - expected, window)
+    return excess / np.sqrt(gaussian_filter(expected, window) / (4 * np.pi * window**2))
+
+
+region = gaussian_filter((significance(expected_background) > 4).astype(float), 3.0) > 0.05
 print(f"the sky may shine in {100 * region.mean():.0f} % of the pixels")
 
 results["confined"] = skyfold.run(
@@ -187,29 +193,29 @@ for ax, (name, image) in zip(axes.flat, images.items(), strict=True):
 fig.tight_layout()
 
 # %% [markdown]
-# The normalisation is now within a few percent of one, and hardly depends on the number of iterations,
-# which is how a quantity looks that the data do determine. Whether the mask was drawn well can be seen in
-# the residual: where sources are missed, blocks stick out.
+# The normalisation is now within a few percent of one, and hardly depends on the number of
+# iterations, which is how a quantity looks that the data do determine. Whether the mask was drawn
+# well can be seen in what is left: sources that were missed stick out.
 
 # %%
 confined = summary(results["confined"])
-(residual,) = results["confined"].residual()
+left = significance(fixed.full_expectation(results["confined"].model))
 print(f"total expectation / counts: {confined['ratio']:.6f}")
 print(f"largest residual of the 8 x 8 blocks: {confined['largest_block']:.1f} sigma")
 fig, ax = plt.subplots(figsize=(9, 4))
-ax.imshow(gaussian_filter(residual, 2), origin="lower", cmap="RdBu_r", vmin=-1, vmax=1)
-ax.set_title("smoothed residual")
+fig.colorbar(ax.imshow(left, origin="lower", cmap="RdBu_r", vmin=-5, vmax=5), label="sigma")
+ax.set_title("what is left")
 
 # %% [markdown]
 # ## 5. The energy cube
 #
-# The PSF shrinks with energy. Restoring one image from all energies means using a mean PSF, too sharp for
-# some photons and too wide for others. The cube does better: each energy has its own PSF and exposure, and
-# its own plane of sky.
+# The PSF shrinks with energy. Restoring one image from all energies means using a mean PSF, too
+# sharp for some photons and too wide for others. The cube does better: each energy has its own PSF
+# and exposure, and its own plane of sky.
 #
-# The PSF comes as radial profiles at many energies (the table of gtpsf), the exposure at the energies of
-# the bin edges. skyfold averages both over each bin, weighted by a power-law spectrum, and integrates the
-# profile over each pixel.
+# The PSF comes as radial profiles at many energies (the table of gtpsf), the exposure at the
+# energies of the bin edges. skyfold averages both over each bin, weighted by a power-law spectrum,
+# and integrates the profile over each pixel.
 
 # %%
 if REAL:
@@ -242,9 +248,9 @@ for column, energy in enumerate(shown):
 
 # %% [markdown]
 # From the cube follow spectra. A circle around the brightest source holds most of its light in the
-# restored image at every energy, whereas in the counts the share depends on the energy, because the PSF
-# does: the spectrum read off the counts is bent. Here both, as the ratio of restored flux to
-# counts over exposure in the same circle:
+# restored image at every energy, whereas in the counts the share depends on the energy, because
+# the PSF does: the spectrum read off the counts is bent. Here both, as the ratio of restored flux
+# to counts over exposure in the same circle:
 
 # %%
 total = planes.value.sum(axis=0)
@@ -256,13 +262,13 @@ flux = planes.value[:, circle].sum(axis=1)
 naive = (cube.full_counts / per_unit)[:, circle].sum(axis=1)
 for energy, (a, b) in enumerate(zip(flux, naive, strict=True)):
     if b > 0:
-        print(f"energy bin {energy:2}: flux {a:.3g} {planes.unit}, of counts in the circle {a / b:.2f}")
+        print(f"energy bin {energy:2}: {a:.3g} {planes.unit}, {a / b:.2f} times that of the counts")
 
 # %% [markdown]
-# No background was subtracted in this last step where the data are real: the plane of the sky holds the
-# diffuse emission as well. A MapDataset file (`fermi-3fhl-gc.fits.gz`) brings counts, PSF, exposure,
-# background and mask for all energies at once: `skyfold.read("fermi-3fhl-gc.fits.gz")` is enough, and
-# section 4 applies to it plane by plane.
+# No background was subtracted in this last step where the data are real: the plane of the sky
+# holds the diffuse emission as well. A MapDataset file (`fermi-3fhl-gc.fits.gz`) brings counts,
+# PSF, exposure, background and mask for all energies at once:
+# `skyfold.read("fermi-3fhl-gc.fits.gz")` is enough, and section 4 applies to it plane by plane.
 #
 # ## What we have seen
 

@@ -13,15 +13,16 @@
 # %% [markdown]
 # # Write an instrument plugin
 #
-# skyfold knows no instrument. It knows counts, and linear maps from a sky to expected counts. Whoever
-# can write such a map has all of skyfold: every algorithm, stopping rule, report and command. This
-# notebook adds an instrument in about 50 lines, from the physics to a package that others install.
+# skyfold knows no instrument. It knows counts, and linear maps from a sky to expected counts.
+# Whoever can write such a map has all of skyfold: every algorithm, stopping rule, report and
+# command. This notebook adds an instrument in about 50 lines, from the physics to a package that
+# others install.
 #
 # The instrument is a camera in the gondola of a balloon. High in the atmosphere it looks at hard
-# X-rays, which no lens bends and no mirror reflects. Instead there is a *coded mask*: a plate with a
-# random pattern of holes, in front of a detector with many cells. Each source throws the shadow of
-# the mask on the detector, shifted according to its direction. The counts look like nothing at all;
-# but skyfold's sentence holds for them as for any image,
+# X-rays, which no lens bends and no mirror reflects. Instead there is a *coded mask*: a plate with
+# a random pattern of holes, in front of a detector with many cells. Each source throws the shadow
+# of the mask on the detector, shifted according to its direction. The counts look like nothing at
+# all; but skyfold's sentence holds for them as for any image,
 #
 # $$\text{counts} \sim \text{Poisson}\Big(\sum_c R_c\,x_c\Big).$$
 
@@ -52,19 +53,19 @@ FULL = os.environ.get("SKYFOLD_TUTORIAL") == "full"
 # %% [markdown]
 # ## 1. The response
 #
-# Let the mask have $M$ cells along an axis, the detector $D$ cells of the same size. A source in the
-# direction $k$ lights detector cell $i$ through mask cell $i + k$. There are $M - D + 1$ directions
-# whose shadow covers the whole detector: that is the field of view. So
+# Let the mask have $M$ cells along an axis, the detector $D$ cells of the same size. A source in
+# the direction $k$ lights detector cell $i$ through mask cell $i + k$. There are $M - D + 1$
+# directions whose shadow covers the whole detector: that is the field of view. So
 #
 # $$e_i = \sum_k \text{mask}_{i+k}\,x_k ,$$
 #
 # in both axes. This is all the physics, and it is a correlation of the mask with the sky.
 #
-# A `Response` owes two methods. `forward` takes a sky to expected counts. `adjoint` is the same table
-# of numbers read the other way: each place of the sky collects the weights of all cells that it
-# lights, $\sum_i \text{mask}_{i+k}\,w_i$. Both must be linear, so there is nothing to clip, round or
-# normalise inside. Everything else (sensitivities, restriction to bins with counts, composition with
-# `@`) has a default that is right, and may be replaced later for speed.
+# A `Response` owes two methods. `forward` takes a sky to expected counts. `adjoint` is the same
+# table of numbers read the other way: each place of the sky collects the weights of all cells that
+# it lights, $\sum_i \text{mask}_{i+k}\,w_i$. Both must be linear, so there is nothing to clip,
+# round or normalise inside. Everything else (sensitivities, restriction to bins with counts,
+# composition with `@`) has a default that is right, and may be replaced later for speed.
 
 
 # %%
@@ -86,9 +87,9 @@ class CodedMask(Response):
 
 # %% [markdown]
 # The one mistake that everybody makes once is an adjoint that does not belong to its forward: a
-# flipped axis, a shift by one. It does not crash; the sky only comes out slightly wrong. So test it:
-# $\langle Rx, y\rangle = \langle x, R^T y\rangle$ for random $x$ and $y$. A matching pair differs
-# by rounding, any mistake by percents.
+# flipped axis, a shift by one. It does not crash; the sky only comes out slightly wrong. So test
+# it: $\langle Rx, y\rangle = \langle x, R^T y\rangle$ for random $x$ and $y$. A matching pair
+# differs by rounding, any mistake by percents.
 
 
 # %%
@@ -109,24 +110,24 @@ print(f"adjoint test: {right:.1e}; with a flipped axis: {wrong:.1e}")
 # %% [markdown]
 # ## 2. Opening a file
 #
-# The instrument team writes one file per flight, with the counts of each cell, the mask, the livetime,
-# and which cells lie under a lead cover, where no light of the sky arrives. The function that opens it
-# returns `BinnedData`: the counts, and for each *component* of the model its response. Here are two
-# components.
+# The instrument team writes one file per flight, with the counts of each cell, the mask, the
+# livetime, and which cells lie under a lead cover, where no light of the sky arrives. The function
+# that opens it returns `BinnedData`: the counts, and for each *component* of the model its
+# response. Here are two components.
 #
-# * `sky`: photons per second from each direction. Its response is a chain of two, read from the right:
-#   first the mask, then a factor for each cell, the livetime or, under the lead, zero.
-# * `background`: cosmic rays hit all cells alike. An array shaped like the counts is a *template*; the
-#   component is its normalisation, one number, and it is fitted together with the sky.
+# * `sky`: photons per second from each direction. Its response is a chain of two, read from the
+#   right: first the mask, then a factor for each cell, the livetime or, under the lead, zero.
+# * `background`: cosmic rays hit all cells alike. An array shaped like the counts is a *template*;
+#   the component is its normalisation, one number, and it is fitted together with the sky.
 #
-# Why the lead? An even glow of the whole sky would light all cells alike, just as the background does.
-# From the other cells nobody could tell the two apart, and no algorithm can: the fit would return some
-# arbitrary share. It is always worth asking what in the data fixes each component. Here, the covered
-# cells fix the background.
+# Why the lead? An even glow of the whole sky would light all cells alike, just as the background
+# does. From the other cells nobody could tell the two apart, and no algorithm can: the fit would
+# return some arbitrary share. It is always worth asking what in the data fixes each component.
+# Here, the covered cells fix the background.
 #
-# The parameters of the function, with their defaults, types and docstring, become the options of the
-# instrument: in `skyfold.read(...)`, in the configuration file and on the command line. Nothing is
-# declared twice. Units and coordinates belong to the component.
+# The parameters of the function, with their defaults, types and docstring, become the options of
+# the instrument: in `skyfold.read(...)`, in the configuration file and on the command line.
+# Nothing is declared twice. Units and coordinates belong to the component.
 
 
 # %%
@@ -176,9 +177,9 @@ print(f"{counts.sum():.0f} counts, of which {1.3 * rate * livetime * cells**2:.0
 # ## 3. Telling skyfold
 #
 # Two small functions, marked with `@hookimpl`. The first offers the opening function under a name,
-# the second recognises the files, so that nobody has to name the instrument. In a package these are
-# functions of the module, and the module is announced by one line of `pyproject.toml`; within one
-# Python session an object with the same functions can be registered by hand.
+# the second recognises the files, so that nobody has to name the instrument. In a package these
+# are functions of the module, and the module is announced by one line of `pyproject.toml`; within
+# one Python session an object with the same functions can be registered by hand.
 
 
 # %%
@@ -196,14 +197,14 @@ class Gondola:
         return "gondola" if path.name.startswith("gondola") and path.suffix == ".npz" else None
 
 
-from skyfold.registry import default_registry  # noqa: E402
+from skyfold.registry import default_registry
 
 default_registry().register(Gondola(), "gondola")
 print("instruments:", ", ".join(default_registry().instruments))
 
 # %% [markdown]
-# From here on the camera is an instrument like any other. The file is recognised, the option has its
-# name, and a misspelt one is refused with a suggestion.
+# From here on the camera is an instrument like any other. The file is recognised, the option has
+# its name, and a misspelt one is refused with a suggestion.
 
 # %%
 data = skyfold.read(flight, background_rate=rate)
@@ -229,11 +230,12 @@ print(f"background normalisation: {result.normalisations['background']:.3f}  tru
 # %% [markdown]
 # ## 4. Prove it
 #
-# `check_instrument` tries everything that algorithms rely on: shapes, adjoint, linearity, no negative
-# expectation, sensitivity, and a small reconstruction in which the likelihood must never fall.
+# `check_instrument` tries everything that algorithms rely on: shapes, adjoint, linearity, no
+# negative expectation, sensitivity, and a small reconstruction in which the likelihood must never
+# fall.
 
 # %%
-from skyfold.testing import check_instrument  # noqa: E402
+from skyfold.testing import check_instrument
 
 findings = check_instrument(data)
 for finding in findings:
@@ -242,8 +244,8 @@ for finding in findings:
 # %% [markdown]
 # ## 5. Make it a package
 #
-# Put response, opening function and the two hooks into a file `skyfold_gondola.py`, and beside it a
-# `pyproject.toml` whose one line that matters is the entry point:
+# Put response, opening function and the two hooks into a file `skyfold_gondola.py`, and beside it
+# a `pyproject.toml` whose one line that matters is the entry point:
 #
 # ```toml
 # [build-system]
@@ -270,11 +272,12 @@ for finding in findings:
 # ```
 #
 # You need not begin with an empty page: `skyfold plugins new NAME` writes such a folder, with a
-# working response, a test and a demo, to be changed bit by bit. skyfold's own instruments come in by
-# the same door.
+# working response, a test and a demo, to be changed bit by bit. skyfold's own instruments come in
+# by the same door.
 #
-# Where to go from here: a response that is too slow gets its own `e_step` or `rows`; a response that
-# is a matrix needs no class, `skyfold.Matrix(matrix)` is one; heavy imports belong inside the functions that need them, so that others do not wait for them.
+# Where to go from here: a response that is too slow gets its own `e_step` or `rows`; a response
+# that is a matrix needs no class, `skyfold.Matrix(matrix)` is one; heavy imports belong inside the
+# functions that need them, so that others do not wait for them.
 #
 # ## What we have seen
 
