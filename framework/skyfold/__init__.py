@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skyfold.algorithm import Algorithm, Proposal, Refinement, State
-    from skyfold.data import BinnedData, Check, DataInterface, Expectation, JointData, Origin
+    from skyfold.data import BinnedData, Check, DataInterface, Expectation, Origin
     from skyfold.geometry import Grid, Normalisations
     from skyfold.hooks import hookimpl
+    from skyfold.joint import JointData
     from skyfold.likelihood import Damped, Likelihood, Poisson
     from skyfold.methods import Method
     from skyfold.model import Component, Model
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "algorithm": ("Algorithm", "Proposal", "Refinement", "State"),
-    "data": ("BinnedData", "Check", "DataInterface", "Expectation", "JointData", "Origin"),
+    "data": ("BinnedData", "Check", "DataInterface", "Expectation", "Origin"),
     "geometry": ("Grid", "Normalisations"),
     "hooks": ("hookimpl",),
+    "joint": ("JointData",),
     "likelihood": ("Damped", "Likelihood", "Poisson"),
     "methods": ("Method",),
     "model": ("Component", "Model"),

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from pydantic import Field
 
 from skyfold import options
-from skyfold.data import BinnedData, JointData, Origin
+from skyfold.data import BinnedData, Origin
 from skyfold.document import Document, Place
 from skyfold.errors import ConfigError, FileError, UnknownNameError
+from skyfold.joint import JointData
 from skyfold.options import Duration
 from skyfold.registry import default_registry
 

@@ -271,7 +271,8 @@ def resume(
 
 
 def _as_data(data: Any) -> DataInterface:
-    from skyfold.data import DataInterface, JointData
+    from skyfold.data import DataInterface
+    from skyfold.joint import JointData
 
     if isinstance(data, DataInterface):
         return data

@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyfold.data import BinnedData, JointData, Origin
+from skyfold.data import BinnedData, Origin
 from skyfold.errors import DataError
 from skyfold.geometry import Grid
+from skyfold.joint import JointData
 from skyfold.likelihood import Damped
 from skyfold.model import Component, Model
 from skyfold.response import Matrix

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
-from skyfold.data import BinnedData, JointData, Origin
+from skyfold.data import BinnedData, Origin
 from skyfold.geometry import Grid
+from skyfold.joint import JointData
 from skyfold.layers import energy_labels, layers_of, observe, on_pixels, rows_go_up, same_field
 from skyfold.model import Component, Model
 from skyfold.plotting import curves, draw_image, limits, overview, ticks

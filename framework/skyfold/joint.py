@@ -1,0 +1,135 @@
+"""Several data sets seen as one: the sum of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+
+from skyfold.data import DataInterface, EStep, Expectation
+from skyfold.errors import DataError
+from skyfold.likelihood import Likelihood
+from skyfold.model import Component
+from skyfold.vector import Array, Vector
+
+
+class JointData(DataInterface):
+    """The sum of its parts: observations, frames, subsets, blocks.
+
+    Parameters
+    ----------
+    parts
+        Data interfaces. A component that several of them name is one component, and must have
+        the same geometry and unit everywhere.
+
+    Raises
+    ------
+    DataError
+        If a shared component differs between the parts.
+    """
+
+    def __init__(self, parts: Sequence[DataInterface]) -> None:
+        self.members = tuple(parts)
+        self.parts = tuple(part for member in parts for part in member.parts)
+        self.counts = np.concatenate([part.counts for part in parts])
+        self.dtype = np.result_type(*(part.dtype for part in parts))
+        self._ends = np.cumsum([part.counts.size for part in parts])[:-1]
+        self.components = {}
+        for i, part in enumerate(parts):
+            for name, component in part.components.items():
+                known = self.components.get(name)
+                self.components[name] = (
+                    component if known is None else _shared(name, known, component, i)
+                )
+
+    @cached_property
+    def sensitivity(self) -> Vector:  # type: ignore[override]
+        """Sum of the parts' sensitivities."""
+        return _sum(part.sensitivity for part in self.members)
+
+    def forward(self, values: Mapping[str, Array]) -> Expectation:
+        """Return the expected counts of all parts, one after the other."""
+        return self._join([part.forward(values) for part in self.members])
+
+    def adjoint(self, weights: Array) -> Vector:
+        """Return the sum of the parts' adjoints."""
+        pieces = np.split(weights, self._ends)
+        return _sum(part.adjoint(w) for part, w in zip(self.members, pieces, strict=True))
+
+    def e_step(self, values: Mapping[str, Array]) -> EStep:
+        """Return the sum of the parts' E-steps."""
+        return self._add([part.e_step(values) for part in self.members])
+
+    def back_project(self, expectation: Expectation) -> EStep:
+        """Return the sum of the parts' E-steps."""
+        pairs = zip(self.members, self._cut(expectation), strict=True)
+        return self._add([part.back_project(piece) for part, piece in pairs])
+
+    def attribute(self, values: Mapping[str, Array], rng: np.random.Generator) -> EStep:
+        """Attribute part by part."""
+        return self._add([part.attribute(values, rng) for part in self.members])
+
+    def log_likelihood(self, expectation: Expectation) -> float:
+        """Return the sum of the parts' log-likelihoods."""
+        pairs = zip(self.members, self._cut(expectation), strict=True)
+        return sum(part.log_likelihood(piece) for part, piece in pairs)
+
+    def slope(self, expectation: Expectation, direction: Expectation) -> float:
+        """Return the sum of the parts' slopes."""
+        triples = zip(self.members, self._cut(expectation), self._cut(direction), strict=True)
+        return sum(part.slope(e, d) for part, e, d in triples)
+
+    def require_explained(self, expectation: Expectation) -> None:
+        """Ask each part."""
+        for part, piece in zip(self.members, self._cut(expectation), strict=True):
+            part.require_explained(piece)
+
+    def with_likelihood(self, likelihood: Likelihood) -> JointData:
+        """Return the same parts judged by another likelihood."""
+        return JointData([part.with_likelihood(likelihood) for part in self.members])
+
+    def split(self, k: int) -> list[DataInterface]:
+        """Split each part."""
+        pieces = [part.split(k) for part in self.members]
+        return [JointData([own[i] for own in pieces]) for i in range(k)]
+
+    def _cut(self, expectation: Expectation) -> list[Expectation]:
+        ends = np.cumsum([len(part.parts) for part in self.members])[:-1]
+        observed, totals = (
+            np.split(expectation.observed, self._ends),
+            np.split(expectation.totals, ends),
+        )
+        return [Expectation(*piece) for piece in zip(observed, totals, strict=True)]
+
+    @staticmethod
+    def _join(parts: Sequence[Expectation]) -> Expectation:
+        observed = np.concatenate([part.observed for part in parts])
+        return Expectation(observed, np.concatenate([part.totals for part in parts]))
+
+    def _add(self, steps: Sequence[EStep]) -> EStep:
+        return EStep(
+            self._join([step.expectation for step in steps]),
+            _sum(step.back for step in steps),
+            sum(step.log_likelihood for step in steps),
+        )
+
+
+def _sum(vectors: Iterable[Vector]) -> Vector:
+    first, *others = vectors
+    return sum(others, first)
+
+
+def _shared(name: str, first: Component, second: Component, index: int) -> Component:
+    difference = first.geometry.difference(second.geometry)
+    if difference is None and first.unit != second.unit:
+        difference = f"unit {first.unit!r} against {second.unit!r}"
+    if difference is not None:
+        raise DataError(
+            f"data set {index + 1} has another {name!r} than the sets before it: {difference}. "
+            "Components that share a name must agree; rename one, or bring the data to one grid"
+        )
+    if first.mask is None or second.mask is None:
+        return replace(first, mask=None)
+    return replace(first, mask=first.mask | second.mask)
