@@ -15,7 +15,7 @@ from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid
 from skyfold.linesearch import best_step
-from skyfold.options import Length
+from skyfold.options import Formerly, Length
 from skyfold.vector import Array, Vector
 
 
@@ -111,7 +111,7 @@ class Acceleration:
         Names of the components; by default all skies.
     """
 
-    maximum: Annotated[float, Field(ge=1)] = 10.0
+    maximum: Annotated[float, Field(ge=1), Formerly("alpha_max")] = 10.0
     guard: bool = True
     components: tuple[str, ...] | None = None
 

@@ -284,7 +284,11 @@ def _about_tag(tag: str) -> str:
 
 
 _HINTS = [
-    ("mapping values are not allowed", 'check the indentation; text with ": " in it needs quotes'),
+    (
+        "mapping values are not allowed",
+        'check the indentation, and for a colon missing in the line above; text with ": " in it '
+        "needs quotes",
+    ),
     ("expected <block end>", "this line is not aligned with its group: check the indentation"),
     ("could not find expected ':'", "a key needs a colon and a space after it, as in `seed: 1`"),
     ("expected ',' or", "this bracket is not closed, or a comma is missing in it"),

@@ -27,6 +27,14 @@ NO_PSF = (
     '"gauss:0.5 arcsec" or "moffat:1.2 pix,2.5" (FWHM, beta)'
 )
 
+PSF_USUALLY = {
+    "centre": "centroid",
+    "norm": "unit",
+    "pedestal": "keep",
+    "resample": False,
+    "keep": False,
+}
+
 
 def open_image(
     counts: ImageSource,
@@ -153,6 +161,12 @@ def open_image(
 
     if psf is None:
         raise ConfigError(NO_PSF)
+    _require(
+        ("--mask-invert", mask_invert, "--mask", mask),
+        ("--fit-background", fit_background, "--background", background),
+        ("--fit-baseline", fit_baseline, "--baseline", baseline),
+        ("--align reproject", align == "reproject", "--exposure", exposure),
+    )
     image = read(counts, "counts")
     kernel, psf_checks, psf_files = _kernel(
         psf,
@@ -199,14 +213,29 @@ def open_image(
     )
 
 
+def _require(*needs: tuple[str, bool, str, Any]) -> None:
+    """Refuse options that ask for something to be done with what is not there."""
+    for option, asked, needed, given in needs:
+        if asked and (given is None or (isinstance(given, Mapping) and not given)):
+            raise ConfigError(f"{option} needs a {needed}")
+
+
 def _kernel(
     psf: Any, counts: Image, block: int, allow_large: bool, **options: Any
 ) -> tuple[Array, tuple[Check, ...], list[tuple[str, str]]]:
     """Return the kernel on the pixels of the sky, what was found, and its file."""
+    asked = [f"--psf-{name}" for name, value in options.items() if value != PSF_USUALLY[name]]
     if is_text(psf):
+        if asked:
+            raise ConfigError(f"{asked[0]} is for the image of a PSF, not for {psf}")
         kernel = kernel_from_text(psf, counts.grid, block)
         size = " x ".join(map(str, kernel.shape[::-1]))
         return kernel, (Check("ok", "psf", f"{psf}: kernel of {size} pixels"),), []
+    if options["keep"] and len(asked) > 1:
+        raise ConfigError(
+            f"--psf-keep takes the PSF exactly as it is, {asked[0]} says what to do with it: "
+            "leave one of them out"
+        )
     image = read_image(psf, "psf", allow_large=allow_large)
     fine = counts.grid.refine(block)
     try:
@@ -239,8 +268,6 @@ def _rotation(psf: Image, counts: Image) -> float:
 def _mask(given: Any, invert: bool, counts: Image, allow_large: bool) -> Image | None:
     """Return the mask, not zero where pixels are to be used."""
     if given is None:
-        if invert:
-            raise ConfigError("--mask-invert needs a --mask")
         return None
     if isinstance(given, str) and given == "nan":
         used = np.isfinite(counts.values)
