@@ -351,7 +351,10 @@ def _refuse_warnings(data: Any, strict: bool) -> None:
 
 
 def _print_result(result: Any, folder: Path) -> None:
-    """Print what a newcomer wants to know, in five lines."""
+    """Print what a newcomer wants to know, in a few lines."""
+    from skyfold.report.verdict import doubts
+
+    fixed = set(result.model) - result.model.free
     figures: Mapping[str, Any] = result.manifest["results"]
     say(f"stopped   {result.reason}")
     say(
@@ -359,15 +362,11 @@ def _print_result(result: Any, folder: Path) -> None:
         f"largest residual of 8 x 8 blocks {figures['largest_block']:.1f} sigma, "
         f"{100 * figures['outliers']:.2f} % of bins beyond 3 sigma"
     )
-    if figures["ratio"] > 1.05:
-        say(
-            f"note      {100 * (figures['ratio'] - 1):.0f} % more counts are expected than there "
-            "are: on a fixed background a positive sky can follow upward fluctuations only; "
-            "let the background be fitted, or iterate less"
-        )
     for name, value in figures["normalisations"].items():
-        fixed = result.model.components[name.partition("[")[0]].fixed
-        say(f"{'fixed' if fixed else 'fitted':9} {name}: {value:.4g}")
+        held = name.partition("[")[0] in fixed
+        say(f"{'fixed' if held else 'fitted':9} {name}: {value:.4g}")
+    for doubt in doubts(result.manifest, fixed):
+        say(f"NOTE      {doubt}")
     for name, value in figures.get("score", {}).items():
         say(f"truth     {name}: {value:.4g}")
     files: Iterable[str] = ("report.html", "result.fits", "result.h5")

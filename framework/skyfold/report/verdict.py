@@ -29,10 +29,13 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
         found.append("The run was interrupted before its end; it can be resumed.")
     ratio = figures.get("ratio", 1.0)
     if not abs(ratio - 1) <= _tolerance(figures, fixed):
-        found.append(
-            f"The expected counts add up to {ratio:.4f} of the observed ones: a background is "
-            "wrong, or the run was too short."
-        )
+        cause = "a background is wrong, or the run was too short"
+        if ratio > 1 and fixed:
+            cause = (
+                f"{', '.join(sorted(fixed))} is wrong, or, held fixed below a sky that can follow "
+                "upward fluctuations only, should be fitted; or iterate less"
+            )
+        found.append(f"The expected counts add up to {ratio:.4f} of the observed ones: {cause}.")
     block = figures.get("largest_block", 0.0)
     if not block <= MOST_BLOCK:
         found.append(
