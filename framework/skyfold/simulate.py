@@ -80,7 +80,7 @@ class Demo:
     truth
         True values of every component, on the geometry of the component.
     method
-        Suggested method, by its name, and its options: keyword arguments of `skyfold.run`.
+        Suggested method, as in a configuration: ``name`` and options.
     iterations
         Suggested number of iterations.
     """
