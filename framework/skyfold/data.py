@@ -274,7 +274,7 @@ class BinnedData(DataInterface):
         """Expected counts per unit of each value; rounding below zero is cut off."""
         return Vector(
             {
-                name: np.maximum(r.sensitivity(self.weight), 0).astype(self.dtype, copy=False)
+                name: np.ascontiguousarray(np.maximum(r.sensitivity(self.weight), 0), self.dtype)
                 for name, r in self.whole.items()
             }
         )
@@ -287,12 +287,7 @@ class BinnedData(DataInterface):
 
     def adjoint(self, weights: Array) -> Vector:
         """Return R^T w, for one weight per bin seen."""
-        return Vector(
-            {
-                name: r.adjoint(weights.reshape(r.data_shape)).astype(self.dtype, copy=False)
-                for name, r in self.responses.items()
-            }
-        )
+        return Vector({name: self._adjoint_of(name, weights) for name in self.responses})
 
     def e_step(self, values: Mapping[str, Array]) -> EStep:
         """Return the E-step, the heaviest component fused with the back-projection."""
@@ -302,7 +297,7 @@ class BinnedData(DataInterface):
         others = self.forward(Vector(values).only(frozenset(light))).observed if light else None
         observed, back, fit = self.responses[heavy].e_step(values[heavy], self.counts, others)
         expectation = self._expectation(observed, values)
-        backs = {heavy: back}
+        backs = {heavy: np.ascontiguousarray(back, self.dtype)}
         if light:
             ratio, _ = self._evaluate(expectation)
             backs |= {n: self._adjoint_of(n, ratio) for n in light}
@@ -396,7 +391,8 @@ class BinnedData(DataInterface):
 
     def _adjoint_of(self, name: str, weights: Array) -> Array:
         response = self.responses[name]
-        return response.adjoint(weights.reshape(response.data_shape)).astype(self.dtype, copy=False)
+        back = response.adjoint(weights.reshape(response.data_shape))
+        return np.ascontiguousarray(back, self.dtype)
 
 
 def _default_component(response: Response) -> Component:

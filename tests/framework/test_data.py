@@ -3,13 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import BinnedData, Origin
 from skyfold.errors import DataError
 from skyfold.geometry import Grid
 from skyfold.joint import JointData
 from skyfold.likelihood import Damped
 from skyfold.model import Component, Model
-from skyfold.response import Matrix
+from skyfold.response import Matrix, Response
 
 
 def problem(seed, *, bins=40, pixels=7, level=3.0, weight=None, dtype=np.float64):
@@ -142,3 +143,23 @@ def test_expectation_is_linear():
     double = data.forward({name: 2 * value for name, value in values.items()})
     np.testing.assert_allclose((e * 3 + e * -1).observed, double.observed, rtol=1e-12)
     assert (e + e).total == pytest.approx(double.total)
+
+
+class Transposed(Response):
+    """Returns views that are not contiguous, as a stranger's response may."""
+
+    model_shape, data_shape = (5, 4), (4, 5)
+
+    def forward(self, values):
+        return values.T
+
+    def adjoint(self, weights):
+        return weights.T
+
+
+def test_layout_of_what_a_response_returns_does_not_matter():
+    counts = np.arange(20.0).reshape(4, 5)
+    data = BinnedData(counts, {"sky": Transposed(), "background": np.ones((4, 5))})
+    state = RichardsonLucy().start(data, Model.start(data))
+    state = RichardsonLucy().step(state, data)
+    assert state.expectation.total == pytest.approx(counts.sum())
