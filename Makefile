@@ -15,31 +15,28 @@ demo: $(BIN)/python
 	$(BIN)/python -m pip install --quiet .
 	$(BIN)/skyfold demo --output $(FOLDER) --overwrite
 
-# the tests run against the source tree: an editable install sees every change
-$(VENV)/.test: pyproject.toml framework/CMakeLists.txt $(wildcard framework/kernels/* responses/kernels/*) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+# one editable install serves tests and checks: it sees every change of the sources
+$(VENV)/.dev: pyproject.toml framework/CMakeLists.txt $(wildcard framework/kernels/* responses/kernels/*) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[test,lint]"
 	touch $@
 
-$(VENV)/.lint: pyproject.toml $(VENV)/.test
-	$(BIN)/python -m pip install --quiet --editable ".[test,lint,ducc,healpix]"
-	touch $@
-
-test: $(VENV)/.test
+test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow and not tutorial" -n 2
 
-slow: $(VENV)/.test
+slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
 
-lint: $(VENV)/.lint
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-tutorials: $(VENV)/.test
+tutorials: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/tutorials -m tutorial
 
-bench: $(VENV)/.lint
+bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet "ducc0>=0.34"
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/image.py
 
 # source distribution -> wheel -> an environment that never saw the sources
