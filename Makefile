@@ -12,7 +12,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 demo: $(BIN)/python
-	$(BIN)/python -m pip install --quiet .
+	test -e $(VENV)/.dev || $(BIN)/python -m pip install --quiet .
 	$(BIN)/skyfold demo --output $(FOLDER) --overwrite
 
 # one editable install serves tests and checks: it sees every change of the sources
