@@ -89,7 +89,7 @@ SKYFOLD_INLINE double ratio_and_log(float n, float x, float* ratio) {
   return static_cast<double>(k) * 0.69314718055994530942 + static_cast<double>(p * f + x * 0.0f);
 }
 
-// What one run over the bins finds: sum of n log e, largest e, smallest e under counts.
+// What is found in some bins: sum of n log e, largest and smallest e.
 template <class T> struct Found {
   double fit;
   T top, low;
@@ -97,18 +97,16 @@ template <class T> struct Found {
 
 template <bool add, class T>
 SKYFOLD_INLINE Found<T> ratio_body(const T* n, T* e, const T* b, T floor, T* r, py::ssize_t size) {
-  constexpr T huge = std::numeric_limits<T>::max();
   double fit = 0.0;
-  T top = 0, low = huge;
+  T top = 0, low = std::numeric_limits<T>::max();
 #pragma omp simd reduction(+ : fit) reduction(max : top) reduction(min : low)
   for (py::ssize_t i = 0; i < size; ++i) {
     const T expected = add ? e[i] + b[i] : e[i];
     if (add) e[i] = expected;
     const T counts = n[i], mu = expected < floor ? floor : expected;
     fit += static_cast<double>(counts) * ratio_and_log(counts, mu, r + i);
-    const T held = counts > 0 ? expected : huge;
     top = top < expected ? expected : top;
-    low = held < low ? held : low;
+    low = expected < low ? expected : low;
   }
   return {fit, top, low};
 }
@@ -122,22 +120,29 @@ SKYFOLD_CLONES Found<float> ratio_chunk(const float* n, float* e, const float* b
   return b ? ratio_body<true>(n, e, b, floor, r, size) : ratio_body<false>(n, e, b, floor, r, size);
 }
 
+// The floor is known only when all expectations have been seen, but few bins lie below it: all
+// chunks are computed without it, and those that turn out to need it once more.
 template <class T>
-Found<T> ratio_pass(const T* n, T* e, const T* b, T floor, T* r, py::ssize_t size, [[maybe_unused]] int threads) {
+double ratio_all(const T* n, T* e, const T* b, T accuracy, T* r, py::ssize_t size, [[maybe_unused]] int threads) {
+  constexpr T tiny = std::numeric_limits<T>::min();
   const py::ssize_t chunks = (size + chunk - 1) / chunk;
   std::vector<Found<T>> parts(chunks);
 #pragma omp parallel for num_threads(threads) if (threads > 1 && size >= parallel) schedule(static)
   for (py::ssize_t c = 0; c < chunks; ++c) {
     const py::ssize_t at = c * chunk;
-    parts[c] = ratio_chunk(n + at, e + at, b ? b + at : b, floor, r + at, std::min(chunk, size - at));
+    parts[c] = ratio_chunk(n + at, e + at, b ? b + at : b, tiny, r + at, std::min(chunk, size - at));
   }
-  Found<T> all{0.0, T(0), std::numeric_limits<T>::max()};
-  for (const auto& part : parts) {
-    all.fit += part.fit;
-    all.top = std::max(all.top, part.top);
-    all.low = std::min(all.low, part.low);
+  T top = 0;
+  for (const auto& part : parts) top = std::max(top, part.top);
+  const T floor = std::max(accuracy * top, tiny);
+  double fit = 0.0;
+  for (py::ssize_t c = 0; c < chunks; ++c) {
+    const py::ssize_t at = c * chunk;
+    if (parts[c].low < floor)
+      parts[c] = ratio_chunk(n + at, e + at, static_cast<const T*>(nullptr), floor, r + at, std::min(chunk, size - at));
+    fit += parts[c].fit;
   }
-  return all;
+  return fit;
 }
 
 template <class T> SKYFOLD_INLINE void update_body(const T* x, const T* b, const T* s, T* y, py::ssize_t size) {
@@ -171,11 +176,7 @@ double poisson_ratio(const Array<T>& counts, Array<T>& expectation, double accur
   // without others the expectation is only read, and may be a read-only array
   T *e = b ? expectation.mutable_data() : const_cast<T*>(expectation.data()), *r = ratio.mutable_data();
   py::gil_scoped_release unlocked;
-  constexpr T tiny = std::numeric_limits<T>::min();
-  Found<T> found = ratio_pass(n, e, b, tiny, r, size, threads);
-  const T floor = static_cast<T>(accuracy) * found.top;
-  if (found.low < floor) found = ratio_pass<T>(n, e, nullptr, floor, r, size, threads); // rarely needed
-  return found.fit;
+  return ratio_all(n, e, b, static_cast<T>(accuracy), r, size, threads);
 }
 
 // out = x * back / s, never below zero, and zero where nothing is ever seen (s = 0).
