@@ -14,6 +14,7 @@ from skyfold import options
 from skyfold.data import BinnedData, Origin
 from skyfold.document import Document, Place
 from skyfold.errors import ConfigError, FileError, UnknownNameError
+from skyfold.inputs import split_part
 from skyfold.joint import JointData
 from skyfold.options import Duration
 from skyfold.registry import default_registry
@@ -214,7 +215,7 @@ def _identify(entry: Mapping[str, Any], place: Place) -> str:
     for key, value in entry.items():
         if not isinstance(value, str | Path):
             continue
-        path = _folder(place / key) / str(value).partition("[")[0]
+        path, _ = split_part(value, _folder(place / key))
         if path.exists():
             return default_registry().identify(path)
     first = next(iter(entry.values()), None)
@@ -236,8 +237,10 @@ def resolve_files(entry: Callable[..., Any], given: dict[str, Any], place: Place
 
     def absolute(value: Any, folder: Path) -> Any:
         match value:
-            case str() | Path() if (folder / str(value).partition("[")[0]).is_file():
-                return str(folder / value)
+            case str() | Path():
+                path, part = split_part(value, folder)
+                whole = f"{path}[{part}]" if part else str(path)
+                return whole if path.is_file() else value
             case Mapping():
                 return {key: absolute(inside, folder) for key, inside in value.items()}
             case list() | tuple():

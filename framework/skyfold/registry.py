@@ -16,6 +16,7 @@ import pluggy
 from skyfold import hooks
 from skyfold.document import suggestion
 from skyfold.errors import ConfigError, PluginError, SkyfoldError, UnknownNameError
+from skyfold.inputs import require_data
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -209,6 +210,8 @@ class Registry:
         ------
         ConfigError
             If no installed plugin recognises it.
+        FileError
+            If nobody could, because it is empty, damaged or a web page.
         """
         for answer in reversed(self.hook.skyfold_identify.get_hookimpls()):
             try:
@@ -219,6 +222,8 @@ class Registry:
                 continue
             if name is not None:
                 return name
+        if path.exists():
+            require_data(path)
         raise ConfigError(
             f"no installed instrument recognises {path}; name one: {', '.join(self.instruments)}"
         )

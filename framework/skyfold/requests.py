@@ -13,6 +13,7 @@ from skyfold import options, strict_yaml
 from skyfold.config import RunConfig
 from skyfold.document import Document, suggestion
 from skyfold.errors import ConfigError, FileError
+from skyfold.inputs import split_part
 from skyfold.parameters import Parameter
 from skyfold.registry import default_registry
 
@@ -51,7 +52,7 @@ def from_arguments(arguments: Arguments) -> RunConfig:
 def _entries(arguments: Arguments) -> list[dict[str, Any]]:
     """Return one data section for each input, or one for all if the instrument takes a list."""
     for name in arguments.inputs:
-        if not Path(name.partition("[")[0]).exists():
+        if not split_part(name)[0].exists():
             raise FileError(f"{name}: there is no such file")
     instrument = arguments.instrument
     named = {"instrument": instrument} if instrument else {}
@@ -139,7 +140,7 @@ def _opener(arguments: Arguments, document: Document) -> Any:
     name = arguments.instrument or first.get("instrument")
     if name is None:
         source = first.get("source") or next(iter(first.values()), "")
-        path = Path(str(source).partition("[")[0])
+        path, _ = split_part(str(source))
         name = registry.identify(path) if path.exists() else "image"
     return registry.instruments[name]
 

@@ -178,7 +178,7 @@ class Result:
             }
             for key, (image, unit) in images.items():
                 hdu = fits.ImageHDU(image, _image_header(where, None, unit), name=key, ver=i)
-                hdu.header["DATASET"] = part.origin.name
+                hdu.header["DATASET"] = _ascii(part.origin.name)
                 hdus.append(hdu)
         bare = _image_header(grid.crop(), None, "")
         hdus.append(fits.ImageHDU(sensitivity[field_], bare, name="SENSITIVITY"))
@@ -189,10 +189,13 @@ class Result:
         if grid.field is not None:
             wide = _image_header(grid, None, component.unit)
             hdus.append(fits.ImageHDU(values, wide, name="EXTENDED"))
-        hdus.append(fits.BinTableHDU(self.trace_table(), name="TRACE"))
+        trace = self.trace_table()
+        trace.rename_columns(trace.colnames, [_ascii(column) for column in trace.colnames])
+        hdus.append(fits.BinTableHDU(trace, name="TRACE"))
         norms = self.normalisations
         fixed = [self.model.components[n.partition("[")[0]].fixed for n in norms]
-        table = Table({"name": list(norms), "normalisation": list(norms.values()), "fixed": fixed},
+        names = [_ascii(norm) for norm in norms]
+        table = Table({"name": names, "normalisation": list(norms.values()), "fixed": fixed},
                       dtype=[str, float, bool])  # fmt: skip
         hdus.append(fits.BinTableHDU(table, name="COMPONENTS"))
         if grid.energy_edges is not None:
@@ -258,6 +261,11 @@ def _image_header(grid: Grid | None, cards: Header | None, unit: str) -> Header:
     if unit:
         header["BUNIT"] = unit
     return header
+
+
+def _ascii(text: str) -> str:
+    """Return text as FITS can hold it: escapes for what is not printable ASCII."""
+    return text.encode("unicode_escape").decode("ascii")
 
 
 def summary(result: Result) -> Mapping[str, float]:

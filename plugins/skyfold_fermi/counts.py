@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyfold.errors import DataError
+from skyfold.inputs import split_part
 from skyfold.vector import Array
 from skyfold_fermi.tables import fits_file, is_fits
 from skyfold_image.fitsfile import energy_edges
 from skyfold_image.image import Image
-from skyfold_image.reading import read_image, split_part
+from skyfold_image.reading import read_image
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header

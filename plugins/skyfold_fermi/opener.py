@@ -10,6 +10,7 @@ from pydantic import Field
 
 from skyfold.data import BinnedData, Check
 from skyfold.errors import DataError
+from skyfold.inputs import split_part
 from skyfold_fermi.counts import distortion, mapdataset_parts, pixel_angles, read_binned
 from skyfold_fermi.exposure import read_exposure
 from skyfold_fermi.psf_table import PsfTable, read_mapdataset_psf, read_psf_table
@@ -17,7 +18,6 @@ from skyfold_fermi.tables import fits_file, is_fits
 from skyfold_image.assemble import Boundary, Dtype, Engine
 from skyfold_image.image import Image
 from skyfold_image.opener import open_image
-from skyfold_image.reading import split_part
 from skyfold_image.sources import ImageSource, PsfSource, by_name
 
 if TYPE_CHECKING:

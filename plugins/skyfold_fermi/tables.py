@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from skyfold.errors import DataError
+from skyfold.inputs import split_part
 from skyfold.vector import Array
 from skyfold_image.fitsfile import hdus_of, peek
-from skyfold_image.reading import opened, split_part
+from skyfold_image.reading import opened
 
 POINTS = 24  # of the quadrature in each energy bin
 

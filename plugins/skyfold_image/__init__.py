@@ -10,7 +10,10 @@ from skyfold.hooks import hookimpl
 if TYPE_CHECKING:
     from skyfold.registry import Registry
 
-MAGIC = (b"SIMPLE  =", b"\x93NUMPY", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MAGIC = (
+    *(b"SIMPLE  =", b"\x93NUMPY", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    b"\xff\xd8\xff",  # JPEG, to say what is wrong with it
+)
 
 
 @hookimpl

@@ -15,6 +15,7 @@ import numpy as np
 
 from skyfold.errors import DataError, FileError, SkyfoldError
 from skyfold.geometry import celestial_wcs
+from skyfold.inputs import split_part
 from skyfold_image.image import Image, SizeLimit, native, one_of
 
 if TYPE_CHECKING:
@@ -100,8 +101,6 @@ def peek(path: str | Path) -> Header | None:
     """
     from astropy.io import fits
 
-    from skyfold_image.reading import split_part
-
     path, _ = split_part(path)
     try:
         with path.open("rb") as file:
@@ -159,12 +158,16 @@ def _blaming(file: str) -> Iterator[None]:
 
 
 def _require_whole(hdus: Sequence[Any], size: int, file: str) -> None:
+    from astropy.io import fits
+
     end = 0
     for hdu in hdus:
         place = hdu.fileinfo()
         end = place["datLoc"] + place["datSpan"]
         # the last block may lack its padding
-        if place["datLoc"] + max(place["datSpan"] - 2879, 0) > size:
+        packed = isinstance(hdu, fits.CompImageHDU)
+        needed = max(place["datSpan"] - 2879, 0) if packed else hdu.size
+        if place["datLoc"] + needed > size:
             raise FileError(
                 f"{file} is cut off: {size} of {end} bytes. Download it again (skyfold data verify)"
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +14,11 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from skyfold.errors import DataError, FileError
+from skyfold.inputs import split_part, trouble_of
 from skyfold_image import arrays, fitsfile, photo
 from skyfold_image.image import Image, SizeLimit
 
-__all__ = ["Channels", "Encoding", "Image", "opened", "read_image", "split_part"]
+__all__ = ["Channels", "Encoding", "Image", "opened", "read_image"]
 
 Channels = Literal["each", "luma"]
 Encoding = Literal["auto", "linear", "srgb"]
@@ -92,15 +92,6 @@ def _read_file(source: str | Path, role: str, allow_large: bool) -> Image:
     raise FileError(f"{path} {_what_it_is(start)}")
 
 
-def split_part(source: str | Path) -> tuple[Path, str | None]:
-    """Return file and part of ``counts.fits[SCI]``; brackets of an existing file are its name."""
-    path = Path(source).expanduser()
-    matched = re.fullmatch(r"(.+)\[([^\[\]]+)\]", str(path), re.DOTALL)
-    if matched and not path.exists():
-        return Path(matched[1]), matched[2].strip()
-    return path, None
-
-
 @contextmanager
 def opened(path: Path, allow_large: bool = False) -> Iterator[tuple[BinaryIO, int]]:
     """Open a file as a stream of its unpacked content, and yield that and its length.
@@ -152,15 +143,11 @@ def _unpacked(stream: BinaryIO, limit: SizeLimit) -> bytes:
 
 def _what_it_is(start: bytes) -> str:
     """Say what a file is that holds no image."""
-    text = start.lstrip()
-    if text.lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
-        first = text.decode("utf-8", "replace").splitlines()[0][:60]
-        return f"is an HTML page (first line: {first}): the download failed. Download it again"
-    if text.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the file itself: fetch it with git lfs pull"
-    if text.startswith(b"\x89HDF"):
+    if trouble := trouble_of(start):
+        return trouble
+    if start.startswith(b"\x89HDF"):
         return "is an HDF5 file of no layout known here: name the instrument with --instrument"
-    if text.startswith(b"\xff\xd8\xff"):
+    if start.startswith(b"\xff\xd8\xff"):
         return (
             "is a JPEG: 8 bits, gamma-encoded and lossy, so its values are no counts. "
             "Export the raw image as linear 16-bit TIFF"
