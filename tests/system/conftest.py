@@ -192,3 +192,23 @@ def skyfold(tmp_path: Path) -> Skyfold:
 def files(tmp_path: Path) -> Files:
     """Make files in that folder."""
     return Files(tmp_path)
+
+
+@pytest.fixture
+def plugin(skyfold: Skyfold, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Install a plugin of one module for the processes, without an installer."""
+
+    def install(name: str, code: str) -> None:
+        site = tmp_path_factory.mktemp("site")
+        (site / f"skyfold_{name}.py").write_text(code, encoding="utf-8")
+        info = site / f"skyfold_{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: skyfold-{name}\nVersion: 1.0\n", encoding="utf-8"
+        )
+        (info / "entry_points.txt").write_text(
+            f"[skyfold]\n{name} = skyfold_{name}\n", encoding="utf-8"
+        )
+        skyfold.add_to_path(site)
+
+    return install
