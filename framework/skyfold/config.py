@@ -125,10 +125,10 @@ class RunConfig:
         entry = named(registry.methods, name, self.place / "method" / "name")
         takes = {f.name for f in dataclasses.fields(entry)}
         if "refinements" in takes:
-            chosen = [key for key in given if key in registry.refinements]
+            chosen = {k: given.pop(k) for k in list(given) if k in registry.refinements}
             given["refinements"] = (
                 *given.get("refinements", ()),
-                *(self._refinement(key, given.pop(key)) for key in chosen),
+                *(self._refinement(k, v) for k, v in chosen.items() if v is not False),
             )
         known = sorted({*takes - {"refinements"}, *registry.refinements})
         method: Method = options.build(entry, given, self.place / "method", known=known)
@@ -155,7 +155,9 @@ class RunConfig:
         return first
 
     def _refinement(self, name: str, given: Any) -> Any:
+        """Build a refinement; ``true`` stands for its defaults, a value for its first option."""
         entry: Any = default_registry().refinements[name]
+        given = None if given is True else given
         if not isinstance(given, Mapping | None):
             first = dataclasses.fields(entry)[0].name
             given = {first: given}

@@ -64,6 +64,15 @@ def test_options_reach_the_method(data):
     assert not np.array_equal(damped.model["sky"], plain.model["sky"])
 
 
+def test_a_refinement_may_be_switched(data):
+    def level(**options):
+        return skyfold.run(data, iterations=5, progress=False, **options).state.log_likelihood
+
+    assert level(acceleration=True) == level(acceleration={})
+    assert level(acceleration=False) == level()
+    assert level(acceleration=3) == level(acceleration={"maximum": 3})
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
