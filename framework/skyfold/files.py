@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from skyfold.errors import FileError
 
 PARTIAL = ".partial"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -43,10 +45,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def explain(error: OSError, path: Path) -> str:
     """Return what an error of the operating system means for the user."""
-    if error.errno == errno.ENOSPC:
+    if error.errno in FULL:
         folder = path if path.is_dir() else path.parent
         free = shutil.disk_usage(folder).free
-        return f"disk full: {path.name} could not be written, {free / 1e6:.0f} MB free in {folder}"
+        return (
+            f"disk full: {path.name} could not be written ({error.strerror}), "
+            f"{free / 1e6:.0f} MB free in {folder}"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{path}: no permission to write there ({error.strerror}); choose another folder"
     return f"{path}: {error.strerror or error}"
@@ -64,6 +69,21 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def require_place(folder: Path) -> None:
+    """Refuse a folder that surely cannot be made or written to; nothing is touched.
+
+    Raises
+    ------
+    FileError
+        If a file is in the way, or permission is lacking.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise FileError(f"{nearest} is a file, so {folder} cannot be a folder; choose another")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise FileError(f"{nearest}: no permission to write there; choose another folder")
+
+
 def require_writable(folder: Path, space: int = 0) -> None:
     """Create the folder and prove, before any work is done, that results will fit there.
 
@@ -79,15 +99,20 @@ def require_writable(folder: Path, space: int = 0) -> None:
     FileError
         If the folder cannot be created or written to, or too little space is left.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / "probe") as partial:
-            partial.write_bytes(b"\0" * 4096)
-        (folder / "probe").unlink()
-    except FileError:
-        raise
+        probe = folder / f".probe{PARTIAL}"
+        try:
+            probe.write_bytes(b"\0" * 4096)
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
-        raise FileError(explain(error, folder)) from error
+        told = explain(error, folder)
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
+        raise FileError(told) from error
     free = shutil.disk_usage(folder).free
     if free < space:
         raise FileError(
@@ -110,10 +135,11 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
-            if _alive(lock):
+            holder = _holder(lock)
+            if holder is not None and _alive(*holder):
                 raise FileError(
-                    f"{folder} is in use by {lock.read_text()}; wait, choose another folder, "
-                    f"or remove {lock} if that process is gone"
+                    f"{folder} is in use by process {holder[0]} on {holder[1]}; wait, choose "
+                    f"another folder, or remove {lock} if that process is gone"
                 ) from None
             lock.unlink(missing_ok=True)
         except OSError as error:
@@ -128,17 +154,24 @@ def locked(folder: Path) -> Iterator[None]:
         lock.unlink(missing_ok=True)
 
 
-def _alive(lock: Path) -> bool:
-    try:
-        holder = json.loads(lock.read_text())
-    except (OSError, ValueError):
-        return False  # its writer died between creating and filling it
-    if holder["host"] != socket.gethostname():
+def _holder(lock: Path) -> tuple[int, str] | None:
+    """Return process and host that hold a lock, or None if its writer died while filling it."""
+    for patience in (0.2, 0):
+        try:
+            holder = json.loads(lock.read_text())
+            return int(holder["pid"]), str(holder["host"])
+        except (OSError, ValueError, TypeError, KeyError):
+            time.sleep(patience)
+    return None
+
+
+def _alive(pid: int, host: str) -> bool:
+    if host != socket.gethostname():
         return True
     try:
-        os.kill(holder["pid"], 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except OSError:
         return True
-    return bool(holder["pid"] != os.getpid())
+    return pid != os.getpid()

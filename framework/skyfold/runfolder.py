@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,11 +51,13 @@ def run_in_folder(
         If a signal ended the run; state and partial result are in the folder.
     """
     claim(folder, overwrite)
-    space = 40 * sum(v.size for v in problem.start.model.values()) + 10_000_000
+    values = sum(v.size for v in problem.start.model.values())
+    bins = sum(part.full_counts.size for part in problem.data.parts)
+    space = 8 * (5 * values + 4 * bins) + 10_000_000
     files.require_writable(folder, space)
     with files.locked(folder):
-        if overwrite:
-            _clear(folder)
+        claim(folder, overwrite)  # again, now that nobody else can
+        _clear(folder)
         notes = manifest.begin(problem.config.to_dict()) | manifest.describe(problem.data)
         _write_manifest(folder, notes)
         return _go(problem, folder, notes, observers, progress)
@@ -70,8 +72,7 @@ def resume_in_folder(
     if iterations is not None:
         config = replace(config, iterations=iterations)
     with files.locked(folder):
-        for left in folder.glob(f".*{files.PARTIAL}"):
-            left.unlink()
+        _clear(folder, ())
         if data is None and not all(_is_stored(entry) for entry in config.data):
             raise ConfigError(
                 f"the run in {folder} was started from arrays, which it does not keep: "
@@ -90,15 +91,14 @@ def resume_in_folder(
 
 
 def claim(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds another run.
+    """Refuse a folder that holds another run, or cannot hold one.
 
     Raises
     ------
     FileError
-        If there is one and it may not be overwritten.
+        If there is one and it may not be overwritten, or the folder cannot be written to.
     """
-    if folder.exists() and not folder.is_dir():
-        raise FileError(f"{folder} is a file; give a folder with -o")
+    files.require_place(folder)
     held = [name for name in PRODUCTS if (folder / name).exists()]
     if held and not overwrite:
         raise FileError(
@@ -136,7 +136,7 @@ def _go(
 ) -> Result:
     interval = float(problem.config.checkpoint.to_value("s"))
     own = [Log(), Checkpoint(folder / CHECKPOINT, interval)]
-    with _logging_to(folder / "log.txt"):
+    with _logging_to(folder / "log.txt"), _resumable(folder):
         for check in notes["checks"]:
             log.info("%s %s: %s", check["level"], check["subject"], check["message"])
         watching = [*own, *_watching(problem, observers, progress)]
@@ -203,16 +203,40 @@ def _write_manifest(folder: Path, notes: dict[str, Any]) -> None:
     files.write_text(folder / "manifest.json", json.dumps(notes, indent=1, default=str))
 
 
-def _clear(folder: Path) -> None:
-    for name in PRODUCTS:
-        (folder / name).unlink(missing_ok=True)
+def _clear(folder: Path, products: Sequence[str] = PRODUCTS) -> None:
+    """Remove products, and what a killed process left unfinished."""
+    for path in (*(folder / name for name in products), *folder.glob(f".*{files.PARTIAL}")):
+        path.unlink(missing_ok=True)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short silently; the next checkpoint says why."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Go on without the line."""
+
+    def close(self) -> None:
+        """Close the file even if its last lines find no place."""
+        with suppress(OSError):
+            super().close()
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Say how to go on after a disk was full."""
+    try:
+        yield
+    except FileError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in files.FULL:
+            raise FileError(f"{error}; after freeing space: skyfold resume {folder}") from error
+        raise
 
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Append what skyfold logs to a file."""
     logger = logging.getLogger("skyfold")
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = logger.level
     logger.addHandler(handler)
