@@ -182,6 +182,12 @@ class Files:
         self.psf()
 
 
+@pytest.fixture(scope="session")
+def workplace() -> Callable[[Path], tuple[Skyfold, Files]]:
+    """Work in a folder of one's own choice."""
+    return lambda folder: (Skyfold(folder), Files(folder))
+
+
 @pytest.fixture
 def skyfold(tmp_path: Path) -> Skyfold:
     """Run the command line in an empty folder."""
