@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
         plugins,
         add_help=False,
     )
-    prove.add_argument("name", help="instrument")
+    prove.add_argument("name", nargs="?", help="instrument")
     prove.add_argument("inputs", nargs="*", metavar="FILE", help="its files; its demo by default")
     prove.add_argument(
         "-h", "--help", action="store_true", help="show this help and the instrument's options"
@@ -197,15 +197,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"skyfold {version('skyfold')}\n")
         return 0
-    if getattr(arguments, "action", None) is None:
-        (getattr(arguments, "group", None) or top).print_help()
-        return 0 if not rest and arguments.command is None else 2
-    if rest and arguments.action not in ("run", "check", "plugins_check"):
+    action = getattr(arguments, "action", None)
+    if rest and action not in ("run", "check", "plugins_check"):
         top.error(f"unrecognised arguments: {' '.join(rest)}")
+    if action is None:
+        (getattr(arguments, "group", None) or top).print_help()
+        return 0 if arguments.command is None else 2
     arguments.rest = rest
     try:
         commands = import_module("skyfold.commands")
-        code: int = getattr(commands, arguments.action)(arguments) or 0
+        code: int = getattr(commands, action)(arguments) or 0
     except SkyfoldError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -146,6 +146,10 @@ def plugins_check(arguments: Arguments) -> int:
     registry = default_registry()
     if arguments.help:
         return help_for("plugins check NAME", arguments)
+    if arguments.name is None:
+        raise ConfigError(
+            f"which instrument? There are {', '.join(registry.instruments)}; see --help"
+        )
     registry.instruments[arguments.name]
     arguments.instrument, arguments.set = arguments.name, []
     if arguments.inputs or arguments.rest:
