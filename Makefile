@@ -36,7 +36,6 @@ tutorials: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/tutorials -m tutorial
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet "ducc0>=0.34"
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/image.py
 
 # source distribution -> wheel -> an environment that never saw the sources
