@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 from skyfold.errors import SkyfoldError
@@ -190,6 +191,9 @@ def _output(to: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal without Greek letters is no error
+            stream.reconfigure(errors="replace")
     top = parser()
     arguments, rest = top.parse_known_args(argv)
     if arguments.version:

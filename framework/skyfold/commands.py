@@ -139,7 +139,7 @@ def plugins_new(arguments: Arguments) -> None:
 
 def plugins_check(arguments: Arguments) -> int:
     """Prove an instrument."""
-    from skyfold.config import RunConfig, open_data
+    from skyfold.config import open_data
     from skyfold.requests import from_arguments, help_for
     from skyfold.testing import check_instrument
 
@@ -155,7 +155,7 @@ def plugins_check(arguments: Arguments) -> int:
     if arguments.inputs or arguments.rest:
         data = open_data(from_arguments(arguments))
     elif arguments.name in registry.demos:
-        data = open_data(RunConfig.of(data=[{"demo": arguments.name, "seed": 1}]))
+        data = registry.demos[arguments.name](1).data
     else:
         raise ConfigError(
             f"instrument {arguments.name!r} has no demo of that name: give a file, as in "

@@ -25,7 +25,13 @@ def schema() -> dict[str, Any]:
     keys = {key: value for inside in instruments.values() for key, value in inside.items()}
     section = {
         "type": "object",
-        "properties": {"instrument": {"enum": sorted(instruments)}, **keys},
+        "properties": {
+            "instrument": {"enum": sorted(instruments)},
+            "demo": {"enum": list(registry.demos)},
+            "seed": {"type": "integer"},
+            **keys,
+        },
+        "additionalProperties": False,
         "description": properties["data"]["description"],
     }
     properties["data"] = {"anyOf": [section, {"type": "array", "items": section}]}
@@ -33,13 +39,15 @@ def schema() -> dict[str, Any]:
     for name in registry.methods:
         methods |= options.schema(registry.methods[name])["properties"]
     methods.pop("refinements", None)
+    first_option = {"type": ["boolean", "number", "string"]}
     refinements = {
-        name: options.schema(registry.refinements[name]) for name in registry.refinements
+        name: {"anyOf": [options.schema(registry.refinements[name]), first_option]}
+        for name in registry.refinements
     }
     method = {
         "type": "object",
         "properties": {"name": {"enum": list(registry.methods)}, **methods, **refinements},
-        "required": ["name"],
+        "additionalProperties": False,
     }
     properties["method"] = {"anyOf": [{"enum": list(registry.methods)}, method]}
     properties["stop"] = {

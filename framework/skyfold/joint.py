@@ -37,11 +37,12 @@ class JointData(DataInterface):
         self.dtype = np.result_type(*(part.dtype for part in parts))
         self._ends = np.cumsum([part.counts.size for part in parts])[:-1]
         self.components = {}
-        for i, part in enumerate(parts):
+        for i, part in enumerate(parts, 1):
+            label = f"data set {i} ({part.parts[0].origin.name!r})"
             for name, component in part.components.items():
                 known = self.components.get(name)
                 self.components[name] = (
-                    component if known is None else _shared(name, known, component, i)
+                    component if known is None else _shared(name, known, component, label)
                 )
 
     @cached_property
@@ -121,13 +122,13 @@ def _sum(vectors: Iterable[Vector]) -> Vector:
     return sum(others, first)
 
 
-def _shared(name: str, first: Component, second: Component, index: int) -> Component:
+def _shared(name: str, first: Component, second: Component, label: str) -> Component:
     difference = first.geometry.difference(second.geometry)
     if difference is None and first.unit != second.unit:
         difference = f"unit {first.unit!r} against {second.unit!r}"
     if difference is not None:
         raise DataError(
-            f"data set {index + 1} has another {name!r} than the sets before it: {difference}. "
+            f"{label} has another {name!r} than the sets before it: {difference}. "
             "Components that share a name must agree; rename one, or bring the data to one grid"
         )
     if first.mask is None or second.mask is None:
