@@ -15,7 +15,7 @@ from skyfold_responses.convolution import Direct, Ducc, Engine, Fourier, Layout,
 
 Boundary = Literal["extended", "same", "reflect", "periodic"]
 
-# The direct sum wins up to 11 x 11 elements on processors with AVX2, 15 x 15 with AVX-512
+# The direct sum wins up to about 11 x 11 elements with AVX2 and beyond 17 x 17 with AVX-512
 # (tests/benchmarks/README.md).
 DIRECT_ELEMENTS = 121
 
