@@ -178,7 +178,7 @@ region = gaussian_filter((significance(expected_background) > 4).astype(float), 
 print(f"the sky may shine in {100 * region.mean():.0f} % of the pixels")
 
 results["confined"] = skyfold.run(
-    free, iterations=iterations, progress=False, mask={"pixels": region}
+    free, iterations=iterations, progress=False, sky_mask={"pixels": region}
 )
 found = {name: result.normalisations["background"] for name, result in results.items()}
 print("normalisations:", {name: round(value, 4) for name, value in found.items()})

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from skyfold.response import Diagonal, Matrix, Response, Template, check_adjoint
     from skyfold.result import Result
     from skyfold.runner import iterate, read, resume, run
+    from skyfold.stopping import DeltaLogLikelihood, MaxIterations, StoppingRule, WallTime
     from skyfold.vector import Array, Vector
 
 _HOMES = {
@@ -39,6 +40,7 @@ _HOMES = {
     "response": ("Diagonal", "Matrix", "Response", "Template", "check_adjoint"),
     "result": ("Result",),
     "runner": ("iterate", "read", "resume", "run"),
+    "stopping": ("DeltaLogLikelihood", "MaxIterations", "StoppingRule", "WallTime"),
     "vector": ("Array", "Vector"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -51,12 +53,14 @@ __all__ = [
     "Component",
     "Damped",
     "DataInterface",
+    "DeltaLogLikelihood",
     "Diagonal",
     "Expectation",
     "Grid",
     "JointData",
     "Likelihood",
     "Matrix",
+    "MaxIterations",
     "Method",
     "Model",
     "Normalisations",
@@ -68,8 +72,10 @@ __all__ = [
     "Response",
     "Result",
     "State",
+    "StoppingRule",
     "Template",
     "Vector",
+    "WallTime",
     "check_adjoint",
     "hookimpl",
     "iterate",

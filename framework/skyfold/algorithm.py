@@ -108,7 +108,8 @@ class Algorithm(ABC):
         DataError
             If there are counts that no model can explain.
         """
-        step = self.e_step(model, None, data)
+        with np.errstate(all="ignore"):  # counts that nothing explains are refused in words
+            step = self.e_step(model, None, data)
         data.require_explained(step.expectation)
         return State(0, model, *step, products=1.0)
 

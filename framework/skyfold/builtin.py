@@ -20,7 +20,7 @@ def skyfold_register(registry: Registry) -> None:
         "smoothing": "Smoothing",
         "acceleration": "Acceleration",
         "floor": "Floor",
-        "mask": "Mask",
+        "sky_mask": "Mask",
     }.items():
         registry.refinements.add(name, f"skyfold.refinements:{entry}")
     for name, entry in {

@@ -356,8 +356,6 @@ def _refuse_warnings(data: Any, strict: bool) -> None:
 
 def _print_result(result: Any, folder: Path) -> None:
     """Print what a newcomer wants to know, in a few lines."""
-    from skyfold.report.verdict import doubts
-
     fixed = set(result.model) - result.model.free
     figures: Mapping[str, Any] = result.manifest["results"]
     say(f"stopped   {result.reason}")
@@ -369,7 +367,7 @@ def _print_result(result: Any, folder: Path) -> None:
     for name, value in figures["normalisations"].items():
         held = name.partition("[")[0] in fixed
         say(f"{'fixed' if held else 'fitted':9} {name}: {value:.4g}")
-    for doubt in doubts(result.manifest, fixed):
+    for doubt in result.doubts:
         say(f"NOTE      {doubt}")
     for name, value in figures.get("score", {}).items():
         say(f"truth     {name}: {value:.4g}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -62,8 +62,8 @@ class RunConfig:
     place: Place = field(default_factory=Place, repr=False)
 
     @classmethod
-    def read(cls, path: Path, overrides: Iterable[str] = ()) -> RunConfig:
-        """Read a YAML file; ``overrides`` are texts like ``method.smoothing.fwhm=2 deg``.
+    def read(cls, path: Path, given: Mapping[str, Any] | None = None) -> RunConfig:
+        """Read a YAML file; ``given`` overrules it, as ``{"method.smoothing.fwhm": "2 deg"}``.
 
         Raises
         ------
@@ -73,11 +73,9 @@ class RunConfig:
         FileError
             If the file cannot be read.
         """
-        from skyfold import strict_yaml
-
-        document = strict_yaml.load(path)
-        for assignment in overrides:
-            document = strict_yaml.override(document, assignment)
+        document = load(path)
+        for key, value in (given or {}).items():
+            document = document.replaced(tuple(key.split(".")), value, key)
         return cls.from_document(document)
 
     @classmethod
@@ -165,6 +163,17 @@ class RunConfig:
         return options.build(entry, given, self.place / "method" / name)
 
 
+def load(path: Path) -> Document:
+    """Return a configuration file as a document; a method given as text becomes a section."""
+    from skyfold import strict_yaml
+
+    document = strict_yaml.load(path)
+    if isinstance(document.data.get("method"), str):
+        section = {"name": document.data["method"]}
+        document = document.replaced(("method",), section, document.place("method").origin)
+    return document
+
+
 def demo_of(config: RunConfig) -> Demo | None:
     """Return the simulation that a configuration asks for instead of files, or None."""
     if len(config.data) != 1 or "demo" not in config.data[0]:
@@ -210,6 +219,13 @@ def _open(config: RunConfig, index: int, entry: dict[str, Any]) -> BinnedData:
     if data.origin.name == Origin().name and paths:
         origin["name"] = Path(paths[0][1]).name
     return data.with_origin(**origin)
+
+
+def options_of(source: Any, instrument: str | None = None) -> tuple[str, ...]:
+    """Return the names of what the instrument of a file or array takes."""
+    name = instrument or _identify({"counts": source}, Place())
+    opener = named(default_registry().instruments, name, Place())
+    return tuple(parameter.name for parameter in options.describe(opener))
 
 
 def _identify(entry: Mapping[str, Any], place: Place) -> str:

@@ -139,6 +139,15 @@ class DataInterface(ABC):
     dtype: np.dtype[Any]
     parts: tuple[BinnedData, ...]
 
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """What was looked at when the data were opened."""
+        return tuple(check for part in self.parts for check in part.origin.checks)
+
+    def __repr__(self) -> str:
+        seen = ", ".join(f"{p.origin.name} {p.shape}" for p in self.parts)
+        return f"<{type(self).__name__}: {seen}; components {', '.join(self.components)}>"
+
     @abstractmethod
     def forward(self, values: Mapping[str, Array]) -> Expectation:
         """Return the expected counts of the components given."""

@@ -43,9 +43,13 @@ class NumericalError(SkyfoldError, ArithmeticError):
 
 
 class Interrupted(SkyfoldError):
-    """The run was stopped from outside and can be resumed."""
+    """The run was stopped from outside; ``result`` holds what was reached."""
 
     exit_code = 5
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class MissingExtraError(SkyfoldError, ImportError):

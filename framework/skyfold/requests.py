@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 from skyfold import options, strict_yaml
-from skyfold.config import RunConfig
+from skyfold.config import RunConfig, load
 from skyfold.document import Document, suggestion
 from skyfold.errors import ConfigError, FileError
 from skyfold.inputs import split_part
@@ -39,7 +39,7 @@ def from_arguments(arguments: Arguments) -> RunConfig:
             raise ConfigError(
                 f"{first} is a configuration: it names its own files; leave out {others[0]}"
             )
-        document = strict_yaml.load(first)
+        document = load(first)
     else:
         document = Document({"data": _entries(arguments)}, "")
     for path, value, flag in _changes(arguments, document):
@@ -108,10 +108,14 @@ def _pairs(rest: Sequence[str], takes: Mapping[str, Parameter]) -> list[tuple[st
             given = value
         elif waiting and not waiting[0].startswith("--"):
             given = waiting.pop(0)
-        _require_known(flag, takes)
+        parameter = _parameter(flag, takes)
+        if given is True and parameter is not None and "true or false" not in parameter.type:
+            raise ConfigError(
+                f"{flag} needs a value: {parameter.type}. Files of counts come first, flags after "
+                "them: skyfold run counts.fits --psf psf.fits"
+            )
         if isinstance(given, str):
             name, named, inside = given.partition("=")
-            parameter = takes.get(flag[2:].replace("-", "_"))
             several = parameter is not None and "a mapping" in parameter.type
             if several and named and name.isidentifier():
                 pairs.append((f"{flag}.{name}", strict_yaml.scalar(inside)))
@@ -121,7 +125,8 @@ def _pairs(rest: Sequence[str], takes: Mapping[str, Parameter]) -> list[tuple[st
     return pairs
 
 
-def _require_known(flag: str, takes: Mapping[str, Parameter]) -> None:
+def _parameter(flag: str, takes: Mapping[str, Parameter]) -> Parameter | None:
+    """Return the instrument's option that a flag sets, or None if it is the method's."""
     registry = default_registry()
     key = flag.removeprefix("--").replace("-", "_").partition(".")[0]
     methods = {
@@ -131,6 +136,7 @@ def _require_known(flag: str, takes: Mapping[str, Parameter]) -> None:
     if key not in known:
         near = suggestion(key, known).replace("_", "-")
         raise ConfigError(f"unknown flag {flag}. {near}")
+    return takes.get(key)
 
 
 def _opener(arguments: Arguments, document: Document) -> Any:
@@ -163,26 +169,35 @@ def help_for(command: str, arguments: Arguments) -> int:
     name = getattr(arguments, "instrument", None) or getattr(arguments, "name", None)
     if name is None and arguments.inputs and Path(arguments.inputs[0]).exists():
         name = registry.identify(Path(arguments.inputs[0]))
-    shown = [name] if name else list(registry.instruments)
-    for instrument in shown:
-        sys.stdout.write(f"\noptions of instrument {instrument}:\n")
-        sys.stdout.write(
-            "\n".join(option_lines(registry.instruments[instrument], flags=True)) + "\n"
-        )
+    said: set[str] = set()
+    for instrument in [name] if name else list(registry.instruments):
+        lines = option_lines(registry.instruments[instrument], flags=True, but=said)
+        more = " besides" if said else ""
+        sys.stdout.write(f"\noptions of instrument {instrument}{more}:\n" + "\n".join(lines) + "\n")
+        said |= {option.name for option in options.describe(registry.instruments[instrument])}
     if command == "run":
-        sys.stdout.write("\nrefinements of method rl, in the order given:\n")
-        for refinement in registry.refinements:
-            entry = registry.refinements[refinement]
-            for option in options.describe(entry):
-                flag = f"--{refinement.replace('_', '-')}.{option.name}"
-                sys.stdout.write("\n".join(_option(flag, option)) + "\n")
+        _help_for_methods()
     return 0
 
 
-def option_lines(entry: Any, flags: bool) -> list[str]:
-    """Return the options of an entry as lines of help."""
+def _help_for_methods() -> None:
+    registry = default_registry()
+    for method in registry.methods:
+        lines = option_lines(registry.methods[method], flags=True, but={"refinements"})
+        sys.stdout.write(f"\noptions of method {method}:\n" + "\n".join(lines) + "\n")
+    sys.stdout.write("\nrefinements, in the order given; the bare name switches one on:\n")
+    for refinement in registry.refinements:
+        for option in options.describe(registry.refinements[refinement]):
+            flag = f"--{refinement.replace('_', '-')}.{option.name}"
+            sys.stdout.write("\n".join(_option(flag, option)) + "\n")
+
+
+def option_lines(entry: Any, flags: bool, but: Collection[str] = ()) -> list[str]:
+    """Return the options of an entry as lines of help, ``but`` some."""
     lines: list[str] = []
     for option in options.describe(entry):
+        if option.name in but:
+            continue
         name = f"--{option.name.replace('_', '-')}" if flags else option.name
         lines += _option(name, option)
     return lines

@@ -62,6 +62,20 @@ class Result:
     manifest: dict[str, Any] = field(default_factory=dict)
     demo: Demo | None = None
 
+    def __repr__(self) -> str:
+        skies = ", ".join(f"{n} {self.model[n].shape}" for n in sorted(self.model.skies))
+        return (
+            f"<Result: {skies}; log-likelihood {self.state.log_likelihood:.8g} "
+            f"after iteration {self.state.iteration}, {self.reason}>"
+        )
+
+    @property
+    def doubts(self) -> list[str]:
+        """What speaks against the result, in a sentence each; nothing if all is well."""
+        from skyfold.report.verdict import doubts
+
+        return doubts(self.manifest, set(self.model) - self.model.free)
+
     @property
     def model(self) -> Model:
         """The restored model."""

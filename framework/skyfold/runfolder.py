@@ -30,8 +30,15 @@ PRODUCTS = (*RESULTS, "manifest.json", "log.txt", CHECKPOINT)
 def run_in_memory(problem: Problem, observers: Sequence[Observer], progress: bool) -> Result:
     """Run without leaving anything on disk."""
     watching = _watching(problem, observers, progress)
-    state, trace, reason, _ = solve(problem, watching)
-    return _result(problem, manifest.begin(problem.config.to_dict()), state, trace, reason)
+    state, trace, reason, interrupted = solve(problem, watching)
+    notes = manifest.begin(problem.config.to_dict()) | manifest.describe(problem.data)
+    result = _result(problem, notes, state, trace, reason)
+    notes["status"] = "interrupted" if interrupted else "finished"
+    if interrupted:
+        raise Interrupted(f"{reason} after iteration {state.iteration}", result)
+    for doubt in result.doubts if progress else ():
+        log.warning("%s", doubt)
+    return result
 
 
 def run_in_folder(
@@ -70,6 +77,11 @@ def resume_in_folder(
     notes = read_manifest(folder)
     config = RunConfig.from_document(Document(notes["config"], str(folder / "manifest.json")))
     if iterations is not None:
+        done = notes.get("results", {}).get("iterations", 0)
+        if iterations < done:
+            raise ConfigError(
+                f"the run in {folder} has done {done} iterations already; ask for more than that"
+            )
         config = replace(config, iterations=iterations)
     with files.locked(folder):
         _clear(folder, ())
@@ -147,7 +159,8 @@ def _go(
         report.write(folder)
     if interrupted:
         raise Interrupted(
-            f"{reason} after iteration {state.iteration}; go on with: skyfold resume {folder}"
+            f"{reason} after iteration {state.iteration}; go on with: skyfold resume {folder}",
+            result,
         )
     return result
 

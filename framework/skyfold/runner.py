@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skyfold.algorithm import Proposal
-from skyfold.config import RunConfig, demo_of, open_data
+from skyfold.config import RunConfig, demo_of, open_data, options_of
 from skyfold.errors import ConfigError
 from skyfold.model import Model
 from skyfold.stopping import StoppingRule
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from skyfold.observers import Observer
     from skyfold.result import Result
     from skyfold.simulate import Demo
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,17 +155,21 @@ def read(*sources: Any, instrument: str | None = None, **options: Any) -> DataIn
     if not sources:
         raise ConfigError("read() needs at least one file or array of counts")
     entries = [{"instrument": instrument, "source": source, **options} for source in sources]
-    return open_data(RunConfig.of(data=entries))
+    data = open_data(RunConfig.of(data=entries))
+    for check in data.checks:
+        if check.level == "warning":
+            log.warning("%s: %s", check.subject, check.message)
+    return data
 
 
 def run(
     data: Any,
-    method: str = "rl",
+    method: str | None = None,
     iterations: int | None = None,
     *,
     stop: StoppingRule | None = None,
     output: str | Path | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     observers: Sequence[Observer] = (),
     overwrite: bool = False,
     progress: bool = True,
@@ -173,9 +180,10 @@ def run(
     Parameters
     ----------
     data
-        Opened data, several of them, a file of counts, or a configuration file (``.yaml``).
+        Opened data, several of them, counts as a file or an array, or a configuration file
+        (``.yaml``), which the other arguments then overrule.
     method
-        Name of the method.
+        Name of the method; "rl" by default.
     iterations
         When to stop, if ``stop`` does not say otherwise; 100 by default.
     stop
@@ -183,7 +191,7 @@ def run(
     output
         Run folder to write; nothing is written by default.
     seed
-        Seed of all that is random.
+        Seed of all that is random; 0 by default.
     observers
         Further observers.
     overwrite
@@ -191,7 +199,8 @@ def run(
     progress
         Show progress.
     options
-        Options of the method: ``smoothing={"fwhm": "2 pix"}``, ``acceleration={}``.
+        Options of the method: ``smoothing={"fwhm": "2 pix"}``, ``acceleration=True``; and of the
+        instrument, if ``data`` are not opened yet: ``psf="psf.fits"``.
 
     Returns
     -------
@@ -203,20 +212,22 @@ def run(
     SkyfoldError
         If the request or the data are wrong.
     Interrupted
-        If a signal ended the run and its state was stored in ``output``.
+        If a signal ended the run; what was reached is its ``result``, and in ``output``.
     """
     from skyfold.runfolder import run_in_folder, run_in_memory
 
     if isinstance(data, str | Path) and Path(data).suffix in (".yaml", ".yml"):
-        config = RunConfig.read(Path(data))
-        problem = prepare(config, stop=stop)
+        said = {"iterations": iterations, "seed": seed, "method.name": method}
+        said |= {f"method.{name}": value for name, value in options.items()}
+        given = {key: value for key, value in said.items() if value is not None}
+        problem = prepare(RunConfig.read(Path(data), given=given), stop=stop)
     else:
-        opened = _as_data(data)
+        opened, options = _open(data, options)
         config = RunConfig.of(
             data=[],
-            method={"name": method, **options},
+            method={"name": method or "rl", **options},
             iterations=100 if iterations is None and stop is None else iterations,
-            seed=seed,
+            seed=seed or 0,
         )
         problem = prepare(config, opened, stop)
     if output is None:
@@ -230,7 +241,7 @@ def iterate(data: Any, method: str = "rl", **options: Any) -> Iterator[State]:
     Parameters
     ----------
     data, method, options
-        As for `run`.
+        As for `run`. The picture so far is ``state.model["sky"]``, margins included.
 
     Examples
     --------
@@ -238,7 +249,8 @@ def iterate(data: Any, method: str = "rl", **options: Any) -> Iterator[State]:
     ...     if state.iteration == 50:
     ...         break
     """
-    problem = prepare(RunConfig.of(data=[], method={"name": method, **options}), _as_data(data))
+    opened, options = _open(data, options)
+    problem = prepare(RunConfig.of(data=[], method={"name": method, **options}), opened)
     return problem.algorithm.iterate(problem.data, problem.start)
 
 
@@ -266,19 +278,22 @@ def resume(
     """
     from skyfold.runfolder import resume_in_folder
 
-    opened = None if data is None else _as_data(data)
+    opened = None if data is None else _open(data, {})[0]
     return resume_in_folder(Path(folder), iterations, progress, opened)
 
 
-def _as_data(data: Any) -> DataInterface:
+def _open(data: Any, given: dict[str, Any]) -> tuple[DataInterface, dict[str, Any]]:
+    """Return opened data, and the options that are not the instrument's."""
     from skyfold.data import DataInterface
     from skyfold.joint import JointData
 
     if isinstance(data, DataInterface):
-        return data
+        return data, given
     if isinstance(data, list | tuple) and data and all(isinstance(d, DataInterface) for d in data):
-        return JointData(data)
-    return read(data)
+        return JointData(data), given
+    takes = {"instrument", *options_of(data, given.get("instrument"))}
+    own = {name: value for name, value in given.items() if name in takes}
+    return read(data, **own), {name: value for name, value in given.items() if name not in own}
 
 
 def _row(state: State, seconds: float) -> dict[str, float]:

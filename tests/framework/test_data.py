@@ -130,7 +130,9 @@ def test_components_that_share_a_name_must_agree():
             np.ones(4), {"sky": matrix}, components={"sky": Component(Grid(shape), unit)}
         )
 
-    with pytest.raises(DataError, match=r"set 2 \('data'\) has another 'sky'.*\(2, 3\) against \(3, 2\)"):
+    with pytest.raises(
+        DataError, match=r"set 2 \('data'\) has another 'sky'.*\(2, 3\) against \(3, 2\)"
+    ):
         JointData([one((2, 3)), one((3, 2))])
     with pytest.raises(DataError, match="unit 'ct' against 'ph'"):
         JointData([one((2, 3), "ct"), one((2, 3), "ph")])

@@ -191,3 +191,44 @@ def test_solve_goes_on_where_a_trace_ends(data):
     assert [row["log_likelihood"] for row in trace] == [row["log_likelihood"] for row in rows]
     assert np.array_equal(state.model["sky"], through.model["sky"])
     assert np.diff([row["seconds"] for row in trace]).min() >= 0
+
+
+def test_python_overrules_a_configuration_file(data, tmp_path):
+    np.save(tmp_path / "counts.npy", data.full_counts)
+    (tmp_path / "run.yaml").write_text(
+        "data: {counts: counts.npy, psf: 'gauss:2 pix'}\nmethod: rl\niterations: 9\n"
+    )
+    plain = skyfold.run(tmp_path / "run.yaml", progress=False)
+    other = skyfold.run(
+        tmp_path / "run.yaml", iterations=3, smoothing={"fwhm": "3 pix"}, progress=False
+    )
+    assert (plain.state.iteration, other.state.iteration) == (9, 3)
+    assert other.manifest["config"]["method"] == {"name": "rl", "smoothing": {"fwhm": "3 pix"}}
+
+
+def test_counts_need_not_be_opened_first(data):
+    result = skyfold.run(data.full_counts, psf="gauss:2 pix", iterations=2, progress=False)
+    assert result.image.shape == (6, 10)
+    with pytest.raises(ConfigError, match="Did you mean 'smoothing'"):
+        skyfold.run(data.full_counts, psf="gauss:2 pix", smothing=True)
+
+
+def test_an_interrupted_run_in_memory_says_so(data):
+    class Signal(Observer):
+        def on_iteration(self, state, trace):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="SIGINT after iteration 1") as caught:
+        skyfold.run(data, iterations=9, observers=[Signal()], progress=False)
+    assert caught.value.result.state.iteration == 1
+
+
+def test_resume_does_not_go_back(data, tmp_path):
+    skyfold.run(data, iterations=5, output=tmp_path, progress=False)
+    with pytest.raises(ConfigError, match="has done 5 iterations already"):
+        skyfold.resume(tmp_path, iterations=4, data=data)
+
+
+def test_things_are_called_by_their_contents(data):
+    assert repr(data) == "<BinnedData: data (6, 10); components background, sky>"
+    assert "after iteration 2" in repr(skyfold.run(data, iterations=2, progress=False))
