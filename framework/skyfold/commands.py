@@ -40,7 +40,8 @@ def demo(arguments: Arguments) -> None:
     if not arguments.quiet:
         say(f"demo      {name}: {made.description}")
     _execute(config, folder, arguments)
-    say("next      skyfold run yourcounts.fits --psf yourpsf.fits      skyfold demo --list")
+    if not arguments.quiet:
+        say("next      skyfold run yourcounts.fits --psf yourpsf.fits      skyfold demo --list")
 
 
 def check(arguments: Arguments) -> int:
