@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from skyfold.data import DataInterface, EStep, Expectation
 from skyfold.errors import NumericalError
 from skyfold.model import Model

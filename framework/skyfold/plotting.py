@@ -60,7 +60,7 @@ def limits(values: Array, kind: str) -> tuple[float, float]:
     if lit.size:
         high = max(high, float(np.percentile(lit, 99)))
     low = min(float(low), 0.0) if low < 0.2 * high else float(low)
-    return low, float(high) if high - low > FLAT else low + 1.0
+    return low, float(high) if high - low > FLAT else low + max(1.0, abs(low))
 
 
 def norm(values: Array, kind: str) -> Normalize:
