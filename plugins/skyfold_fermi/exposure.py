@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 GALACTIC = {"GAL", "G", "GALACTIC"}
 EQUATORIAL = {"CEL", "C", "EQU", "EQUATORIAL", "ICRS", "FK5", "Q", "RADEC"}
 
+UNIT = "cm2 s"
+
 
 @dataclass(frozen=True)
 class Exposure:
@@ -94,7 +96,9 @@ def _read_grid(hdus: Any, path: Path | str, wcs: WCS, shape: tuple[int, ...]) ->
     if not images:
         raise DataError(f"{file} holds no exposure image")
     hdu = next((hdu for hdu in images if hdu.name == "EXPOSURE"), images[0])
-    values = np.asarray(hdu.data, dtype=np.float64) * _factor(hdu.header, file)
+    stated = str(hdu.header.get("BUNIT", "")).strip()
+    checks = () if stated else (unit_unsaid(file),)
+    values = np.asarray(hdu.data, dtype=np.float64) * _factor(stated or UNIT, file)
     values = values.reshape(-1, *values.shape[-2:])
     if not np.all(np.isfinite(values)) or np.any(values < 0):
         raise DataError(f"{file}: exposure has negative or non-finite values")
@@ -104,18 +108,22 @@ def _read_grid(hdus: Any, path: Path | str, wcs: WCS, shape: tuple[int, ...]) ->
         raise DataError(f"{file}: exposure without celestial coordinates")
     difference = Grid(tuple(shape), wcs).difference(Grid(values.shape[1:], own))
     if difference is None:
-        return Exposure(energy, values)
+        return Exposure(energy, values, checks)
     text = f"{file} lies on other pixels ({difference}): interpolated at those of the counts"
     there = _at_pixels(values, own, wcs, shape, file)
-    return Exposure(energy, there, (Check("fixed", "exposure", text),))
+    return Exposure(energy, there, (*checks, Check("fixed", "exposure", text)))
 
 
-def _factor(header: Any, file: str) -> float:
+def unit_unsaid(file: str) -> Check:
+    """Say in what unit an exposure is taken that states none."""
+    return Check("ok", "exposure", f"{file} states no unit: {UNIT}, as documented for gtexpcube2")
+
+
+def _factor(unit: str, file: str) -> float:
     from astropy import units as u
 
-    unit = str(header.get("BUNIT", "")).strip() or "cm2 s"
     try:
-        return float(u.Unit(unit).to("cm2 s"))
+        return float(u.Unit(unit).to(UNIT))
     except (ValueError, u.UnitConversionError) as error:
         raise DataError(f"{file}: exposure is in {unit!r}, expected cm2 s or m2 s") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -12,12 +13,13 @@ from skyfold.data import BinnedData, Check
 from skyfold.errors import DataError
 from skyfold.inputs import split_part
 from skyfold_fermi.counts import distortion, mapdataset_parts, pixel_angles, read_binned
-from skyfold_fermi.exposure import read_exposure
+from skyfold_fermi.exposure import UNIT, read_exposure, unit_unsaid
 from skyfold_fermi.psf_table import PsfTable, read_mapdataset_psf, read_psf_table
 from skyfold_fermi.tables import fits_file, is_fits
 from skyfold_image.assemble import Boundary, Dtype, Engine
 from skyfold_image.image import Image
 from skyfold_image.opener import open_image
+from skyfold_image.reading import read_image
 from skyfold_image.sources import ImageSource, PsfSource, by_name
 
 if TYPE_CHECKING:
@@ -69,8 +71,8 @@ def open_fermi(
     psf
         Table of gtpsf, MapDataset file, image, or text like ``gauss:0.1 deg``.
     exposure
-        Map or cube of gtexpcube2, also in HEALPix, at bin edges or centres; it is brought to the
-        pixels and energy bins of the counts.
+        Map or cube of gtexpcube2, also in HEALPix, at bin edges or centres, in cm2 s where it
+        states no unit; it is brought to the pixels and energy bins of the counts.
     background
         Expected background counts per pixel, such as a model cube of gtmodel; several by name.
     baseline
@@ -211,10 +213,16 @@ def _psf_table(psf: Any) -> PsfTable | None:
     return None
 
 
-def _exposure(exposure: Any, counts: Image, edges: Quantity | None, spectral_index: float) -> Any:
-    """Return the exposure of a file at the pixels and bins of the counts; an array as it is."""
-    if exposure is None or not is_fits(exposure) or counts.wcs is None:
-        return exposure
+def _exposure(
+    exposure: Any, counts: Image, edges: Quantity | None, spectral_index: float
+) -> Image | None:
+    """Return the exposure at the pixels and bins of the counts; an array stays where it is."""
+    if exposure is None:
+        return None
+    if not is_fits(exposure) or counts.wcs is None:
+        image = read_image(exposure, "exposure")
+        known = (*image.checks, unit_unsaid(image.file))
+        return image if image.unit else replace(image, unit=UNIT, checks=known)
     path, _ = split_part(exposure)
     with fits_file(exposure) as hdus:
         nodes = read_exposure(hdus, path, counts.wcs, counts.values.shape[-2:])
@@ -227,7 +235,7 @@ def _exposure(exposure: Any, counts: Image, edges: Quantity | None, spectral_ind
         means = nodes.averaged(edges.to_value("MeV"), spectral_index)
         values = means if counts.values.ndim == 3 else means[0]
     return Image(
-        values, str(path), "exposure", counts.wcs, unit="cm2 s", path=path, checks=nodes.checks
+        values, str(path), "exposure", counts.wcs, unit=UNIT, path=path, checks=nodes.checks
     )
 
 

@@ -35,6 +35,7 @@ def assemble(
     kernel: Array,
     *,
     exposure: Image | None = None,
+    exposure_unit: str | None = None,
     backgrounds: Mapping[str, Image] = NO_IMAGES,
     baselines: Mapping[str, Image] = NO_IMAGES,
     mask: Image | None = None,
@@ -75,6 +76,8 @@ def assemble(
         reference pixel in the middle.
     exposure
         Counts per unit of flux, such as area times time.
+    exposure_unit
+        Unit of the exposure, where the image does not state it.
     backgrounds
         Expected counts per pixel by component name.
     baselines
@@ -103,7 +106,7 @@ def assemble(
     DataError
         If the counts cannot be counts, or images do not fit together.
     ConfigError
-        If two components have one name.
+        If two components have one name, or the exposure has another unit than told.
     """
     for other in (exposure, mask, *backgrounds.values(), *baselines.values()):
         if other is not None:
@@ -128,7 +131,7 @@ def assemble(
     if exposure is not None:
         factor = exposure_values(exposure, ready.seen, said)
         response = setting.chain(Diagonal(setting.on_model(factor)))
-        unit = flux_unit(exposure, said)
+        unit = flux_unit(exposure, exposure_unit, float(factor[ready.seen].max()), said)
     responses: dict[str, Response] = {SKY: response}
     components = {SKY: _sky(setting.grid, response, ready.seen, unit, said)}
     noise_level = 0 if ready.variance is None else ready.variance

@@ -2,33 +2,84 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from skyfold.data import Check
-from skyfold.errors import DataError
+from skyfold.errors import ConfigError, DataError
 from skyfold.vector import Array
 from skyfold_image.counts import place
 from skyfold_image.image import Image
 
+NEAR_ONE = 10  # within this factor of one an exposure without unit is a relative factor
 
-def flux_unit(exposure: Image, checks: list[Check]) -> str:
-    """Return the unit of a sky that times the exposure gives counts: ``ph cm-2 s-1`` for cm2 s."""
+
+def flux_unit(exposure: Image, told: str | None, largest: float, checks: list[Check]) -> str:
+    """Return the unit of a sky that times the exposure gives counts: ``ph cm-2 s-1`` for cm2 s.
+
+    Parameters
+    ----------
+    exposure
+        The exposure map.
+    told
+        Its unit, where the file does not state it.
+    largest
+        Its largest value; without a unit, values near one are a relative factor.
+    checks
+        Grows by what was found.
+
+    Returns
+    -------
+    unit
+        Empty where it is unknown.
+
+    Raises
+    ------
+    ConfigError
+        If ``told`` is no unit, or the file states another one.
+    """
+    stated, why = _flux_of(exposure.unit)
+    if told is not None:
+        flux, trouble = _flux_of(told)
+        if flux is None:
+            raise ConfigError(f'--exposure-unit "{told}" must be a unit like "cm2 s": {trouble}')
+        if stated is not None and stated != flux:
+            raise ConfigError(
+                f'--exposure-unit "{told}" contradicts {exposure.file}, which states '
+                f'"{exposure.unit}"; leave the option out, or correct the file'
+            )
+        checks.append(Check("ok", "exposure", f"unit {told}, as told"))
+        return str(flux.to_string())
+    if stated is not None:
+        return str(stated.to_string())
+    if 1 / NEAR_ONE <= largest <= NEAR_ONE:
+        level = "warning" if exposure.path is not None else "ok"
+        text = f"exposure taken as a relative factor, so the image is in counts: {why}"
+        checks.append(Check(level, "exposure", text))
+        return "ct"
+    text = (
+        f"{why}, and it reaches {largest:.4g}: the image is in counts per unit of exposure and "
+        'its unit is left empty. Say what it is, as in --exposure-unit "cm2 s"'
+    )
+    checks.append(Check("warning", "exposure", text))
+    return ""
+
+
+def _flux_of(exposure: str) -> tuple[Any, str]:
+    """Return the unit of a flux from that of an exposure, or None and the reason."""
     from astropy import units as u
 
     try:
-        if not exposure.unit:
-            raise ValueError("it has no unit")
+        if not exposure.strip():
+            raise ValueError("no unit is given")
         with u.add_enabled_aliases({"counts": u.ct, "photons": u.ph, "sec": u.s}):
-            unit = u.Unit(exposure.unit)
+            unit = u.Unit(exposure)
     except (ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        level = "warning" if exposure.path is not None else "ok"
-        text = f"exposure taken as a relative factor, so the image is in counts: {reason}"
-        checks.append(Check(level, "exposure", text))
-        return "ct"
+        return None, str(error).partition("If this is meant to be")[0].strip(" .\n")
     area = any(base.is_equivalent(u.m) for base in unit.decompose().bases)
     light = u.ph if area and u.ct not in unit.bases else u.ct
-    return str((light / unit).to_string())
+    return light / unit, ""
 
 
 def exposure_values(image: Image, seen: Array, checks: list[Check]) -> Array:

@@ -41,6 +41,7 @@ def open_image(
     psf: PsfSource | None = None,
     *,
     exposure: ImageSource | None = None,
+    exposure_unit: str | None = None,
     background: ImageSource | Mapping[str, ImageSource] | None = None,
     baseline: ImageSource | Mapping[str, ImageSource] | None = None,
     mask: Literal["nan"] | ImageSource | None = None,
@@ -80,6 +81,8 @@ def open_image(
         ``gauss:0.5 arcsec`` or ``moffat:1.2 pix,2.5`` (full width at half maximum, beta).
     exposure
         Exposure map, such as area times time, on the pixels of the counts.
+    exposure_unit
+        Unit of the exposure map where its file states none, such as ``cm2 s``.
     background
         Expected background counts per pixel; several by name.
     baseline
@@ -165,6 +168,7 @@ def open_image(
         ("--mask-invert", mask_invert, "--mask", mask),
         ("--fit-background", fit_background, "--background", background),
         ("--fit-baseline", fit_baseline, "--baseline", baseline),
+        ("--exposure-unit", exposure_unit is not None, "--exposure", exposure),
         ("--align reproject", align == "reproject", "--exposure", exposure),
     )
     image = read(counts, "counts")
@@ -189,6 +193,7 @@ def open_image(
         image,
         kernel,
         exposure=area,
+        exposure_unit=exposure_unit,
         backgrounds={
             n: read(i, "background") for n, i in by_name(background, "background").items()
         },

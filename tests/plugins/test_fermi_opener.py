@@ -229,6 +229,29 @@ def restored(data: BinnedData, iterations: int) -> Model:
     raise AssertionError
 
 
+def exposure_units_said(data: BinnedData) -> list[str]:
+    return [c.message for c in data.origin.checks if "states no unit" in c.message]
+
+
+def test_exposure_map_without_unit_is_in_cm2_s(folder: Path, tmp_path: Path) -> None:
+    header = fits.getheader(folder / "bare.fits")
+    area = np.full((30, 40), 3e11)
+    fits.PrimaryHDU(area, header).writeto(tmp_path / "map.fits")
+    header["BUNIT"] = "m2 s"
+    fits.PrimaryHDU(area / 1e4, header).writeto(tmp_path / "stated.fits")
+    flat = np.full((30, 40), 1e-8)
+    for exposure, said in (
+        (tmp_path / "map.fits", ["map.fits states no unit: cm2 s, as documented for gtexpcube2"]),
+        (area, ["exposure array states no unit: cm2 s, as documented for gtexpcube2"]),
+        (tmp_path / "stated.fits", []),
+        (area * u.Unit("cm2 s"), []),
+    ):
+        data = open_fermi(folder / "bare.fits", "gauss:0.2 deg", exposure, boundary="periodic")
+        assert u.Unit(data.components["sky"].unit) == u.Unit("ph cm-2 s-1")
+        np.testing.assert_allclose(data.whole["sky"].forward(flat), 3000)
+        assert exposure_units_said(data) == said
+
+
 def gc(shared_data: Path, what: str) -> Path:
     return shared_data / "fermi" / f"fermi-3fhl-gc-{what}.fits.gz"
 
@@ -242,6 +265,7 @@ def test_galactic_centre_map(shared_data: Path) -> None:
         fit_background=True,
     )
     assert data.full_counts.sum() == 32684
+    assert exposure_units_said(data)
     model = restored(data, 20)
     assert data.forward(model).total == pytest.approx(32684, rel=1e-6)
     assert mean_residual(data, model) < 4

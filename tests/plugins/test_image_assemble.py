@@ -115,6 +115,72 @@ def test_unit_of_the_sky(counts: np.ndarray, exposure: str, sky: str) -> None:
     assert Model.start(data).quantity("sky").unit == u.Unit(sky)
 
 
+def exposure_checks(data: BinnedData) -> list[tuple[str, str]]:
+    return [(c.level, c.message) for c in data.origin.checks if c.subject == "exposure"]
+
+
+@pytest.mark.parametrize("largest", [0.1, 1.0, 10.0])
+def test_exposure_without_unit_near_one_is_a_relative_factor(
+    tmp_path: Path, counts: np.ndarray, largest: float
+) -> None:
+    exposure = np.full(counts.shape, largest)
+    exposure[:, :3] = 0.01
+    hdu(exposure).writeto(tmp_path / "exposure.fits")
+    data = open_image(hdu(counts), PSF, exposure=tmp_path / "exposure.fits")
+    assert data.components["sky"].unit == "ct"
+    level, message = exposure_checks(data)[-1]
+    assert level == "warning"
+    assert "taken as a relative factor, so the image is in counts: no unit is given" in message
+
+
+@pytest.mark.parametrize("largest", [0.09, 11.0, 3e11])
+def test_other_exposure_without_unit_leaves_that_of_the_image_open(
+    counts: np.ndarray, largest: float
+) -> None:
+    data = open_image(hdu(counts), PSF, exposure=np.full(counts.shape, largest))
+    assert data.components["sky"].unit == ""
+    assert Model.start(data).quantity("sky").unit == ""
+    level, message = exposure_checks(data)[-1]
+    assert level == "warning"
+    assert f"it reaches {largest:.4g}: the image is in counts per unit of exposure" in message
+    assert '--exposure-unit "cm2 s"' in message
+
+
+def test_unit_of_an_exposure_can_be_told(counts: np.ndarray) -> None:
+    from astropy import units as u
+
+    values = np.full(counts.shape, 3e11)
+    for stated in ("", "furlongs", "cm2 s", "1e-4 m2 s", "cm**2*s*count/photon"):
+        data = open_image(hdu(counts), PSF, exposure=hdu(values, stated), exposure_unit="cm2 s")
+        assert u.Unit(data.components["sky"].unit) == u.Unit("ph cm-2 s-1")
+        assert exposure_checks(data)[-1] == ("ok", "unit cm2 s, as told")
+
+
+@pytest.mark.parametrize(
+    ("stated", "told", "says"),
+    [
+        ("m2 s", "cm2 s", r'contradicts exposure HDU, which states "m2 s"'),
+        (
+            "",
+            "furlongs",
+            r'"furlongs" must be a unit like "cm2 s": .* furlongs is not a valid unit$',
+        ),
+        ("", " ", r'" " must be a unit like "cm2 s": no unit is given'),
+    ],
+)
+def test_unit_of_an_exposure_that_cannot_be(
+    counts: np.ndarray, stated: str, told: str, says: str
+) -> None:
+    exposure = hdu(np.ones(counts.shape), stated)
+    with pytest.raises(ConfigError, match=says):
+        open_image(hdu(counts), PSF, exposure=exposure, exposure_unit=told)
+
+
+def test_unit_of_an_exposure_needs_one(counts: np.ndarray) -> None:
+    with pytest.raises(ConfigError, match="--exposure-unit needs a --exposure"):
+        open_image(hdu(counts), PSF, exposure_unit="cm2 s")
+
+
 def test_sky_reaches_beyond_the_data_and_keeps_its_coordinates(counts: np.ndarray) -> None:
     data = open_image(hdu(counts), "gauss:1.5 pix")
     grid = data.components["sky"].geometry
