@@ -18,6 +18,7 @@ Negative = Literal["refuse", "clip"]
 Saturation = Literal["mask", "keep"]
 
 FEW = 50
+LIKE_A_PSF = 0.05  # how far the sum may be from one
 RATE_UNIT = re.compile(r"(/\s*s(ec(onds?)?)?|s(\*\*|\^)?-1)\b", re.IGNORECASE)
 
 
@@ -165,13 +166,19 @@ def _require_use_of_mask(image: Image, seen: Array, checks: list[Check]) -> None
 
 
 def _look_for_rates(image: Image, raw: Array, unit: str, checks: list[Check]) -> None:
-    """Warn of values that are no counts: rates, normalised or 8-bit images."""
+    """Warn of values that are no counts: rates, a PSF, normalised or 8-bit images."""
     if unit == "ct/s":
         return
     broken = np.abs(raw - np.rint(raw)) > 1e-4 * np.maximum(np.abs(raw), 1)
     largest, text = float(raw.max()), ""
+    sums = np.asarray(raw.sum(axis=tuple(range(raw.ndim))[-2:]))
     if RATE_UNIT.search(image.unit):
         text = f"unit is {image.unit!r}: these are rates, not counts. {_wrong_by(image)}"
+    elif np.any(raw != np.rint(raw)) and np.all(np.abs(sums - 1) <= LIKE_A_PSF):
+        text = (
+            f"sum {sums.flat[0]:.4g}, not whole numbers; these look like a PSF: are --psf and the "
+            "counts swapped? If not, give --gain COUNTS_PER_UNIT"
+        )
     elif not image.unit and 0 < largest <= 1 and broken.any() and not _exposure_time(image)[0]:
         text = (
             f"largest value is {largest:g} and BUNIT is missing: looks normalised. Give --gain "

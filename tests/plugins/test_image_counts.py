@@ -9,7 +9,9 @@ from astropy.io import fits
 
 from skyfold.data import BinnedData
 from skyfold.errors import ConfigError, DataError
+from skyfold_image.counts import prepared
 from skyfold_image.opener import open_image
+from skyfold_image.reading import read_image
 
 PSF = "gauss:1.5 pix"
 
@@ -98,6 +100,29 @@ def test_normalised_and_8_bit_images_are_suspected(tmp_path: Path, counts: np.nd
     assert "8 bits" in said(open_image(eight, PSF), "warning")
     for path in (normalised, eight):
         assert said(open_image(path, PSF, gain=40.0), "warning") == ""
+
+
+SWAPPED = "these look like a PSF: are --psf and the counts swapped?"
+
+
+@pytest.mark.parametrize(
+    ("total", "suspected"), [(0.94, False), (0.96, True), (1.0, True), (1.04, True), (1.06, False)]
+)
+@pytest.mark.parametrize("size", [9, 400])
+def test_counts_that_look_like_a_psf(total: float, suspected: bool, size: int) -> None:
+    psf = np.random.default_rng(3).random((size, size))
+    psf *= total / psf.sum()
+    checks = prepared(read_image(psf, "counts")).checks
+    said = [(c.level, c.subject) for c in checks if SWAPPED in c.message]
+    assert said == [("warning", "counts")] * suspected
+
+
+def test_what_does_not_look_like_a_psf() -> None:
+    one = np.zeros((5, 5))
+    one[2, 3] = 1
+    image = read_image(np.full((4, 4), 1 / 16), "counts")
+    for counts in (prepared(read_image(one)), prepared(image, gain=900.0)):
+        assert not any(SWAPPED in c.message for c in counts.checks)
 
 
 def test_gain_turns_values_into_counts(counts: np.ndarray) -> None:

@@ -27,6 +27,18 @@ def test_sum(skyfold, files, total, says):
     skyfold.accepts(CHECK, says=says)
 
 
+def test_swapped_with_the_counts(skyfold, files):
+    files.psf(files.sky())
+    files.counts(files.kernel(33))
+    says = (
+        "WARNING counts: ",
+        "counts.fits: sum 1, not whole",
+        "are --psf and the counts swapped?",
+    )
+    skyfold.accepts(CHECK, says=(*says, "psf: PSF sums to"))
+    skyfold.refuses(3, f"{CHECK} --strict", says=("are --psf and the counts swapped?",))
+
+
 def test_P01_efficiency_is_kept_if_wanted(skyfold, files):
     """Twice the efficiency, half the flux."""
     for factor in (1, 0.5):
