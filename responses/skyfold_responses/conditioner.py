@@ -263,7 +263,8 @@ def _report_centre(
         say(
             "warning" if np.max(np.abs(rest)) > 0.3 else "ok",
             f"whole-pixel shift leaves the {centre} {_xy(rest[most])} pixels off the middle; "
-            "restored sources are displaced by the opposite",
+            "restored sources are displaced by the opposite; --psf-centre peak|keep takes another "
+            "centre",
         )
 
 

@@ -88,6 +88,7 @@ def test_p03_off_centre_is_moved_by_whole_pixels_and_the_rest_is_said() -> None:
     np.testing.assert_allclose(centroid(result.kernel), (0.4, 0.1), atol=1e-6)
     assert said(result, "warning", "centroid is (-1.90, -0.60) pixels", "0.98 arcsec", "Recentred")
     assert said(result, "warning", "(+0.10, +0.40) pixels off the middle")
+    assert said(result, "warning", "--psf-centre peak|keep takes another centre")
     kept = condition(psf, centre="keep")
     np.testing.assert_allclose(kept.kernel, psf, rtol=1e-12)
 
