@@ -20,7 +20,7 @@ from skyfold_image.assemble import Boundary, Dtype, Engine
 from skyfold_image.image import Image
 from skyfold_image.opener import open_image
 from skyfold_image.reading import read_image
-from skyfold_image.sources import ImageSource, PsfSource, by_name
+from skyfold_image.sources import ImageSource, MapSource, PsfSource, by_name, is_number
 
 if TYPE_CHECKING:
     from astropy.units import Quantity
@@ -36,8 +36,8 @@ def open_fermi(
     counts: ImageSource,
     psf: PsfSource | None = None,
     exposure: ImageSource | None = None,
-    background: ImageSource | Mapping[str, ImageSource] | None = None,
-    baseline: ImageSource | Mapping[str, ImageSource] | None = None,
+    background: MapSource | Mapping[str, MapSource] | None = None,
+    baseline: MapSource | Mapping[str, MapSource] | None = None,
     mask: Literal["nan"] | ImageSource | None = None,
     *,
     mask_invert: bool = False,
@@ -74,9 +74,11 @@ def open_fermi(
         Map or cube of gtexpcube2, also in HEALPix, at bin edges or centres, in cm2 s where it
         states no unit; it is brought to the pixels and energy bins of the counts.
     background
-        Expected background counts per pixel, such as a model cube of gtmodel; several by name.
+        Expected background counts per bin, such as a model cube of gtmodel, or a number, the same
+        everywhere; several by name.
     baseline
-        Known flux that goes through exposure and PSF, in the unit of the image; several by name.
+        Known flux per pixel that goes through exposure and PSF, in the unit of the image, as an
+        image or a number, the same everywhere; several by name.
     mask
         Image that is not zero where pixels are to be used, or ``nan`` to leave out what is not
         finite.
@@ -239,6 +241,9 @@ def _exposure(
     )
 
 
-def _background(source: Any) -> Image:
+def _background(source: Any) -> Any:
+    """Return the background of a file, or in an array; a number as it is."""
+    if is_number(source):
+        return source
     named = f"{source}[BACKGROUND]" if mapdataset_parts(source) else source
     return read_binned(named, "background")[0]

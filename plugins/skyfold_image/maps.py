@@ -127,6 +127,19 @@ def expected_counts(
     return values
 
 
+def uniform(value: float, role: str, name: str, shape: tuple[int, ...]) -> Image:
+    """Return a map with one value everywhere.
+
+    Raises
+    ------
+    ConfigError
+        If it is negative or not finite.
+    """
+    if not (np.isfinite(value) and value >= 0):
+        raise ConfigError(f"{role} {name!r}: {value:g} must be a finite number of at least 0")
+    return Image(np.full(shape, float(value)), f"{name} {value:g}", role)
+
+
 def not_negative(image: Image) -> Array:
     """Return the values of a map of counts or flux.
 

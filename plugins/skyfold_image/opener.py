@@ -18,8 +18,9 @@ from skyfold_image.assemble import Boundary, Dtype, Engine, assemble
 from skyfold_image.counts import CountsUnit, Negative, Saturation
 from skyfold_image.image import Image
 from skyfold_image.kernels import is_text, kernel_from_text
+from skyfold_image.maps import uniform
 from skyfold_image.reading import Channels, Encoding, read_image
-from skyfold_image.sources import ImageSource, PsfSource, by_name
+from skyfold_image.sources import ImageSource, MapSource, PsfSource, by_name, is_number
 from skyfold_responses.conditioner import condition
 
 NO_PSF = (
@@ -42,8 +43,8 @@ def open_image(
     *,
     exposure: ImageSource | None = None,
     exposure_unit: str | None = None,
-    background: ImageSource | Mapping[str, ImageSource] | None = None,
-    baseline: ImageSource | Mapping[str, ImageSource] | None = None,
+    background: MapSource | Mapping[str, MapSource] | None = None,
+    baseline: MapSource | Mapping[str, MapSource] | None = None,
     mask: Literal["nan"] | ImageSource | None = None,
     mask_invert: bool = False,
     fit_background: bool = False,
@@ -84,9 +85,11 @@ def open_image(
     exposure_unit
         Unit of the exposure map where its file states none, such as ``cm2 s``.
     background
-        Expected background counts per pixel; several by name.
+        Expected background counts per bin, as an image or a number, the same everywhere; several
+        by name.
     baseline
-        Known flux that goes through exposure and PSF, in the unit of the image; several by name.
+        Known flux per pixel that goes through exposure and PSF, in the unit of the image, as an
+        image or a number, the same everywhere; several by name.
     mask
         Image that is not zero where pixels are to be used, or ``nan`` to leave out what is not
         finite.
@@ -150,7 +153,7 @@ def open_image(
     Raises
     ------
     ConfigError
-        If there is no PSF, or options contradict each other.
+        If there is no PSF, a number is not what it must be, or options contradict each other.
     DataError
         If an image is not what it must be.
     FileError
@@ -161,6 +164,12 @@ def open_image(
         return read_image(
             source, role, channels=channels, encoding=encoding, allow_large=allow_large
         )
+
+    def maps(given: Any, role: str) -> dict[str, Image]:
+        return {
+            n: uniform(i, role, n, image.values.shape) if is_number(i) else read(i, role)
+            for n, i in by_name(given, role).items()
+        }
 
     if psf is None:
         raise ConfigError(NO_PSF)
@@ -194,10 +203,8 @@ def open_image(
         kernel,
         exposure=area,
         exposure_unit=exposure_unit,
-        backgrounds={
-            n: read(i, "background") for n, i in by_name(background, "background").items()
-        },
-        baselines={n: read(i, "baseline") for n, i in by_name(baseline, "baseline").items()},
+        backgrounds=maps(background, "background"),
+        baselines=maps(baseline, "baseline"),
         mask=_mask(mask, mask_invert, image, allow_large),
         fit_background=fit_background,
         fit_baseline=fit_baseline,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,9 +23,12 @@ class Source:
     ----------
     words
         What is expected, in words.
+    numbers
+        Whether a number will do, for an image that is the same everywhere.
     """
 
     words: str = "a file name or an array"
+    numbers: bool = False
 
     def read(self, value: Any) -> Any:
         """Return the value if it can be an image.
@@ -32,9 +36,11 @@ class Source:
         Raises
         ------
         ValueError
-            If it is empty, a number, or a mapping.
+            If it is empty, a number where none will do, or a mapping.
         """
-        if isinstance(value, str | Path):
+        if is_number(value):
+            good = self.numbers
+        elif isinstance(value, str | Path):
             good = bool(str(value).strip())
         else:
             good = not isinstance(value, Mapping) and (
@@ -56,12 +62,19 @@ class Source:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """Describe the name of a file."""
-        return {"type": "string", "minLength": 1}
+        """Describe the name of a file, or a number."""
+        file = {"type": "string", "minLength": 1}
+        return {"anyOf": [file, {"type": "number", "minimum": 0}]} if self.numbers else file
 
 
 ImageSource = Annotated[Path | Any, Source()]
+MapSource = Annotated[Path | Any, Source("a file name or an array or a number", numbers=True)]
 PsfSource = Annotated[Path | Any, Source('a file name, an array, or text like "gauss:1.2 pix"')]
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a real number; true and false are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def by_name(given: Any, name: str) -> dict[str, Any]:

@@ -252,6 +252,16 @@ def test_exposure_map_without_unit_is_in_cm2_s(folder: Path, tmp_path: Path) -> 
         assert exposure_units_said(data) == said
 
 
+def test_backgrounds_as_numbers(folder: Path) -> None:
+    background = {"flat": 0.05, "model": folder / "model.fits"}
+    data = open_fermi(
+        folder / "ccube.fits", **products(folder), background=background, baseline=1e-10
+    )
+    assert data.sensitivity["flat"][0] == pytest.approx(0.05 * 2 * 30 * 40)
+    assert data.sensitivity["model"][0] == pytest.approx(0.2 * 2 * 30 * 40)
+    assert np.all(data.whole["baseline"].forward(np.ones(1)) > 0)
+
+
 def gc(shared_data: Path, what: str) -> Path:
     return shared_data / "fermi" / f"fermi-3fhl-gc-{what}.fits.gz"
 

@@ -77,6 +77,55 @@ def test_background_is_not_blurred_and_baseline_is(counts: np.ndarray) -> None:
     assert spread[4, 5] == pytest.approx(300 * kernels.gauss(1.5).max())
 
 
+@pytest.mark.parametrize("number", [3, 0.25, np.float32(0.5), np.int64(2)])
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_number_is_a_map_that_is_the_same_everywhere(
+    counts: np.ndarray, number: float, block: int
+) -> None:
+    numbers, maps = (
+        open_image(
+            hdu(counts),
+            PSF,
+            exposure=hdu(np.full(counts.shape, 2.0), "cm2 s"),
+            background={"room": value, "other": 1},
+            baseline={"galaxy": value},
+            block=block,
+        )
+        for value in (number, np.full(counts.shape, float(number)))
+    )
+    assert set(numbers.components) == {"sky", "room", "other", "galaxy"}
+    for name in ("room", "galaxy"):
+        one, other = (d.whole[name].forward(np.ones(1)) for d in (numbers, maps))
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(one, 2 * number)
+    plain = open_image(counts[None].repeat(3, 0), PSF, background=number)
+    assert np.all(plain.whole["background"].template == number)
+    assert plain.shape == (3, 8, 10)
+
+
+@pytest.mark.parametrize("role", ["background", "baseline"])
+@pytest.mark.parametrize("bad", [-0.1, np.nan, np.inf])
+def test_numbers_that_are_no_level(counts: np.ndarray, role: str, bad: float) -> None:
+    from skyfold.options import build
+
+    for level, name in ((bad, role), ({"room": bad}, "room")):
+        says = f"{role} '{name}': {bad:g} must be a finite number of at least 0"
+        with pytest.raises(ConfigError, match=says):
+            open_image(counts, PSF, **{role: level})
+        with pytest.raises(ConfigError, match=says):
+            build(open_image, {"counts": counts, "psf": PSF, role: level})
+    for wrong in (True, {"room": False}):
+        with pytest.raises(ConfigError, match=f"{role}.* a file name or an array or a number, got"):
+            build(open_image, {"counts": counts, "psf": PSF, role: wrong})
+
+
+def test_a_background_of_zero_can_even_be_fitted(counts: np.ndarray) -> None:
+    data = open_image(counts, PSF, background=0, fit_background=True)
+    model = skyfold.run(data, iterations=3, progress=False).model
+    assert np.all(np.isfinite(model["sky"]))
+    assert np.isfinite(model["background"][0])
+
+
 def test_normalisations_are_fixed_unless_fitted(counts: np.ndarray) -> None:
     images = {"background": np.ones(counts.shape), "baseline": np.ones(counts.shape)}
     data = open_image(counts, PSF, **images)

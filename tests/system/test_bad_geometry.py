@@ -39,6 +39,29 @@ def test_G04_shifted_background_is_refused_without_a_cure_that_is_none(skyfold, 
     assert "--align" not in ended.err
 
 
+def test_maps_that_are_one_number(skyfold, files):
+    said = skyfold.accepts(f"{CHECK} --background 0.5").out
+    assert "background: 'background': 512 counts expected" in said
+    several = "--background room=0.5 --background dark=1 --baseline 0.1 --fit-background"
+    skyfold.accepts(f"{RUN} {several}", says=("'room': 512 counts", "'dark': 1024 counts"))
+    for flag, says in (
+        ("--background -1", "background 'background': -1 must be a finite number of at least 0"),
+        ("--background room=-1", "background 'room': -1 must be"),
+        ("--baseline .nan", "baseline 'baseline': nan must be"),
+    ):
+        skyfold.refuses(2, f"{CHECK} {flag}", says=(says,))
+
+
+def test_unit_of_the_exposure(skyfold, files):
+    files.fits("exposure.fits", np.full((32, 32), 3e11))
+    flags = f"{CHECK} --exposure exposure.fits"
+    skyfold.accepts(flags, says=("WARNING exposure: no unit", '--exposure-unit "cm2 s"'))
+    said = skyfold.accepts(f"{flags} --exposure-unit 'cm2 s'").out
+    assert "ok      exposure: unit cm2 s, as told" in said
+    assert "WARNING" not in said
+    skyfold.refuses(2, f"{flags} --exposure-unit furlongs", says=('"furlongs" must be a unit',))
+
+
 def test_G05_no_coordinates(skyfold, files):
     files.counts(wcs=None)
     skyfold.accepts(RUN, says=("WARNING counts: no world coordinates: pixel coordinates only",))
