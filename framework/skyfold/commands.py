@@ -46,12 +46,12 @@ def demo(arguments: Arguments) -> None:
 
 def check(arguments: Arguments) -> int:
     """Open the data and say what was found."""
-    from skyfold.config import open_data
     from skyfold.requests import from_arguments, help_for
+    from skyfold.runner import prepare
 
     if arguments.help:
         return help_for("check", arguments)
-    data = open_data(from_arguments(arguments))
+    data = prepare(from_arguments(arguments)).data
     if arguments.json:
         found = [vars(c) | {"dataset": p.origin.name} for p in data.parts for c in p.origin.checks]
         say(json.dumps(found, indent=1))

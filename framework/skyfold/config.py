@@ -179,9 +179,13 @@ def demo_of(config: RunConfig) -> Demo | None:
     if len(config.data) != 1 or "demo" not in config.data[0]:
         return None
     entry, place = config.data[0], config.place / "data"
-    make = named(default_registry().demos, entry["demo"], place / "demo")
-    demo: Demo = make(entry.get("seed", 1))
-    return dataclasses.replace(demo, data=demo.data.with_origin(options=entry))
+
+    def simulated(demo: str, seed: Annotated[int, Field(ge=0)] = 1) -> Demo:
+        make: Callable[[int], Demo] = named(default_registry().demos, demo, place / "demo")
+        return make(seed)
+
+    found = options.build(simulated, entry, place)
+    return dataclasses.replace(found, data=found.data.with_origin(options=entry))
 
 
 def open_data(config: RunConfig) -> DataInterface:

@@ -54,6 +54,8 @@ def _entries(arguments: Arguments) -> list[dict[str, Any]]:
     for name in arguments.inputs:
         if not split_part(name)[0].exists():
             raise FileError(f"{name}: there is no such file")
+        if arguments.inputs.count(name) > 1:
+            raise ConfigError(f"{name} is given twice, so its photons would count double")
     instrument = arguments.instrument
     named = {"instrument": instrument} if instrument else {}
     return [{**named, "source": name} for name in arguments.inputs]
@@ -122,7 +124,20 @@ def _pairs(rest: Sequence[str], takes: Mapping[str, Parameter]) -> list[tuple[st
                 continue
             given = strict_yaml.scalar(given)
         pairs.append((flag, given))
+    _require_once([flag for flag, _ in pairs], takes)
     return pairs
+
+
+def _require_once(flags: Sequence[str], takes: Mapping[str, Parameter]) -> None:
+    """Refuse what would silently replace something said before."""
+    for flag in flags:
+        if flags.count(flag) > 1:
+            parameter = takes.get(flag[2:].replace("-", "_"))
+            several = parameter is not None and "a mapping" in parameter.type
+            names = f"; give each a name, as in {flag} one=FILE {flag} two=FILE" if several else ""
+            raise ConfigError(f"{flag} is given twice{names}")
+        if inside := [other for other in flags if other.startswith(f"{flag}.")]:
+            raise ConfigError(f"{flag} and {inside[0]} contradict each other; name all or none")
 
 
 def _parameter(flag: str, takes: Mapping[str, Parameter]) -> Parameter | None:
@@ -141,13 +156,14 @@ def _parameter(flag: str, takes: Mapping[str, Parameter]) -> Parameter | None:
 
 def _opener(arguments: Arguments, document: Document) -> Any:
     registry = default_registry()
-    sections = document.data.get("data", [])
-    first = (sections[0] if isinstance(sections, list) else sections) or {}
+    sections = document.data.get("data")
+    first = sections[0] if isinstance(sections, list) and sections else sections
+    first = first if isinstance(first, Mapping) else {}
     name = arguments.instrument or first.get("instrument")
     if name is None:
         source = first.get("source") or next(iter(first.values()), "")
-        path, _ = split_part(str(source))
-        name = registry.identify(path) if path.exists() else "image"
+        path, _ = split_part(str(source), Path(document.source).parent)
+        name = registry.identify(path) if source and path.exists() else "image"
     return registry.instruments[name]
 
 
