@@ -174,7 +174,10 @@ def test_out_of_range(skyfold, files, new, says):
         ("--fit-background", ("--fit-background", "--background")),
         ("--align reproject", ("--align reproject", "--exposure")),
         ("--psf-keep --psf-resample", ("--psf-keep", "--psf-resample")),
-        ("--psf 'gauss:2 pix' --psf-norm keep", ("--psf-norm", "gauss:2 pix")),
+        ("--psf 'gauss:2 pix'", ("--psf is given twice",)),
+        ("--background bg.fits --background 3", ("--background is given twice", "a name, as in")),
+        ("--background a=bg.fits --background 3", ("--background and --background.a contradict",)),
+        ("counts.fits", ("counts.fits: not a flag",)),
         ("--boundary same --margin 3", ("margin", "boundary")),
         ("--iterations 3 --set iterations=null", ("iterations", "stop")),
         ("--dry-run --overwrite -q --json", ("--json",)),
@@ -184,6 +187,36 @@ def test_out_of_range(skyfold, files, new, says):
 def test_contradictions(skyfold, files, flags, says):
     files.observation()
     skyfold.refuses(2, f"run counts.fits --psf psf.fits -o out {flags}", says=says)
+
+
+def test_Y10_the_same_counts_twice(skyfold, files):
+    files.observation()
+    says = ("counts.fits is given twice", "count double")
+    skyfold.refuses(2, "run counts.fits counts.fits --psf psf.fits", says=says)
+
+
+def test_Y10_options_of_a_psf_image_for_a_psf_in_words(skyfold, files):
+    files.observation()
+    line = "run counts.fits --psf 'gauss:2 pix' --psf-norm keep -o out"
+    skyfold.refuses(2, line, says=("--psf-norm", "gauss:2 pix"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("data: []", "no data"),
+        ("data:", "run.yaml:1: data: expected a list"),
+        ("data: [3]", "run.yaml:1: data: expected a list"),
+        ("data: {}", "run.yaml:1: data: 'counts' is missing"),
+        ("data: {counts: 3, psf: psf.fits}", "run.yaml:1: data.counts: expected a file name"),
+        ("data: {demo: galaxy, sed: 1}", "run.yaml:1: unknown key 'sed' in data. Did you mean"),
+        ("data: {demo: galaxy, seed: x}", "run.yaml:1: data.seed: expected a whole number"),
+    ],
+)
+def test_data_sections_that_are_none(skyfold, files, text, says):
+    files.observation()
+    files.text("run.yaml", f"{text}\n")
+    skyfold.refuses(2, "run run.yaml -o out", says=(says,))
 
 
 def test_Y10_configuration_and_files(skyfold, configured):

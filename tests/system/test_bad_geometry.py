@@ -62,6 +62,17 @@ def test_unit_of_the_exposure(skyfold, files):
     skyfold.refuses(2, f"{flags} --exposure-unit furlongs", says=('"furlongs" must be a unit',))
 
 
+def test_counts_that_nothing_can_explain(skyfold, files):
+    """Counts far from all that is exposed: said by `check` too, and before there is a folder."""
+    exposure = np.zeros((32, 32))
+    exposure[:, :10] = 1e9
+    files.fits("exposure.fits", exposure, BUNIT="cm2 s")
+    says = ("neither response nor background can produce any", "first at (14, 0)", "Mask")
+    for command in (CHECK, RUN):
+        ended = skyfold.refuses(3, f"{command} --exposure exposure.fits", says=says)
+        assert ended.err.startswith("skyfold: ")
+
+
 def test_G05_no_coordinates(skyfold, files):
     files.counts(wcs=None)
     skyfold.accepts(RUN, says=("WARNING counts: no world coordinates: pixel coordinates only",))

@@ -60,6 +60,13 @@ def test_balloon_is_recognised_and_run(skyfold, balloon, files):
     assert np.unravel_index(np.argmax(images[0]), images[0].shape) == (5, 8)
     with fits.open(files.folder / "yaml" / "result.fits") as hdus:
         assert hdus["EXPECTATION"].data.sum() == pytest.approx(balloon.sum(), rel=0.02)
+    (files.folder / "deep").mkdir()
+    shutil.move(files.folder / "flight-7.npz", files.folder / "deep" / "flight-7.npz")
+    files.text("deep/run.yaml", "data: {flight: flight-7.npz}\niterations: 30\n")
+    skyfold.accepts("run deep/run.yaml --background-rate 3 -o deeper")
+    image = fits.getdata(files.folder / "deeper" / "result.fits")
+    np.testing.assert_array_equal(image, images[0])
+    shutil.move(files.folder / "deep" / "flight-7.npz", files.folder / "flight-7.npz")
     skyfold.accepts("resume yaml --iterations 31")
     skyfold.refuses(2, "run flight-7.npz --background-rat 3", says=("'background-rate'",))
 
