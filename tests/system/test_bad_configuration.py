@@ -61,7 +61,7 @@ def test_Y01_unknown_flag(skyfold, files):
 def test_Y02_key_of_another_release(skyfold, configured):
     configured("name: rl", "acceleration: {alpha_max: 7}")
     says = ("run.yaml:5", "alpha_max is the old name of maximum (value 7 used)")
-    skyfold.accepts("run run.yaml -o out", says=says)
+    skyfold.accepts("check run.yaml", says=says)
     configured("name: rl", "acceleration: {alpha_max: 7, maximum: 8}")
     says = ("run.yaml:5", "alpha_max", "old name of 'maximum'", "keep one")
     skyfold.refuses(2, "run run.yaml -o out2", says=says)

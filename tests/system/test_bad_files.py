@@ -65,8 +65,8 @@ def test_F02_truncated_hdf5(skyfold, files):
 
 def test_F02_result_of_hdf5_cut_off(skyfold, files):
     """The only HDF5 that this instrument reads is a result of its own, for the report."""
-    skyfold.accepts(RUN)
-    (files.folder / "out" / "result.fits").unlink()
+    (files.folder / "out").mkdir()
+    files.text("out/manifest.json", "{}")
     with h5py.File(files.folder / "out" / "result.h5", "w") as file:
         file["MODEL/sky"] = np.ones(1000)
     cut(files.folder / "out" / "result.h5", 2000)
@@ -184,7 +184,7 @@ def test_F08_checksum_mismatch(skyfold, files, server, plugin):
     skyfold.accepts("data verify toy", says=("ok",))
 
 
-@pytest.mark.parametrize("name", ["with space", "Überraschung_α", "12:30 C:x", "brackets[1]"])
+@pytest.mark.parametrize("name", ["Überraschung α 12:30 C:x [1]"])
 def test_F09_any_path(skyfold, files, name):
     folder = files.folder / name
     folder.mkdir()
@@ -242,10 +242,9 @@ BROKEN = {
 def test_plugin_that_crashes(skyfold, plugin, kind):
     code, error = BROKEN[kind]
     plugin("mytel", code)
-    ended = skyfold.accepts(CHECK, says=("mytel", "set aside", error))
-    assert "9536 counts" in ended.out
-    skyfold.accepts("plugins list", says=("mytel", "BROKEN", error, "image"))
+    skyfold.accepts("plugins list", says=("mytel", "set aside", "BROKEN", error, "image"))
     if kind == "import":
+        skyfold.accepts(CHECK, says=("mytel", "set aside", error, "9536 counts"))
         skyfold.accepts("plugins info mytel", says=("mytel is BROKEN", "a_module_that_nobody_has"))
         skyfold.accepts("doctor", says=("mytel", "BROKEN"))
 

@@ -136,7 +136,6 @@ def test_dry_run_writes_nothing(skyfold, files):
 
 def test_strict(skyfold, files):
     files.psf(files.kernel(15, at=(5, 6)))
-    skyfold.accepts("check counts.fits --psf psf.fits", says=("WARNING",))
     skyfold.refuses(3, f"{RUN} --strict", says=("warning", "--strict", "centroid"))
     skyfold.refuses(3, "check counts.fits --psf psf.fits --strict", says=("--strict",))
 
@@ -159,7 +158,7 @@ def test_quiet(skyfold):
 
 def test_terminal_without_greek_letters(skyfold):
     skyfold.env["PYTHONIOENCODING"] = "ascii"
-    skyfold.accepts(RUN, says=("stopped", "written"))
+    skyfold.accepts(RUN, says=("stopped", "3??", "written"))
 
 
 def test_stopping_rules(skyfold):
