@@ -51,7 +51,7 @@ def hdus_of(stream: BinaryIO, size: int, file: str) -> Iterator[Any]:
     from astropy.io import fits
 
     # never memory-mapped: a file that shrinks or a network that fails must not kill the process
-    whole = {"memmap": False, "lazy_load_hdus": False}
+    whole = {"memmap": False, "lazy_load_hdus": True}
     with quiet(), _blaming(file), fits.open(stream, **whole) as hdus:
         _require_whole(hdus, size, file)
         yield hdus
@@ -160,9 +160,10 @@ def _blaming(file: str) -> Iterator[None]:
 def _require_whole(hdus: Sequence[Any], size: int, file: str) -> None:
     from astropy.io import fits
 
-    end = 0
-    for hdu in hdus:
+    for i, hdu in enumerate(hdus):  # each is read when its turn comes
         place = hdu.fileinfo()
+        if place["datSpan"] < 0:  # astropy would go round in circles
+            raise FileError(f"{file} is damaged: HDU {i} has an axis of negative length")
         end = place["datLoc"] + place["datSpan"]
         # the last block may lack its padding
         packed = isinstance(hdu, fits.CompImageHDU)
