@@ -118,6 +118,16 @@ def test_F05_absurd_header(skyfold, files):
     skyfold.refuses(3, RUN, says=says)
 
 
+def test_F05_negative_axis(skyfold, files):
+    path = files.folder / "counts.fits"
+    path.write_bytes(
+        path.read_bytes().replace(
+            b"NAXIS2  =                   32", b"NAXIS2  =" + b"-32".rjust(21)
+        )
+    )
+    skyfold.refuses(7, RUN, says=("counts.fits is damaged: HDU 0 has an axis of negative length",))
+
+
 def test_F05_gzip_bomb(skyfold, files):
     path = files.folder / "counts.fits"
     with gzip.open(path, "wb") as file:
