@@ -247,17 +247,24 @@ def shifted(wcs: WCS, x: float = 0, y: float = 0) -> WCS:
 
 
 def pixel_offset(here: WCS, there: WCS, shape: tuple[int, ...]) -> Array:
-    """Return where corners and centre of one image lie in another, as offsets in pixels.
+    """Return where places all over one image lie in another, as offsets in pixels.
+
+    Places off the sky in both, as the corners of an all-sky map are, agree.
 
     Returns
     -------
     offset
-        Shape (5, 2): x and y of each place in ``there`` minus those in ``here``.
+        Shape (25, 2): x and y of each place in ``there`` minus those in ``here``.
     """
     ny, nx = shape[-2:]
-    places = np.array(
-        [[0, 0], [nx - 1, 0], [0, ny - 1], [nx - 1, ny - 1], [(nx - 1) / 2, (ny - 1) / 2]]
-    )
-    moved: Any = there.world_to_pixel(here.pixel_to_world(places[:, 0], places[:, 1]))
+    x, y = np.meshgrid(np.linspace(0, nx - 1, 5), np.linspace(0, ny - 1, 5))
+    places = np.stack([x.ravel(), y.ravel()], axis=1)
+    moved: Any = there.world_to_pixel(here.pixel_to_world(*places.T))
     offset: Array = np.nan_to_num(np.stack(moved, axis=1) - places, nan=np.inf)
+    offset[_off_sky(here, places) & _off_sky(there, places)] = 0
     return offset
+
+
+def _off_sky(wcs: WCS, places: Array) -> Array:
+    outside: Array = np.isnan(np.stack(wcs.pixel_to_world_values(*places.T), axis=1)).any(axis=1)
+    return outside

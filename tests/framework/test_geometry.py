@@ -98,3 +98,15 @@ def test_distortion_moves_with_the_pixels():
     assert here.separation(there) < 1e-9 * u.deg
     with pytest.raises(DataError, match="rectify"):
         refined(given, 2)
+
+
+def test_corners_off_the_sky_are_no_difference():
+    def all_sky(size=1.0):
+        w = WCS(naxis=2)
+        w.wcs.ctype, w.wcs.crpix, w.wcs.crval = ["GLON-AIT", "GLAT-AIT"], [180.5, 90.5], [0, 0]
+        w.wcs.cdelt = [-size, size]
+        w.wcs.set()
+        return Grid((180, 360), w)
+
+    assert all_sky().difference(all_sky()) is None
+    assert "coordinates" in all_sky().difference(all_sky(0.99))
