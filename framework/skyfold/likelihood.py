@@ -81,7 +81,8 @@ class Damped(Likelihood):
     ) -> tuple[Array, float]:
         """Return the damped ratio and log-likelihood."""
         n, half = self.power, 0.5 * self.threshold**2
-        e = np.maximum(expectation * weight, max(accuracy * float(np.max(expectation)), 1e-300))
+        tiny = float(np.finfo(expectation.dtype).tiny)
+        e = np.maximum(expectation * weight, max(accuracy * float(np.max(expectation)), tiny))
         e = np.where(weight > 0, e, 1.0)
         seen = np.where(weight > 0, counts, 1.0)
         log = np.log(np.where(seen > 0, seen / e, 1.0))

@@ -56,3 +56,11 @@ def test_damping_keeps_flat_skies_flat(rng):
         return state.model["sky"][10:-10].std()
 
     assert roughness(data.with_likelihood(Damped(4.0))) < 0.3 * roughness(data)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_damping_where_nothing_is_expected_or_seen(dtype):
+    counts, e = np.array([0, 4], dtype), np.array([0, 2], dtype)
+    ratio, value = Damped(1.0).evaluate(counts, e, np.ones(2, dtype), 2.0, 0.0)
+    assert np.all(np.isfinite(ratio))
+    assert np.isfinite(value)
