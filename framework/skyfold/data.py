@@ -104,7 +104,8 @@ class Origin:
     header
         FITS cards to hand on to the results.
     options
-        What the instrument was asked for, so that the data can be opened again.
+        What the instrument was asked for, so that the data can be opened again; empty if they were
+        changed since.
     """
 
     name: str = "data"
@@ -368,7 +369,7 @@ class BinnedData(DataInterface):
 
     def with_counts(self, counts: Array) -> BinnedData:
         """Return other counts seen through the same responses: a simulation, a bootstrap."""
-        return self._copy(counts)
+        return self._copy(counts, origin=replace(self.origin, options={}))
 
     def with_origin(self, **changes: Any) -> BinnedData:
         """Return the same data with another description."""
@@ -377,7 +378,8 @@ class BinnedData(DataInterface):
     def split(self, k: int) -> list[DataInterface]:
         """Return ``k`` interleaved subsets of the bins."""
         turn = (np.arange(self.weight.size) % k).reshape(self.shape)
-        return [self._copy(weight=self.weight * (turn == i)) for i in range(k)]
+        origin = replace(self.origin, options={})
+        return [self._copy(weight=self.weight * (turn == i), origin=origin) for i in range(k)]
 
     def _copy(self, counts: Array | None = None, **changes: Any) -> BinnedData:
         same: dict[str, Any] = {

@@ -21,24 +21,29 @@ class JointData(DataInterface):
     Parameters
     ----------
     parts
-        Data interfaces. A component that several of them name is one component, and must have
-        the same geometry and unit everywhere.
+        Data interfaces of one dtype. A component that several of them name is one component, and
+        must be the same everywhere: geometry, unit, bounds, and whether it is fixed.
 
     Raises
     ------
     DataError
-        If a shared component differs between the parts.
+        If a shared component, or the dtype, differs between the parts.
     """
 
     def __init__(self, parts: Sequence[DataInterface]) -> None:
         self.members = tuple(parts)
         self.parts = tuple(part for member in parts for part in member.parts)
         self.counts = np.concatenate([part.counts for part in parts])
-        self.dtype = np.result_type(*(part.dtype for part in parts))
+        self.dtype = parts[0].dtype
         self._ends = np.cumsum([part.counts.size for part in parts])[:-1]
         self.components = {}
         for i, part in enumerate(parts, 1):
             label = f"data set {i} ({part.parts[0].origin.name!r})"
+            if part.dtype != self.dtype:
+                raise DataError(
+                    f"{label} is in {part.dtype}, the sets before it in {self.dtype}; open all "
+                    "with the same dtype"
+                )
             for name, component in part.components.items():
                 known = self.components.get(name)
                 self.components[name] = (
@@ -126,6 +131,11 @@ def _shared(name: str, first: Component, second: Component, label: str) -> Compo
     difference = first.geometry.difference(second.geometry)
     if difference is None and first.unit != second.unit:
         difference = f"unit {first.unit!r} against {second.unit!r}"
+    if difference is None and first.fixed != second.fixed:
+        words = {True: "held fixed", False: "fitted"}
+        difference = f"{words[first.fixed]} there, {words[second.fixed]} here"
+    if difference is None and first.bounds != second.bounds:
+        difference = f"bounds {first.bounds} against {second.bounds}"
     if difference is not None:
         raise DataError(
             f"{label} has another {name!r} than the sets before it: {difference}. "

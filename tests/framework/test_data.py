@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import BinnedData, Origin
 from skyfold.errors import DataError
-from skyfold.geometry import Grid
+from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData
 from skyfold.likelihood import Damped
 from skyfold.model import Component, Model
@@ -165,3 +165,30 @@ def test_layout_of_what_a_response_returns_does_not_matter():
     state = RichardsonLucy().start(data, Model.start(data))
     state = RichardsonLucy().step(state, data)
     assert state.expectation.total == pytest.approx(counts.sum())
+
+
+def test_a_shared_component_is_fitted_by_all_or_none():
+    def seen(**component):
+        part = Component(Normalisations(), **component)
+        return BinnedData(np.full(4, 3.0), {"level": np.ones(4)}, components={"level": part})
+
+    assert JointData([seen(fixed=True), seen(fixed=True)]).components["level"].fixed
+    with pytest.raises(DataError, match=r"'level'.*held fixed there, fitted here"):
+        JointData([seen(fixed=True), seen()])
+    with pytest.raises(DataError, match="bounds"):
+        JointData([seen(), seen(bounds=(0.5, 2.0))])
+
+
+def test_joint_data_have_one_dtype():
+    single, *_ = problem(1, dtype=np.float32)
+    double, *_ = problem(1)
+    with pytest.raises(DataError, match=r"data set 2.*float64.*float32"):
+        JointData([single, double])
+
+
+def test_changed_data_no_longer_come_from_their_files():
+    data, *_ = problem(1)
+    opened = data.with_origin(options={"instrument": "image", "counts": "counts.fits"})
+    assert opened.with_likelihood(Damped()).origin.options
+    assert not opened.with_counts(2 * opened.full_counts).origin.options
+    assert not any(part.origin.options for half in opened.split(2) for part in half.parts)
