@@ -196,28 +196,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     top = parser()
     arguments, rest = top.parse_known_args(argv)
-    if arguments.version:
-        from importlib.metadata import version
-
-        sys.stdout.write(f"skyfold {version('skyfold')}\n")
-        return 0
     action = getattr(arguments, "action", None)
     if rest and action not in ("run", "check", "plugins_check"):
         top.error(f"unrecognised arguments: {' '.join(rest)}")
-    if action is None:
-        (getattr(arguments, "group", None) or top).print_help()
-        return 0 if arguments.command is None else 2
     arguments.rest = rest
     try:
-        commands = import_module("skyfold.commands")
-        code: int = getattr(commands, action)(arguments) or 0
+        code = _obey(top, action, arguments)
+        sys.stdout.flush()
     except SkyfoldError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", 5)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 7
     except OSError as error:
         return _fail(str(error), 7)
     except Exception as error:
@@ -229,6 +221,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             4,
         )
     return code
+
+
+def _obey(top: argparse.ArgumentParser, action: str | None, arguments: argparse.Namespace) -> int:
+    """Do what was asked for, and return the exit code."""
+    if arguments.version:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"skyfold {version('skyfold')}\n")
+        return 0
+    if action is None:
+        (getattr(arguments, "group", None) or top).print_help()
+        return 0 if arguments.command is None else 2
+    commands = import_module("skyfold.commands")
+    code: int | None = getattr(commands, action)(arguments)
+    return code or 0
 
 
 def _fail(message: str, code: int) -> int:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from skyfold import options
 from skyfold.data import BinnedData, Origin
-from skyfold.document import Document, Place
+from skyfold.document import Document, Place, shown
 from skyfold.errors import ConfigError, FileError, UnknownNameError
 from skyfold.inputs import split_part
 from skyfold.joint import JointData
@@ -281,6 +281,8 @@ def _folder(place: Place) -> Path:
 
 def named(shelf: Any, name: str, place: Place) -> Any:
     """Look a name up, and say where it was asked for if there is none."""
+    if not isinstance(name, str):
+        raise place.error(f"expected a name, got {shown(name)}")
     try:
         return shelf[name]
     except UnknownNameError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from skyfold.errors import FileError
+from skyfold.errors import ConfigError, FileError
 
 AGAIN = "Download it again (skyfold data verify)"
 
@@ -19,7 +19,14 @@ def split_part(source: str | Path, folder: Path = Path()) -> tuple[Path, str | N
         What was given.
     folder
         Where relative names start.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be the name of a file.
     """
+    if "\0" in str(source):
+        raise ConfigError(f"{str(source)!r} cannot be the name of a file")
     path = folder / Path(source).expanduser()
     matched = re.fullmatch(r"(.+)\[([^\[\]]+)\]", str(path), re.DOTALL)
     if matched and not path.exists():

@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import Any
 
 from skyfold import options, strict_yaml
-from skyfold.config import RunConfig, load
+from skyfold.config import RunConfig, load, named
 from skyfold.document import Document, suggestion
 from skyfold.errors import ConfigError, FileError
 from skyfold.inputs import split_part
@@ -164,7 +164,7 @@ def _opener(arguments: Arguments, document: Document) -> Any:
         source = first.get("source") or next(iter(first.values()), "")
         path, _ = split_part(str(source), Path(document.source).parent)
         name = registry.identify(path) if source and path.exists() else "image"
-    return registry.instruments[name]
+    return named(registry.instruments, name, document.place("data", "instrument"))
 
 
 def help_for(command: str, arguments: Arguments) -> int:

@@ -64,6 +64,7 @@ def run_in_folder(
     files.require_writable(folder, space)
     with files.locked(folder):
         claim(folder, overwrite)  # again, now that nobody else can
+        _require_inputs_elsewhere(problem, folder)
         _clear(folder)
         notes = manifest.begin(problem.config.to_dict()) | manifest.describe(problem.data)
         _write_manifest(folder, notes)
@@ -193,6 +194,17 @@ def _watching(problem: Problem, observers: Sequence[Observer], progress: bool) -
     answers = default_registry().hook.skyfold_observers(config=problem.config)
     bar = [Progress(problem.config.iterations)] if progress else []
     return [*observers, *(observer for found in answers for observer in found), *bar]
+
+
+def _require_inputs_elsewhere(problem: Problem, folder: Path) -> None:
+    """Refuse to replace what is read."""
+    own = {(folder / name).resolve() for name in PRODUCTS}
+    for part in problem.data.parts:
+        for role, path in part.origin.files:
+            if Path(path).resolve() in own:
+                raise ConfigError(
+                    f"{path} is the {role} of this run and would be replaced: give another folder"
+                )
 
 
 def _require_same_inputs(before: dict[str, Any], after: dict[str, Any], folder: Path) -> None:

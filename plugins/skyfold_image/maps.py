@@ -135,7 +135,7 @@ def uniform(value: float, role: str, name: str, shape: tuple[int, ...]) -> Image
     ConfigError
         If it is negative or not finite.
     """
-    if not (np.isfinite(value) and value >= 0):
+    if not (np.isfinite(float(value)) and value >= 0):
         raise ConfigError(f"{role} {name!r}: {value:g} must be a finite number of at least 0")
     return Image(np.full(shape, float(value)), f"{name} {value:g}", role)
 
