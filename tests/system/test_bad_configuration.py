@@ -157,6 +157,7 @@ def test_strict_types(skyfold, configured, files, new, says):
         ("stop: {delta_log_likelihood: -1}", ("stop.delta_log_likelihood", "-1")),
         ("stop: {wall_time: 0 s}", ("stop.wall_time", "greater than 0")),
         ("checkpoint: 0 s", ("checkpoint", "greater than 0")),
+        ("method: {name: [rl]}", ("method.name: expected a name",)),
         ("format: 2", ("format", "2")),
     ],
     ids=lambda value: f"Y09-{value}" if isinstance(value, str) else None,
@@ -210,6 +211,8 @@ def test_Y10_options_of_a_psf_image_for_a_psf_in_words(skyfold, files):
         ("data: {}", "run.yaml:1: data: 'counts' is missing"),
         ("data: {counts: 3, psf: psf.fits}", "run.yaml:1: data.counts: expected a file name"),
         ("data: {demo: galaxy, sed: 1}", "run.yaml:1: unknown key 'sed' in data. Did you mean"),
+        ('data: {counts: "a\\0", psf: psf.fits}', "cannot be the name of a file"),
+        ("data: {counts: counts.fits, instrument: [image]}", "data.instrument: expected a name"),
         ("data: {demo: galaxy, seed: x}", "run.yaml:1: data.seed: expected a whole number"),
     ],
 )

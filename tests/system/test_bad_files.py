@@ -223,6 +223,18 @@ def test_F13_output_exists(skyfold, files):
     assert notes["results"]["iterations"] == 4
 
 
+def test_F13_results_survive_a_refused_run(skyfold, files):
+    skyfold.accepts(RUN)
+    files.psf(np.zeros((9, 9)))
+    skyfold.refuses(3, f"{RUN} --overwrite", says=("PSF is zero everywhere",))
+
+
+def test_F13_inputs_are_not_replaced_by_results(skyfold, files):
+    skyfold.accepts(RUN)
+    says = ("result.fits is the counts of this run", "another folder")
+    skyfold.refuses(2, "run out/result.fits --psf psf.fits -o out --overwrite", says=says)
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [("config init run.yaml", "run.yaml"), ("plugins new toy", "skyfold-toy")],

@@ -192,6 +192,8 @@ def test_resume_extends_a_finished_run(skyfold, files):
     np.testing.assert_array_equal(image(files.folder / "out"), image(files.folder / "seven"))
     trace = Table.read(files.folder / "out" / "trace.ecsv")
     assert list(trace["iteration"]) == list(range(8))
+    says = ("has done 7 iterations already", "more than that")
+    skyfold.refuses(2, "resume out --iterations 6", says=says)
 
 
 def test_configuration_commands(skyfold, files):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -99,9 +100,22 @@ def test_version(skyfold):
     assert skyfold.accepts("--version").out == f"skyfold {version('skyfold')}\n"
 
 
-def test_closed_pipe_is_no_error(skyfold):
-    process = skyfold.start("config schema")
+@pytest.mark.parametrize("line", ["config schema", "data where", "--version"])
+def test_closed_pipe_is_not_talked_about(skyfold, line):
+    process = skyfold.start(line)
     process.stdout.close()
-    assert process.wait() == 0
-    assert "Traceback" not in process.stderr.read()
+    assert process.wait() == 7
+    assert not process.stderr.read()
     process.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_full_disk_behind_the_output_is_said(skyfold):
+    line = [sys.executable, "-m", "skyfold", "plugins", "list"]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            line, stdout=full, stderr=subprocess.PIPE, text=True, env=skyfold.env
+        )
+    assert ended.returncode == 7
+    assert "No space left" in ended.stderr
+    assert "Traceback" not in ended.stderr
