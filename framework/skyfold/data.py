@@ -281,13 +281,13 @@ class BinnedData(DataInterface):
 
     @cached_property
     def sensitivity(self) -> Vector:  # type: ignore[override]
-        """Expected counts per unit of each value; rounding below zero is cut off."""
-        return Vector(
-            {
-                name: np.ascontiguousarray(np.maximum(r.sensitivity(self.weight), 0), self.dtype)
-                for name, r in self.whole.items()
-            }
-        )
+        """Expected counts per unit of each value; zero where it is no more than rounding noise."""
+        return Vector({name: self._sensitivity_of(r) for name, r in self.whole.items()})
+
+    def _sensitivity_of(self, response: Response) -> Array:
+        made = response.sensitivity(self.weight)
+        noise = response.accuracy * float(np.max(made, initial=0.0))
+        return np.ascontiguousarray(np.where(made <= noise, 0, made), self.dtype)
 
     def forward(self, values: Mapping[str, Array]) -> Expectation:
         """Return the expected counts of the components given."""

@@ -353,3 +353,17 @@ def test_a_source_near_the_edge_keeps_its_flux(restored: np.ndarray) -> None:
 
 def test_a_source_outside_hardly_brightens_the_inside(restored: np.ndarray) -> None:
     assert np.sum(restored[90:111, :5] - FLAT) < 0.1 * FLUX
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_what_no_used_bin_sees_has_no_sensitivity(rng, dtype):
+    y, x = np.indices((48, 48))
+    distance = np.hypot(y - 20, x - 24)
+    psf = Psf(
+        np.outer(np.hanning(19), np.hanning(19))[1:-1, 1:-1], (48, 48), "same", "scipy", dtype
+    )
+    counts = rng.poisson(5.0, (48, 48))
+    data = BinnedData(counts, {"sky": psf}, (distance < 10).astype(float), dtype=dtype)
+    unseen = distance > 10 + 8 * np.sqrt(2)
+    assert np.all(data.sensitivity["sky"][unseen] == 0)
+    assert np.all(data.sensitivity["sky"][distance < 10] > 0)
