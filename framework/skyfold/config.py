@@ -132,6 +132,17 @@ class RunConfig:
         method: Method = options.build(entry, given, self.place / "method", known=known)
         return method
 
+    def with_files(self) -> RunConfig:
+        """Return the same request, in which files of refinements are named from the root."""
+        refinements = default_registry().refinements
+        method = {
+            key: self._refinement_options(key, given)
+            if key in refinements and given is not False
+            else given
+            for key, given in self.method.items()
+        }
+        return dataclasses.replace(self, method=method)
+
     def build_stop(self, own: StoppingRule | None = None) -> StoppingRule:
         """Return the stopping rules, joined by "or"; ``own`` is one more, made in Python."""
         registry = default_registry()
@@ -153,14 +164,18 @@ class RunConfig:
         return first
 
     def _refinement(self, name: str, given: Any) -> Any:
-        """Build a refinement; ``true`` stands for its defaults, a value for its first option."""
+        entry: Any = default_registry().refinements[name]
+        place = self.place / "method" / name
+        return options.build(entry, self._refinement_options(name, given), place)
+
+    def _refinement_options(self, name: str, given: Any) -> dict[str, Any]:
+        """Return options; ``true`` stands for the defaults, a value for the first option."""
         entry: Any = default_registry().refinements[name]
         given = None if given is True else given
         if not isinstance(given, Mapping | None):
             first = dataclasses.fields(entry)[0].name
             given = {first: given}
-        given = resolve_files(entry, dict(given or {}), self.place / "method" / name)
-        return options.build(entry, given, self.place / "method" / name)
+        return resolve_files(entry, dict(given or {}), self.place / "method" / name)
 
 
 def load(path: Path) -> Document:

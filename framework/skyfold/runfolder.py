@@ -83,7 +83,8 @@ def resume_in_folder(
             raise ConfigError(
                 f"the run in {folder} has done {done} iterations already; ask for more than that"
             )
-        config = replace(config, iterations=iterations)
+        stop = {rule: value for rule, value in config.stop.items() if rule != "iterations"}
+        config = replace(config, iterations=iterations, stop=stop)
     with files.locked(folder):
         _clear(folder, ())
         if data is None and not all(_is_stored(entry) for entry in config.data):

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 import skyfold
 from skyfold.errors import ConfigError, FileError, Interrupted
@@ -232,3 +233,28 @@ def test_resume_does_not_go_back(data, tmp_path):
 def test_things_are_called_by_their_contents(data):
     assert repr(data) == "<BinnedData: data (6, 10); components background, sky>"
     assert "after iteration 2" in repr(skyfold.run(data, iterations=2, progress=False))
+
+
+def test_files_of_a_configuration_are_found_again_from_anywhere(tmp_path, rng, monkeypatch):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    np.save(here / "counts.npy", rng.poisson(5.0, (12, 12)))
+    upper = np.arange(144).reshape(12, 12) >= 72
+    for folder, mask in ((here, upper), (there, ~upper)):
+        fits.writeto(folder / "mask.fits", mask.astype(float))
+    text = "data: {counts: counts.npy, psf: gauss:1.5 pix}\nmethod: {sky_mask: mask.fits}\n"
+    (here / "run.yaml").write_text(text)
+    monkeypatch.chdir(there)
+    run = skyfold.run(here / "run.yaml", iterations=2, output="out", progress=False)
+    assert np.all(run.image.value[:6] == 0)
+    resumed = skyfold.resume("out", 4, progress=False)
+    assert np.all(resumed.image.value[:6] == 0)
+    assert np.all(resumed.image.value[6:] > 0)
+
+
+def test_the_new_number_of_iterations_counts(data, tmp_path):
+    config = "data: {demo: galaxy}\nstop: {iterations: 2}\n"
+    (tmp_path / "run.yaml").write_text(config)
+    skyfold.run(tmp_path / "run.yaml", output=tmp_path / "out", progress=False)
+    assert skyfold.resume(tmp_path / "out", 3, progress=False).state.iteration == 3
