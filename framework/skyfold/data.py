@@ -238,8 +238,10 @@ class BinnedData(DataInterface):
         self.dtype = np.dtype(dtype)
         self.full_counts = np.ascontiguousarray(counts, dtype=self.dtype)
         self.shape = self.full_counts.shape
-        self.weight = np.ascontiguousarray(
-            np.ones(self.shape) if weight is None else weight, self.dtype
+        self.weight: Array = (
+            np.broadcast_to(np.ones((), self.dtype), self.shape)  # takes no memory
+            if weight is None
+            else np.ascontiguousarray(weight, self.dtype)
         )
         if self.weight.shape != self.shape:
             raise DataError(f"weight has shape {self.weight.shape}, the counts {self.shape}")
@@ -267,16 +269,17 @@ class BinnedData(DataInterface):
 
     def _select(self) -> None:
         """Choose the bins that the products visit: those with counts, unless that is most."""
-        flat, weight = self.full_counts.ravel(), self.weight.ravel()
-        held = (flat > 0) & (weight > 0)
-        if not self.likelihood.sparse or np.count_nonzero(held) > 0.5 * held.size:
+        held = (self.full_counts > 0) & (self.weight > 0)
+        *_, heaviest = self.whole.values()
+        most = heaviest.rows_pay_below * held.size
+        if not self.likelihood.sparse or np.count_nonzero(held) > most:
             self.bins, self.responses = None, self.whole
-            self.counts = np.where(weight > 0, flat, 0).astype(self.dtype, copy=False)
-            self._seen_weight = weight
+            self.counts = np.where(self.weight > 0, self.full_counts, 0).ravel()
+            self._seen_weight = self.weight.ravel()
         else:
             self.bins = np.flatnonzero(held)
             self.responses = {name: r.rows(self.bins) for name, r in self.whole.items()}
-            self.counts, self._seen_weight = flat[self.bins], weight[self.bins]
+            self.counts, self._seen_weight = self.full_counts[held], self.weight[held]
         self._accuracy = max(r.accuracy for r in self.responses.values())
 
     @cached_property
@@ -341,6 +344,11 @@ class BinnedData(DataInterface):
         """Return how fast the log-likelihood rises at ``expectation`` along ``direction``."""
         ratio, _ = self._evaluate(expectation)
         return float(np.sum(ratio * direction.observed, dtype=np.float64)) - direction.total
+
+    @property
+    def complete(self) -> bool:
+        """Whether every bin that a photon could fall into is here: event lists are not."""
+        return all(response.complete for response in self.whole.values())
 
     def full_expectation(self, values: Mapping[str, Array]) -> Array:
         """Return the expected counts of all bins, shaped like the counts, masked ones included."""

@@ -28,11 +28,19 @@ class Response(ABC):
     accuracy
         Relative rounding error of `forward`: an expectation below ``accuracy`` times its maximum
         is noise. Zero where sums of products are exact to the last digits; set by FFT operators.
+    rows_pay_below
+        Share of bins with counts below which the products visit these alone; one where every row
+        left out is work saved.
+    complete
+        Whether the data hold every bin that a photon could fall into. Event lists do not: they
+        have one bin per event, and their `sensitivity` knows of all the others.
     """
 
     model_shape: tuple[int, ...]
     data_shape: tuple[int, ...]
     accuracy: float = 0.0
+    rows_pay_below: float = 0.5
+    complete: bool = True
 
     @abstractmethod
     def forward(self, values: Array) -> Array:
@@ -120,6 +128,7 @@ class Chain(Response):
         self.outer, self.inner = outer, inner
         self.model_shape, self.data_shape = inner.model_shape, outer.data_shape
         self.accuracy = max(outer.accuracy, inner.accuracy)
+        self.rows_pay_below, self.complete = outer.rows_pay_below, outer.complete
 
     def forward(self, values: Array) -> Array:
         """Return outer (inner x)."""
@@ -128,6 +137,10 @@ class Chain(Response):
     def adjoint(self, weights: Array) -> Array:
         """Return inner^T (outer^T w)."""
         return self.inner.adjoint(self.outer.adjoint(weights))
+
+    def sensitivity(self, weight: Array) -> Array:
+        """Let the outer response know best what its bins collect."""
+        return self.inner.adjoint(self.outer.sensitivity(weight))
 
     def rows(self, bins: Array) -> Response:
         """Restrict the outer response."""
@@ -218,36 +231,69 @@ class Matrix(Response):
 
 
 class Template(Response):
-    """A fixed shape in data space times one normalisation: a background.
+    """A fixed shape in data space times normalisations: a background.
 
     Parameters
     ----------
     template
         Expected counts per bin at normalisation one.
+    groups
+        Number of the normalisation that each bin follows, of a shape that broadcasts to the
+        template's: ``(times, 1, 1, 1)`` for one per time. One normalisation for all by default.
+    totals
+        Expected counts in all bins at normalisation one, for each normalisation, where the
+        template does not hold all bins.
     """
 
-    model_shape = (1,)
-
-    def __init__(self, template: Array) -> None:
-        self.template = template
+    def __init__(
+        self, template: Array, groups: Array | None = None, totals: Array | None = None
+    ) -> None:
+        self.template, self.groups, self.totals = template, groups, totals
         self.data_shape = template.shape
+        self.model_shape = (1 if groups is None else int(np.max(groups)) + 1,)
+        if totals is not None:
+            self.complete = False
 
     def forward(self, values: Array) -> Array:
         """Return the scaled template."""
-        scaled: Array = self.template * values[0]
+        factor = values[0] if self.groups is None else values[self.groups]
+        scaled: Array = self.template * factor
         return scaled
 
     def adjoint(self, weights: Array) -> Array:
         """Return the overlap with the template, summed in float64."""
-        return np.array([np.sum(self.template * weights, dtype=np.float64)])
+        overlap = self.template * weights
+        if self.groups is None:
+            return np.array([np.sum(overlap, dtype=np.float64)])
+        across = tuple(
+            i for i, (a, b) in enumerate(zip(self.groups.shape, overlap.shape, strict=True)) if a < b
+        )
+        summed = np.sum(overlap, axis=across, dtype=np.float64, keepdims=True)
+        groups = np.broadcast_to(self.groups, summed.shape).ravel()
+        totals: Array = np.bincount(groups, summed.ravel(), self.model_shape[0])
+        return totals
+
+    def sensitivity(self, weight: Array) -> Array:
+        """Return the counts of the whole background at normalisation one."""
+        return self.adjoint(weight) if self.totals is None else np.asarray(self.totals, float)
 
     def rows(self, bins: Array) -> Response:
         """Keep only these bins."""
-        return Template(self.template.ravel()[bins])
+        place = np.unravel_index(bins, self.data_shape)
+        groups = self.groups
+        if groups is not None:
+            groups = np.broadcast_to(groups, self.data_shape)[place]
+        kept = Template(self.template[place], groups, self.totals)
+        kept.model_shape = self.model_shape
+        return kept
 
     def attribute(self, values: Array, counts: Array, rng: np.random.Generator) -> Array:
-        """Return the sum: all came from the one normalisation."""
-        return np.array([np.sum(counts)])
+        """Return the sum: all counts of a group came from its one normalisation."""
+        if self.groups is None:
+            return np.array([np.sum(counts)])
+        groups = np.broadcast_to(self.groups, self.data_shape).ravel()
+        drawn: Array = np.bincount(groups, np.ravel(counts), self.model_shape[0])
+        return drawn
 
 
 def as_response(given: Any, data_shape: tuple[int, ...], name: str = "response") -> Response:
