@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any
@@ -194,14 +194,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal without Greek letters is no error
             stream.reconfigure(errors="replace")
+    words = sys.argv[1:] if argv is None else list(argv)
     top = parser()
-    arguments, rest = top.parse_known_args(argv)
+    if words[:1] in ([], ["-h"], ["--help"]):
+        return _guarded(lambda: _help(top))
+    if not words[0].startswith("-") and words[0] not in _own(top):
+        return _guarded(lambda: _plugin_command(top, words))
+    arguments, rest = top.parse_known_args(words)
     action = getattr(arguments, "action", None)
     if rest and action not in ("run", "check", "plugins_check"):
         top.error(f"unrecognised arguments: {' '.join(rest)}")
     arguments.rest = rest
+    return _guarded(lambda: _obey(top, action, arguments))
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """Do the work and return its exit code; what goes wrong is said in a line, not a traceback."""
     try:
-        code = _obey(top, action, arguments)
+        code = work()
         sys.stdout.flush()
     except SkyfoldError as error:
         return _fail(str(error), error.exit_code)
@@ -220,6 +230,37 @@ def main(argv: Sequence[str] | None = None) -> int:
             "SKYFOLD_TRACEBACK=1 to see where it did, and please report it",
             4,
         )
+    return code
+
+
+def _help(top: argparse.ArgumentParser) -> int:
+    """Print what there is, the commands of plugins included."""
+    from skyfold.registry import default_registry
+
+    top.print_help()
+    if names := ", ".join(default_registry().commands):
+        sys.stdout.write(f"\ncommands of plugins: {names}\n")
+    return 0
+
+
+def _own(top: argparse.ArgumentParser) -> Iterable[str]:
+    """Return the names of our own commands."""
+    (commands,) = (a for a in top._actions if isinstance(a, argparse._SubParsersAction))
+    names: Iterable[str] = commands.choices
+    return names
+
+
+def _plugin_command(top: argparse.ArgumentParser, words: list[str]) -> int:
+    """Run the command of a plugin."""
+    plugin_commands = import_module("skyfold.plugin_commands")
+    name = plugin_commands.find(words)
+    if name is None:
+        from skyfold.document import suggestion
+        from skyfold.registry import default_registry
+
+        known = [*_own(top), *default_registry().commands]
+        return _fail(f"no command named {words[0]!r}. {suggestion(words[0], known)}", 2)
+    code: int = plugin_commands.run(name, words[len(name.split()) :])
     return code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from skyfold.config import RunConfig
+    from skyfold.document import Document
     from skyfold.observers import Observer
     from skyfold.registry import Registry
 
@@ -24,6 +26,14 @@ def skyfold_register(registry: Registry) -> None:
 @hookspec(firstresult=True)
 def skyfold_identify(path: Path) -> str | None:
     """Name the instrument that wrote ``path``, or return None. The first answer wins."""
+
+
+@hookspec(firstresult=True)
+def skyfold_translate(document: Document, flags: Sequence[str]) -> Document | None:
+    """Translate a configuration written for another program, or return None.
+
+    ``flags`` are those of the command line. What was translated into what is logged, key by key.
+    """
 
 
 @hookspec

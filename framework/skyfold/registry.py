@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import pluggy
 
 from skyfold import hooks
-from skyfold.document import suggestion
+from skyfold.document import Document, suggestion
 from skyfold.errors import ConfigError, PluginError, SkyfoldError, UnknownNameError
 from skyfold.inputs import require_data
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from skyfold.datasets import DataSet
     from skyfold.methods import Method
     from skyfold.observers import Observer
+    from skyfold.priors import Prior
     from skyfold.simulate import Demo
     from skyfold.stopping import StoppingRule
 
@@ -128,8 +129,10 @@ class Registry:
         self.methods: Shelf[type[Method]] = Shelf("method")
         self.algorithms: Shelf[type[Algorithm]] = Shelf("algorithm")
         self.refinements: Shelf[Callable[..., Refinement]] = Shelf("refinement")
+        self.priors: Shelf[type[Prior]] = Shelf("prior")
         self.stopping_rules: Shelf[type[StoppingRule]] = Shelf("stopping rule")
         self.observers: Shelf[Callable[..., Observer]] = Shelf("observer")
+        self.layouts: Shelf[Callable[[Path], Observer]] = Shelf("layout")
         self.demos: Shelf[Callable[[int], Demo]] = Shelf("demo")
         self.datasets: Shelf[DataSet] = Shelf("data set")
         self.commands: Shelf[Callable[..., Any]] = Shelf("command")
@@ -227,6 +230,11 @@ class Registry:
         raise ConfigError(
             f"no installed instrument recognises {path}; name one: {', '.join(self.instruments)}"
         )
+
+    def translate(self, document: Document, flags: Sequence[str]) -> Document | None:
+        """Return a configuration of another program as one of ours, or None if nobody knows it."""
+        ours: Document | None = self.hook.skyfold_translate(document=document, flags=flags)
+        return ours
 
     def _ask(self, plugin: object, hook: str, **arguments: Any) -> Any:
         """Call a hook on one plugin only."""
