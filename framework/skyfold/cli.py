@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--checkpoint", metavar="TIME", help="how often to store the state (default: 5 min)"
     )
+    run.add_argument("--layout", metavar="NAME", help="write the results in a further way, too")
     run.add_argument("--dry-run", action="store_true", help="do everything but iterate")
     _output(run)
 

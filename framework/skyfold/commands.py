@@ -68,6 +68,9 @@ def run(arguments: Arguments) -> int:
     if arguments.help:
         return help_for("run", arguments)
     config = from_arguments(arguments)
+    if config.place.document and not arguments.quiet:
+        for note in config.place.document.notes:
+            say(f"read      {note}")
     folder = Path(arguments.output or config.output or _default_folder(arguments))
     _execute(config, folder, arguments)
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -22,6 +22,7 @@ from skyfold.registry import default_registry
 if TYPE_CHECKING:
     from skyfold.data import DataInterface
     from skyfold.methods import Method
+    from skyfold.observers import Observer
     from skyfold.simulate import Demo
     from skyfold.stopping import StoppingRule
 
@@ -47,6 +48,8 @@ class RunConfig:
         How often the state is stored.
     output
         Run folder.
+    layout
+        Further ways to write the results, by name, with their options.
     place
         Where all this was written, for messages and for relative file names.
     """
@@ -58,6 +61,7 @@ class RunConfig:
     seed: Annotated[int, Field(ge=0)] = 0
     checkpoint: Duration = "5 min"
     output: str | None = None
+    layout: str | dict[str, Any] = field(default_factory=dict)
     format: Annotated[int, Field(ge=1, le=1)] = 1
     place: Place = field(default_factory=Place, repr=False)
 
@@ -143,6 +147,15 @@ class RunConfig:
         }
         return dataclasses.replace(self, method=method)
 
+    def build_layouts(self, folder: Path) -> list[Observer]:
+        """Return observers that write the results of a run folder in further ways."""
+        chosen = {self.layout: {}} if isinstance(self.layout, str) else self.layout
+        registry, place = default_registry(), self.place / "layout"
+        return [
+            options.build(named(registry.layouts, name, place), {**(given or {}), "folder": folder})
+            for name, given in chosen.items()
+        ]
+
     def build_stop(self, own: StoppingRule | None = None) -> StoppingRule:
         """Return the stopping rules, joined by "or"; ``own`` is one more, made in Python."""
         registry = default_registry()
@@ -178,11 +191,15 @@ class RunConfig:
         return resolve_files(entry, dict(given or {}), self.place / "method" / name)
 
 
-def load(path: Path) -> Document:
-    """Return a configuration file as a document; a method given as text becomes a section."""
+def load(path: Path, flags: Sequence[str] = ()) -> Document:
+    """Return a configuration file as a document; a method given as text becomes a section.
+
+    A file written for another program is translated by the plugin that knows it.
+    """
     from skyfold import strict_yaml
 
     document = strict_yaml.load(path)
+    document = default_registry().translate(document, flags) or document
     if isinstance(document.data.get("method"), str):
         section = {"name": document.data["method"]}
         document = document.replaced(("method",), section, document.place("method").origin)

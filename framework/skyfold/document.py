@@ -27,11 +27,14 @@ class Document:
         Name of the file, as the user gave it.
     origins
         For each key path the line in the file, or in words what replaced it: ``--set seed``.
+    notes
+        What the reader wants to tell of the file: keys of another program, and what they became.
     """
 
     data: dict[str, Any]
     source: str = ""
     origins: Mapping[KeyPath, int | str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def place(self, *path: Key) -> Place:
         """Return the place of a key path."""

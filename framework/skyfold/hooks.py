@@ -32,7 +32,7 @@ def skyfold_identify(path: Path) -> str | None:
 def skyfold_translate(document: Document, flags: Sequence[str]) -> Document | None:
     """Translate a configuration written for another program, or return None.
 
-    ``flags`` are those of the command line. What was translated into what is logged, key by key.
+    ``flags`` are those of the command line. The notes of the answer say what became of each key.
     """
 
 

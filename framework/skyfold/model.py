@@ -46,10 +46,10 @@ class Component:
 
     def project(self, values: Array) -> Array:
         """Return the nearest values within mask and bounds."""
-        allowed = np.clip(values, *self.bounds)
-        return (
-            allowed if self.mask is None else np.where(self.mask, allowed, 0).astype(values.dtype)
-        )
+        low, high = self.bounds
+        if np.min(values, initial=low) < low or np.max(values, initial=low) > high:
+            values = np.clip(values, low, high)
+        return values if self.mask is None else np.where(self.mask, values, 0).astype(values.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,7 @@ def from_arguments(arguments: Arguments) -> RunConfig:
             raise ConfigError(
                 f"{first} is a configuration: it names its own files; leave out {others[0]}"
             )
-        document = load(first)
+        document = load(first, arguments.rest)
     else:
         document = Document({"data": _entries(arguments)}, "")
     for path, value, flag in _changes(arguments, document):
@@ -64,7 +64,7 @@ def _entries(arguments: Arguments) -> list[dict[str, Any]]:
 def _changes(arguments: Arguments, document: Document) -> list[tuple[tuple[Any, ...], Any, str]]:
     """Return key path, value and flag of everything said besides the inputs."""
     changes: list[tuple[tuple[Any, ...], Any, str]] = []
-    for name in ("iterations", "seed", "checkpoint", "output"):
+    for name in ("iterations", "seed", "checkpoint", "output", "layout"):
         if (value := getattr(arguments, name, None)) is not None:
             changes.append(((name,), value, f"--{name}"))
     if method := getattr(arguments, "method", None):

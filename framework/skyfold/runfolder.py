@@ -149,10 +149,11 @@ def _go(
     trace: Sequence[Mapping[str, float]] = (),
 ) -> Result:
     interval = float(problem.config.checkpoint.to_value("s"))
-    own = [Log(), Checkpoint(folder / CHECKPOINT, interval)]
+    own: list[Observer] = [Log(), Checkpoint(folder / CHECKPOINT, interval)]
     with _logging_to(folder / "log.txt"), _resumable(folder):
         for check in notes["checks"]:
             log.info("%s %s: %s", check["level"], check["subject"], check["message"])
+        own += problem.config.build_layouts(folder)
         watching = [*own, *_watching(problem, observers, progress)]
         state, trace, reason, interrupted = solve(problem, watching, state, trace)
         result = _result(problem, notes, state, trace, reason)

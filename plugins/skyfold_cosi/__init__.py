@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skyfold.hooks import hookimpl
 
 if TYPE_CHECKING:
+    from skyfold.document import Document
     from skyfold.registry import Registry
 
 
 @hookimpl
 def skyfold_register(registry: Registry) -> None:
-    """Offer the instrument."""
+    """Offer the instrument, its commands, and the recipes and layout of cosipy."""
     registry.instruments.add("cosi", "skyfold_cosi.opener:open_cosi")
+    registry.refinements.add("published", "skyfold_cosi.published:Published")
+    registry.layouts.add("cosipy", "skyfold_cosi.layout:CosipyLayout")
+
+
+@hookimpl
+def skyfold_translate(document: Document, flags: Sequence[str]) -> Document | None:
+    """Understand the parameter files of cosipy."""
+    from skyfold_cosi.dialects import translate
+
+    return translate(document, flags)
 
 
 @hookimpl

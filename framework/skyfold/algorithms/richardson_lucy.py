@@ -37,5 +37,5 @@ class RichardsonLucy(Algorithm):
     """
 
     def m_step(self, state: State, data: DataInterface) -> Proposal:
-        """Return the EM step."""
-        return Proposal(expected_values(state, data))
+        """Return the EM step, within the bounds of each component."""
+        return Proposal(state.model.project(expected_values(state, data)))
