@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -69,27 +69,34 @@ class ResponseWeighting:
 
 @dataclass(frozen=True)
 class Smoothing:
-    """Smooth the step by a Gaussian that keeps its sum.
+    """Smooth the step, or the whole image, by a Gaussian that keeps its sum.
 
-    Not a prior: it has no objective, so a smoothed step may lower the likelihood.
+    Not a prior: it has no objective, so a smoothed step may lower the likelihood. What a smoothed
+    step would take below zero, and what would leave the mask of a component, is cut off
+    afterwards; a smoothed image stays positive by itself.
 
     Parameters
     ----------
     fwhm
         Full width at half maximum, as an angle or in pixels: "2 deg", "1.5 pix".
+    of
+        What is smoothed. The step: the image keeps what earlier iterations gave it and may in the
+        end be sharper. Or the image: it is never sharper than the Gaussian.
     components
         Names of the components; by default all skies.
     """
 
     fwhm: Length
+    of: Literal["step", "image"] = "step"
     components: tuple[str, ...] | None = None
 
     def __call__(self, state: State, proposal: Proposal, data: DataInterface) -> Proposal:
         """Return the smoothed proposal."""
         new = {}
         for name in _named(state, self.components):
-            geometry, old = state.model.components[name].geometry, state.model[name]
-            new[name] = old + geometry.smooth(proposal.values[name] - old, self.fwhm)
+            geometry = state.model.components[name].geometry
+            kept = state.model[name] if self.of == "step" else 0
+            new[name] = kept + geometry.smooth(proposal.values[name] - kept, self.fwhm)
         return _changed(proposal, state, Vector(new))
 
 
@@ -99,7 +106,9 @@ class Acceleration:
 
     The factor is as large as ``maximum`` and non-negative values allow, and with ``guard`` not
     beyond the point where the likelihood is largest along the step: a line search on the expected
-    counts, which are linear in the step. With the guard the likelihood never falls.
+    counts, which are linear in the step. With the guard the likelihood never falls. Without it,
+    and with ``reach`` 1, this is the rule published for Compton telescopes (Knoedlseder et al.
+    1999, A&A 345, 813): the factor is never below 1, and the likelihood may fall.
 
     Parameters
     ----------
@@ -107,12 +116,16 @@ class Acceleration:
         Largest factor.
     guard
         Keep the likelihood from falling.
+    reach
+        How much of the way to the first zero may be gone beyond the plain step. A value that
+        reaches zero is stuck there for good, so 1 goes too far.
     components
         Names of the components; by default all skies.
     """
 
     maximum: Annotated[float, Field(ge=1), Formerly("alpha_max")] = 10.0
     guard: bool = True
+    reach: Annotated[float, Field(ge=0, le=1)] = 0.99
     components: tuple[str, ...] | None = None
 
     def __call__(self, state: State, proposal: Proposal, data: DataInterface) -> Proposal:
@@ -120,7 +133,8 @@ class Acceleration:
         names = _named(state, self.components)
         step = proposal.values - state.model.vector.only(frozenset(proposal.values))
         fast = step.only(names)
-        longest = min(self.maximum, _positive_reach(state.model.vector, fast))
+        zero = _first_zero(state.model.vector, fast)
+        longest = min(self.maximum, zero if zero <= 1 else 1 + self.reach * (zero - 1))
         factor, expectation, products = max(1.0, longest), None, 0.0
         if self.guard:
             slow = step.only(frozenset(step) - names)
@@ -139,13 +153,9 @@ class Acceleration:
         )
 
 
-def _positive_reach(values: Vector, step: Vector) -> float:
-    """Return how far a step may be stretched before a value turns negative.
-
-    Beyond the step itself, the first value to reach zero goes only 99 % of the way: at zero it
-    would be stuck for good.
-    """
-    reach = min(
+def _first_zero(values: Vector, step: Vector) -> float:
+    """Return how far a step may be stretched before a value turns negative."""
+    return min(
         (
             float(np.min(values[name][falling] / -d[falling]))
             for name, d in step.items()
@@ -153,7 +163,6 @@ def _positive_reach(values: Vector, step: Vector) -> float:
         ),
         default=float("inf"),
     )
-    return reach if reach <= 1 else 1.0 + 0.99 * (reach - 1.0)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from skyfold.geometry import Grid
 from skyfold.model import Component, Model
 from skyfold.refinements import Acceleration, Floor, Mask, ResponseWeighting, Smoothing
 from skyfold.response import Diagonal, Matrix
+from skyfold.sphere import Sphere
 from skyfold.vector import Vector
 
 SHAPE = (6, 7)
@@ -137,3 +138,43 @@ def test_refinements_apply_in_the_order_given():
     plain = laps(observation(1), 1)[-1].model["sky"]
     np.testing.assert_allclose(laps(observation(1), 1, double, add)[-1].model["sky"], 2 * plain + 1)
     np.testing.assert_allclose(laps(observation(1), 1, add, double)[-1].model["sky"], 2 * plain + 2)
+
+
+def test_a_smoothed_image_stays_positive_and_is_no_sharper_than_the_gaussian():
+    data = observation(6)
+    grid, width = Grid(SHAPE), 2 * u.pix
+    image = [state.model["sky"] for state in laps(data, 6, Smoothing(width, of="image"))]
+    np.testing.assert_allclose(image[1], grid.smooth(laps(data, 1)[-1].model["sky"], width))
+    assert image[-1].min() > 0
+    assert image[-1].std() < 0.7 * laps(data, 6, Smoothing(width))[-1].model["sky"].std()
+
+
+@pytest.mark.parametrize("of", ["step", "image"])
+def test_smoothing_on_the_sphere(of, rng):
+    sphere = Sphere(2, [1, 2, 3] * u.MeV)
+    matrix, mask = rng.random((60, 96)) ** 4, np.ones(sphere.shape, dtype=bool)
+    mask[:7] = False
+    data = BinnedData(
+        rng.poisson(5, 60),
+        {"sky": Matrix(matrix, sphere.shape)},
+        components={"sky": Component(sphere, mask=mask)},
+    )
+    start, plain = laps(data, 1)
+    smooth = laps(data, 1, Smoothing(60 * u.deg, of=of))[-1].model["sky"]
+    kept = start.model["sky"] if of == "step" else 0
+    expected = kept + sphere.smooth(plain.model["sky"] - kept, 60 * u.deg)
+    np.testing.assert_allclose(smooth, np.where(mask, expected, 0))
+    assert smooth[mask].min() > 0
+
+
+def test_the_published_acceleration_goes_exactly_to_the_first_zero():
+    data = observation(3)
+    start, plain = laps(data, 1)
+    step = plain.model["sky"] - start.model["sky"]
+    zero = np.min(-start.model["sky"][step < 0] / step[step < 0])
+    for maximum in (100.0, 1.0 + 0.5 * (zero - 1)):
+        state = laps(data, 1, Acceleration(maximum, guard=False, reach=1.0))[-1]
+        assert state.notes["acceleration"] == min(zero, maximum)
+    sky = laps(data, 1, Acceleration(100, guard=False, reach=1.0))[-1].model["sky"]
+    assert sky.min() == pytest.approx(0, abs=1e-15)
+    assert laps(data, 1, Acceleration(100, guard=False))[-1].model["sky"].min() > 1e-6
