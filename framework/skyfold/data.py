@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from skyfold.dataspace import DataSpace
 from skyfold.errors import DataError
 from skyfold.geometry import Geometry, Grid, Normalisations
 from skyfold.likelihood import Likelihood, Poisson
@@ -355,21 +357,27 @@ class BinnedData(DataInterface):
         total = np.zeros(self.shape)
         for name, response in self.whole.items():
             total += response.forward(values[name])
-        return np.maximum(total, 0)
+        return np.maximum(total, 0, out=total)
 
     def require_explained(self, expectation: Expectation) -> None:
         """Refuse counts in bins that neither response nor background can reach."""
         noise = self._accuracy * float(np.max(expectation.observed, initial=0.0))
         lost = np.flatnonzero((self.counts > 0) & ~(expectation.observed > noise))
         if lost.size:
-            first = lost[0] if self.bins is None else self.bins[lost[0]]
-            place = ", ".join(str(int(i)) for i in np.unravel_index(first, self.shape)[::-1])
+            first = int(lost[0] if self.bins is None else self.bins[lost[0]])
             raise DataError(
                 f"{self.origin.name}: {lost.size} bins hold {self.counts[lost].sum():g} counts, "
-                f"but neither response nor background can produce any there; first at ({place}) "
-                f"({'x, y' if len(self.shape) == 2 else 'last axis first'}). "
-                "Mask these bins, or add a background"
+                "but neither response nor background can produce any there; first at "
+                f"{self._place_of(first)}. Mask these bins, or add a background"
             )
+
+    def _place_of(self, bin_: int) -> str:
+        place = [int(i) for i in np.unravel_index(bin_, self.shape)]
+        if isinstance(self.origin.geometry, DataSpace):
+            axes = self.origin.geometry.axes
+            return ", ".join(f"{a.label}={i}" for a, i in zip(axes, place, strict=True))
+        order = "x, y" if len(place) == 2 else "last axis first"
+        return f"({', '.join(map(str, place[::-1]))}) ({order})"
 
     def with_likelihood(self, likelihood: Likelihood) -> BinnedData:
         """Return the same data judged by another likelihood."""
@@ -381,7 +389,17 @@ class BinnedData(DataInterface):
 
     def with_origin(self, **changes: Any) -> BinnedData:
         """Return the same data with another description."""
-        return self._copy(origin=replace(self.origin, **changes))
+        return self._described(origin=replace(self.origin, **changes))
+
+    def with_components(self, **components: Component) -> BinnedData:
+        """Return the same data with other starts, masks or bounds of some components."""
+        return self._described(components={**self.components, **components})
+
+    def _described(self, **changes: Any) -> BinnedData:
+        """Return a copy that shares all that is costly."""
+        same = copy(self)
+        vars(same).update(changes, parts=(same,))
+        return same
 
     def split(self, k: int) -> list[DataInterface]:
         """Return ``k`` interleaved subsets of the bins."""

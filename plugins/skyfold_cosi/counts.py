@@ -1,0 +1,159 @@
+"""Counts and backgrounds, brought to the bins of a response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skyfold.data import Check
+from skyfold.errors import ConfigError, DataError, FileError
+from skyfold_cosi.histogram import Axis, Histogram, from_histpy
+
+MEASURED = ("Em", "Phi", "PsiChi")
+EXPOSED = ("Time", "ScAtt")
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A histogram, where it came from, and what was found.
+
+    Parameters
+    ----------
+    histogram
+        The histogram.
+    path
+        Its file, if it has one.
+    checks
+        What was looked at.
+    """
+
+    histogram: Histogram
+    path: Path | None = None
+    checks: tuple[Check, ...] = ()
+
+
+def open_histogram(given: Any, role: str) -> Opened:
+    """Return a histogram from a file, one of ours, or one of histpy.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of these.
+    FileError, DataError
+        If the file holds no histogram.
+    """
+    if isinstance(given, Histogram):
+        return Opened(given)
+    if not isinstance(given, str | Path):
+        if not hasattr(given, "axes"):
+            raise ConfigError(f"{role}: expected a file name or a histogram, got {given!r}")
+        return Opened(from_histpy(given))
+    from skyfold_cosi.container import read_noting
+
+    path = Path(given)
+    if not path.exists():
+        raise FileError(f"{role}: {path}: there is no such file")
+    histogram, flow = read_noting(path)
+    text = "bins for under- and overflow left out"
+    return Opened(histogram, path, (Check("fixed", role, text),) if flow else ())
+
+
+def on_bins(opened: Opened, axes: Sequence[Axis], role: str) -> tuple[Histogram, list[Check]]:
+    """Return counts on exactly these axes: summed over all others, in their order, edges compared.
+
+    Raises
+    ------
+    DataError
+        If an axis is missing or has other bins.
+    """
+    found, name = opened.histogram, str(opened.path or role)
+    wanted = [axis.label for axis in axes]
+    if missing := [label for label in wanted if label not in found.labels]:
+        raise DataError(
+            f"{name}: there is no axis {missing[0]!r}: the file has {', '.join(found.labels)}, "
+            f"the response {', '.join(wanted)}. {_advice(found, missing[0])}"
+        )
+    checks = list(opened.checks)
+    summed = [axis for axis in found.axes if axis.label not in wanted]
+    if told := [f"{axis.label} ({axis.size} bins)" for axis in summed if axis.size > 1]:
+        checks.append(Check("fixed", role, f"summed over {', '.join(told)}"))
+    found = found.project(*wanted)
+    for mine, theirs in zip(found.axes, axes, strict=True):
+        compare(mine, theirs, name)
+        if mine.unit != theirs.unit and mine.unit and theirs.unit:
+            text = f"axis {mine.label} is in {mine.unit}, the response in {theirs.unit}: converted"
+            checks.append(Check("fixed", role, text))
+    return replace(found, axes=tuple(axes)), checks
+
+
+def compare(mine: Axis, theirs: Axis, name: str) -> None:
+    """Refuse an axis whose bins are not those of the response.
+
+    Raises
+    ------
+    DataError
+        It says how they differ, and what to do.
+    """
+    for axis, whose in ((mine, name), (theirs, "the response")):
+        if axis.nside is None and np.any(np.diff(axis.edges) <= 0):
+            i = int(np.argmax(np.diff(axis.edges) <= 0))
+            raise DataError(
+                f"{whose}: axis {axis.label!r}: edges decrease or repeat "
+                f"({axis.edges[i]:g}, {axis.edges[i + 1]:g} {axis.unit})"
+            )
+    if difference := mine.difference(theirs):
+        if mine.nside is None and mine.size != theirs.size:
+            difference = f"data has {mine.describe()}, response has {theirs.describe()}"
+        raise DataError(
+            f"{name}: axis {mine.label!r}: {difference}. They must agree: bin the events with the "
+            "bins of the response (skyfold cosi bin), or give the response for these bins"
+        )
+
+
+def named(given: Any, usual: str) -> dict[str, Any]:
+    """Return things by name: those of a mapping, or one under its usual name."""
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return dict(given)
+    return {usual: given}
+
+
+def judge_totals(backgrounds: Mapping[str, Histogram], counts: float) -> list[Check]:
+    """Compare the backgrounds with the counts: rates and other units do not look like counts."""
+    total = sum(histogram.total for histogram in backgrounds.values())
+    ratio = total / counts if counts else 1.0
+    text = f"{total:.6g} counts expected in all, {100 * ratio:.3g} % of those observed"
+    if not 0.01 <= ratio <= 2.0:
+        text += "; is it a rate, or for another livetime? A fitted normalisation makes up for it"
+        return [Check("warning", "background", text)]
+    return [Check("ok", "background", text)]
+
+
+def require_frame(found: Histogram, frame: str, name: str) -> None:
+    """Refuse scatter directions in another frame than the response's.
+
+    Raises
+    ------
+    DataError
+        If the frame is stated and differs.
+    """
+    own = found["PsiChi"].frame
+    if own is not None and own != frame:
+        raise DataError(
+            f"{name}: scatter directions are in the frame {own!r}, the response is for {frame!r}. "
+            "Counts in Galactic coordinates need a Galactic response; counts in the detector frame "
+            "a detector response and a conversion matrix"
+        )
+
+
+def _advice(found: Histogram, missing: str) -> str:
+    if missing in EXPOSED and any(label in found.labels for label in EXPOSED):
+        return "Time bins and attitude bins need their own conversion matrix each"
+    if missing in EXPOSED:
+        return "Bin the events by time or attitude: skyfold cosi bin --help"
+    return "Is this the right file?"
