@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from textwrap import wrap
 from typing import Any, get_origin
 
@@ -132,7 +131,9 @@ def _set(given: dict[str, Any], parameter: Parameter, text: str) -> None:
 
 
 def _several(parameter: Parameter) -> bool:
-    return any(get_origin(kind) in (list, tuple, Sequence) for kind in members(parameter.annotation))
+    return any(
+        get_origin(kind) in (list, tuple, Sequence) for kind in members(parameter.annotation)
+    )
 
 
 def _is_number(word: str) -> bool:
