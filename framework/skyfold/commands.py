@@ -363,11 +363,13 @@ def _print_result(result: Any, folder: Path) -> None:
     fixed = set(result.model) - result.model.free
     figures: Mapping[str, Any] = result.manifest["results"]
     say(f"stopped   {result.reason}")
-    say(
-        f"quality   total expectation / counts {figures['ratio']:.5f}, "
-        f"largest residual of 8 x 8 blocks {figures['largest_block']:.1f} sigma, "
-        f"{100 * figures['outliers']:.2f} % of bins beyond 3 sigma"
-    )
+    quality = [f"total expectation / counts {figures['ratio']:.5f}"]
+    if "largest_block" in figures:
+        quality += [
+            f"largest residual of blocks of {figures['block']} {figures['largest_block']:.1f} sigma",
+            f"{100 * figures['outliers']:.2f} % of bins beyond 3 sigma",
+        ]
+    say(f"quality   {', '.join(quality)}")
     for name, value in figures["normalisations"].items():
         held = name.partition("[")[0] in fixed
         say(f"{'fixed' if held else 'fitted':9} {name}: {value:.4g}")

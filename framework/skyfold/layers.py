@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from skyfold.dataspace import BLOCK
 from skyfold.geometry import Grid
 from skyfold.model import Component
-from skyfold.result import BLOCK, block_residual, deviance_residual
+from skyfold.residuals import block_residual, deviance_residual
 from skyfold.vector import Array
 
 if TYPE_CHECKING:

@@ -184,6 +184,7 @@ def _result(
         "stop_reason": reason,
         "log_likelihood": state.log_likelihood,
         **summary(result),
+        "block": result.block,
         "normalisations": result.normalisations,
         **({"score": score(problem.demo, result)} if problem.demo else {}),
     }

@@ -17,8 +17,9 @@ from skyfold.joint import JointData
 from skyfold.layers import energy_labels, layers_of, observe, on_pixels, rows_go_up, same_field
 from skyfold.model import Component, Model
 from skyfold.plotting import curves, draw_image, limits, overview, ticks
+from skyfold.residuals import block_residual
 from skyfold.response import Diagonal, Matrix
-from skyfold.result import Result, block_residual
+from skyfold.result import Result
 from skyfold.simulate import Demo
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import astropy.units as u
 import h5py
 import numpy as np
@@ -7,7 +9,10 @@ from astropy.wcs import WCS
 
 import skyfold
 import skyfold.errors
-from skyfold.result import deviance_residual, summary
+from skyfold import residuals
+from skyfold.residuals import deviance_residual
+from skyfold.result import summary
+from skyfold.sphere import Sphere
 
 
 @pytest.fixture
@@ -95,3 +100,85 @@ def test_summary_finds_a_block_that_is_off(rng):
     counts[8:, :8] += 5
     off = skyfold.Result(result.data.with_counts(counts), result.state, result.trace, "")
     assert summary(off)["largest_block"] > 4 > summary(result)["largest_block"]
+
+
+def test_a_whole_sky_is_read_by_healpy(sky_result, tmp_path):
+    healpy = pytest.importorskip("healpy")
+    path = sky_result.write(tmp_path)
+    assert path.name == "result.fits"
+    for i in range(2):
+        found, cards = healpy.read_map(path, field=i, hdu="SKY", h=True)
+        np.testing.assert_array_equal(found, sky_result.image[:, i].value)
+    cards = dict(cards)
+    assert (cards["COORDSYS"], cards["ORDERING"], cards["NSIDE"]) == ("G", "RING", 4)
+    assert u.Unit(cards["TUNIT2"]) == u.Unit("cm-2 s-1 sr-1")
+    truth = healpy.read_map(path, field=1, hdu="TRUTH")
+    np.testing.assert_array_equal(truth, sky_result.demo.truth["sky"][:, 1])
+    with fits.open(path) as hdus:
+        assert hdus[0].data is None
+        assert hdus["COUNTS"].shape == (2, 6, 48)
+        assert list(hdus["EBOUNDS"].data["E_MAX"]) == [200, 500]
+
+
+def test_projections_of_a_data_space_add_up(sky_result):
+    hdus, counts = sky_result.to_fits(), sky_result.data.full_counts
+    expected = sky_result.data.full_expectation(sky_result.model)
+    for axis, label in enumerate(("TIME", "PHI", "PSICHI")):
+        table = hdus[f"PROJECTION_{label}"]
+        others = tuple(i for i in range(3) if i != axis)
+        np.testing.assert_allclose(table.data["COUNTS"], counts.sum(axis=others))
+        np.testing.assert_allclose(table.data["EXPECTATION"], expected.sum(axis=others))
+    assert hdus["PROJECTION_PHI"].columns["LOW"].unit == "deg"
+    assert hdus["PROJECTION_PSICHI"].header["PIXTYPE"] == "HEALPIX"
+
+
+def test_large_data_spaces_are_seen_once_in_slabs_and_keep_projections_only(
+    sky_result, monkeypatch
+):
+    calls = []
+    full = skyfold.BinnedData.full_expectation
+    monkeypatch.setattr(
+        skyfold.BinnedData, "full_expectation", lambda *a: calls.append(1) or full(*a)
+    )
+    monkeypatch.setattr(residuals, "LARGEST", 100)
+    monkeypatch.setattr(residuals, "BLOCK", 1)  # slabs of one time each
+    monkeypatch.setattr(residuals, "SLAB", 300)
+    large = replace(sky_result)
+    figures = summary(large)
+    names = [hdu.name for hdu in large.to_fits()]
+    assert len(calls) == 1
+    assert "PROJECTION_PHI" in names
+    assert "COUNTS" not in names
+    for key in ("counts", "expectation", "outliers"):
+        assert figures[key] == pytest.approx(summary(sky_result)[key])
+    with pytest.raises(skyfold.errors.DataError, match="too large"):
+        large.residual()
+
+
+class Events(skyfold.Matrix):
+    """Rows of events alone; all other bins are in the sensitivity."""
+
+    complete = False
+
+    def sensitivity(self, weight):
+        return np.full(self.model_shape, 50.0)
+
+
+def test_event_lists_are_judged_by_their_total(rng, tmp_path):
+    data = skyfold.BinnedData(np.ones(200), {"sky": Events(rng.random((200, 12)), (12, 1))},
+                              components={"sky": skyfold.Component(Sphere(1))})  # fmt: skip
+    result = skyfold.run(data, iterations=5, progress=False)
+    assert summary(result) == {"counts": 200, "expectation": pytest.approx(200),
+                               "ratio": pytest.approx(1)}  # fmt: skip
+    with fits.open(result.write(tmp_path)) as hdus:
+        names = [hdu.name for hdu in hdus]
+    assert names == ["PRIMARY", "SKY", "SENSITIVITY", "MASK", "TRACE", "COMPONENTS"]
+
+
+def test_a_sphere_is_handed_to_healpy_in_ring_order(sky_result):
+    pytest.importorskip("mhealpy")
+    rows = sky_result.to_healpy()
+    assert rows.shape == (2, 192)
+    one = sky_result.to_mhealpy()[1]
+    np.testing.assert_array_equal(one.data, rows[1].value)
+    assert one.is_ring

@@ -14,7 +14,7 @@ import numpy as np
 
 from skyfold.errors import FileError
 from skyfold.layers import Layer, Observation, energy_labels, observe, rows_go_up, sky_layer
-from skyfold.result import deviance_residual
+from skyfold.residuals import deviance_residual
 from skyfold.vector import Array
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from skyfold.dataspace import BLOCK
 from skyfold.layers import Layer, Observation, same_field
 from skyfold.plotting import colours, curves, histogram, lines
 from skyfold.report.folder import RunFolder
@@ -33,7 +34,6 @@ from skyfold.report.markup import (
 )
 from skyfold.report.pixels import planes, plate, world_table
 from skyfold.report.verdict import verdict
-from skyfold.result import BLOCK
 
 LONGEST_LINE = 5000  # bins; a longer line is a smear
 MARKS = {"ok": "\N{CHECK MARK}", "fixed": "\N{CHECK MARK}", "warning": "!"}
