@@ -34,9 +34,11 @@ def to_fits(result: Result) -> HDUList:
     from astropy.io import fits
 
     geometry = result.model.components[result.sky].geometry
-    sky = _whole_sky(result) if isinstance(geometry, Sphere) else _image(result)
-    edges = getattr(geometry, "energy_edges", None)
-    return fits.HDUList([*sky, *_observations(result), *_tables(result, edges)])
+    tables = _tables(result, getattr(geometry, "energy_edges", None))
+    if isinstance(geometry, Sphere):
+        return fits.HDUList([*_whole_sky(result), *_observations(result), *tables])
+    image, *others = _image(result)
+    return fits.HDUList([image, *_observations(result), *others, *tables])
 
 
 def _image(result: Result) -> Iterator[Any]:
