@@ -1,0 +1,111 @@
+"""List mode: each event is its own bin; densities are interpolated between the response's bins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from skyfold.errors import require
+from skyfold.vector import Array
+from skyfold_cosi.histogram import Axis
+from skyfold_responses.events import EventRows
+from skyfold_responses.matrix import RowMatrix
+
+BLOCK = 4096  # events whose rows are made at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """What was measured of each photon.
+
+    Parameters
+    ----------
+    energy
+        Measured energy in keV, shape (n,).
+    phi
+        Compton angle in degrees.
+    lon, lat
+        Direction of the scattered photon, in degrees, in the frame of the response.
+    """
+
+    energy: Array
+    phi: Array
+    lon: Array
+    lat: Array
+
+    def __getitem__(self, chosen: Any) -> Events:
+        return Events(self.energy[chosen], self.phi[chosen], self.lon[chosen], self.lat[chosen])
+
+
+def inside(axes: Sequence[Axis], events: Events) -> Array:
+    """Return which events lie within the bins of the data space, shape (n,)."""
+    measured, phi, _ = axes
+    within: Array = (events.energy >= measured.edges[0]) & (events.energy < measured.edges[-1])
+    within &= (events.phi >= phi.edges[0]) & (events.phi <= phi.edges[-1])
+    return within & np.isfinite(events.lon) & np.isfinite(events.lat)
+
+
+def interpolation(axes: Sequence[Axis], events: Events) -> Any:
+    """Return a sparse matrix (events, bins) that turns contents of bins into densities.
+
+    The measured energy keeps its bin; between the centres of Phi bins the density is linear, on
+    the sphere it is interpolated between four pixels. Densities are per keV and degree, and per
+    pixel.
+
+    Parameters
+    ----------
+    axes
+        Em, Phi, PsiChi of the bins.
+    events
+        Events that lie inside.
+    """
+    from scipy.sparse import csr_array
+
+    healpy = require("healpy", "healpix")
+    measured, phi, sphere = axes
+    n = len(events.energy)
+    at = np.clip(np.searchsorted(measured.edges, events.energy, "right") - 1, 0, measured.size - 1)
+    centres = 0.5 * (phi.edges[1:] + phi.edges[:-1])
+    place = np.interp(events.phi, centres, np.arange(phi.size))
+    below = np.minimum(place.astype(int), phi.size - 1)
+    share = place - below
+    nested = sphere.scheme == "NESTED"
+    pixels, weights = healpy.get_interp_weights(
+        sphere.nside, events.lon, events.lat, nest=nested, lonlat=True
+    )
+    per_energy = 1.0 / np.diff(measured.edges)[at]
+    per_angle = 1.0 / np.diff(phi.edges)
+    columns, values = [], []
+    for ring, part in ((below, 1.0 - share), (np.minimum(below + 1, phi.size - 1), share)):
+        for pixel, weight in zip(pixels, weights, strict=True):
+            columns.append((at * phi.size + ring) * sphere.size + pixel)
+            values.append(weight * part * per_energy * per_angle[ring])
+    rows = np.tile(np.arange(n), 8)
+    shape = (n, prod(axis.size for axis in axes))
+    return csr_array((np.concatenate(values), (rows, np.concatenate(columns))), shape=shape)
+
+
+def event_rows(matrix: RowMatrix, weights: Any) -> EventRows:
+    """Return the response of events, from the response of bins.
+
+    Parameters
+    ----------
+    matrix
+        Response of the bins.
+    weights
+        `interpolation` of the events.
+    """
+    sensitivity = matrix.sensitivity(np.ones(matrix.data_shape))
+    used = np.unique(weights.indices)
+    held = matrix.rows(used)
+    narrow = weights[:, used]
+    rows = np.empty((weights.shape[0], prod(matrix.model_shape)), np.float32)
+    for start in range(0, len(rows), BLOCK):
+        some = narrow[start : start + BLOCK]
+        near = np.unique(some.indices)
+        rows[start : start + BLOCK] = some[:, near] @ held.numbers[near].astype(np.float64)
+    return EventRows(rows, sensitivity)
