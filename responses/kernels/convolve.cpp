@@ -75,8 +75,13 @@ template <class T> Array<T> correlate(const Array<T>& image, const Array<T>& ker
   return result;
 }
 
+void bind_attitude(py::module_& m); // attitude.cpp
+void bind_rows(py::module_& m);     // rows.cpp
+
 PYBIND11_MODULE(_kernels, m) {
-  m.doc() = "Compiled convolutions";
+  m.doc() = "Compiled linear operators";
+  bind_attitude(m);
+  bind_rows(m);
   m.def("correlate", &correlate<double>, py::arg("image").noconvert(), py::arg("kernel").noconvert(),
         py::arg("threads") = 1);
   m.def("correlate", &correlate<float>, py::arg("image").noconvert(), py::arg("kernel").noconvert(),

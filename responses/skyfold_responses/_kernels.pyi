@@ -2,4 +2,71 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-def correlate(image: NDArray[Any], kernel: NDArray[Any], threads: int = 1) -> NDArray[Any]: ...
+Array = NDArray[Any]
+
+def correlate(image: Array, kernel: Array, threads: int = 1) -> Array: ...
+def row_products(
+    rows: Array,
+    index: Array | None = None,
+    scales: Array | None = None,
+    values: Array | None = None,
+    counts: Array | None = None,
+    others: Array | None = None,
+    expectation: Array | None = None,
+    back: Array | None = None,
+    threads: int = 1,
+) -> None: ...
+def cell_products(
+    rows: Array,
+    scales: Array | None,
+    blocks: Array,
+    attitude: Array,
+    row: Array,
+    place: Array,
+    seen: Array | None = None,
+    counts: Array | None = None,
+    others: Array | None = None,
+    expectation: Array | None = None,
+    back: Array | None = None,
+    threads: int = 1,
+) -> None: ...
+def draw_cells(
+    rows: Array,
+    attitude: Array,
+    row: Array,
+    seen: Array,
+    counts: Array,
+    uniforms: Array,
+    drawn: Array,
+    threads: int = 1,
+) -> int: ...
+def store(slab: Array, factor: float, steps: Array | None, out: Array, threads: int = 1) -> int: ...
+def pick_rows(slab: Array, bins: Array, rows: Array, at: int, threads: int = 1) -> None: ...
+def read_once(numbers: Array, threads: int = 1) -> float: ...
+def interpolation(nside: int, directions: Array, threads: int = 1) -> tuple[Array, Array]: ...
+def visible_seconds(
+    seconds: Array,
+    zenith: Array,
+    horizon: Array,
+    first: Array,
+    directions: Array,
+    threads: int = 1,
+) -> Array: ...
+def sojourn(
+    nside: int,
+    rotations: Array,
+    seconds: Array,
+    zenith: Array,
+    horizon: Array,
+    first: Array,
+    directions: Array,
+    threads: int = 1,
+) -> tuple[Array, Array, Array]: ...
+def turned_response(
+    response: Array,
+    pixels: Array,
+    weights: Array,
+    table: Array,
+    table_weights: Array,
+    threads: int = 1,
+) -> Array: ...
