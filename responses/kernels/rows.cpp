@@ -1,0 +1,474 @@
+// Dense rows of a response, one row of values for each bin, read once per E-step. Stored numbers are
+// float, double, or 16-bit integers with a scale for each row; all arithmetic is in double.
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <vector>
+
+#include "dispatch.hpp"
+
+namespace py = pybind11;
+template <class T> using Array = py::array_t<T, py::array::c_style>;
+template <class T> using Maybe = std::optional<Array<T>>;
+using Size = py::ssize_t;
+
+namespace {
+
+constexpr Size most_chunks = 32;   // each with its own sums, added in order: threads change no bit
+constexpr Size least_rows = 64;    // of a chunk
+constexpr Size parallel = 1 << 16; // numbers below which threads do not pay
+constexpr Size line = 64;          // bytes of a cache line
+constexpr int lanes = 8;           // partial sums of a dot product: one would wait for itself
+constexpr double tiny = std::numeric_limits<double>::min();
+
+// out[k] = sum over j of many[k][j] one[j]. The lines of `next` are called for on the way.
+template <int count, class A, class B>
+SKYFOLD_INLINE void dots(const A* const* many, const B* one, Size width, double* out) {
+  double sum[count][lanes] = {};
+  Size j = 0;
+  for (; j + lanes <= width; j += lanes)
+    for (int k = 0; k < count; ++k)
+#pragma omp simd
+      for (int l = 0; l < lanes; ++l)
+        sum[k][l] += static_cast<double>(many[k][j + l]) * static_cast<double>(one[j + l]);
+  for (int k = 0; k < count; ++k) {
+    double rest = 0.0;
+    for (Size i = j; i < width; ++i) rest += static_cast<double>(many[k][i]) * static_cast<double>(one[i]);
+    for (int l = 0; l < lanes; ++l) rest += sum[k][l];
+    out[k] = rest;
+  }
+}
+
+// acc[j] += sum over k of q[k] rows[k][j], while the rows of `next` are called into the cache: the
+// memory would be idle otherwise, for these rows lie in the cache already.
+template <int count, class T>
+SKYFOLD_INLINE void add_rows(const T* const* rows, const double* q, Size width, double* acc, const T* const* next) {
+  constexpr Size step = line / sizeof(T);
+  Size j = 0;
+  for (; j + step <= width; j += step) {
+    for (int k = 0; k < count; ++k) __builtin_prefetch(next[k] + j);
+#pragma omp simd
+    for (Size i = j; i < j + step; ++i) {
+      double a = acc[i];
+      for (int k = 0; k < count; ++k) a += q[k] * static_cast<double>(rows[k][i]);
+      acc[i] = a;
+    }
+  }
+  for (; j < width; ++j)
+    for (int k = 0; k < count; ++k) acc[j] += q[k] * static_cast<double>(rows[k][j]);
+}
+
+// What every product needs to know. Without values only the transpose is taken, of the counts as
+// they are; without room for it only the expectation.
+template <class T> struct Problem {
+  const T* numbers;
+  Size width;
+  const std::int64_t* index; // or null: row i is the i-th
+  const double* scales;      // or null
+  const double *values, *counts, *others;
+  double* expectation;
+  bool back;
+
+  SKYFOLD_INLINE const T* row(Size i) const { return numbers + (index ? index[i] : i) * width; }
+  SKYFOLD_INLINE double scale(Size i) const { return scales ? scales[index ? index[i] : i] : 1.0; }
+};
+
+template <int count, class T>
+SKYFOLD_INLINE void some_rows(const Problem<T>& p, Size i, Size end, double* acc) {
+  const T *rows[count], *next[count];
+  double q[count];
+  for (int k = 0; k < count; ++k) {
+    rows[k] = p.row(i + k);
+    next[k] = p.row(std::min(i + count + k, end - 1));
+    q[k] = p.counts ? p.counts[i + k] : 0.0;
+  }
+  if (p.values) {
+    double sum[count];
+    dots<count>(rows, p.values, p.width, sum);
+    for (int k = 0; k < count; ++k) {
+      const double e = sum[k] * p.scale(i + k) + (p.others ? p.others[i + k] : 0.0);
+      p.expectation[i + k] = e;
+      q[k] /= e < tiny ? tiny : e; // NaN stays
+    }
+  }
+  if (!p.back) return;
+  for (int k = 0; k < count; ++k) q[k] *= p.scale(i + k);
+  add_rows<count>(rows, q, p.width, acc, next);
+}
+
+template <class T> SKYFOLD_CLONES void chunk_of_rows(const Problem<T>& p, Size begin, Size end, double* acc) {
+  Size i = begin;
+  for (; i + 4 <= end; i += 4) some_rows<4>(p, i, end, acc);
+  for (; i < end; ++i) some_rows<1>(p, i, end, acc);
+}
+
+// Zeros on cache lines of their own.
+struct Sums {
+  Size stride;
+  std::vector<double> room;
+  double* first;
+  Sums(Size count, Size width)
+      : stride((width + 7) / 8 * 8), room(static_cast<std::size_t>(count * stride + 8)), first(room.data()) {
+    while (reinterpret_cast<std::uintptr_t>(first) % line) ++first;
+  }
+  double* operator[](Size i) { return first + i * stride; }
+};
+
+template <class T> void all_rows(const Problem<T>& p, Size size, double* back, [[maybe_unused]] int threads) {
+  const Size chunks = std::clamp<Size>(p.back ? size / least_rows : size, 1, most_chunks);
+  Sums sums(p.back ? chunks : 0, p.width);
+#pragma omp parallel for num_threads(threads) if (threads > 1 && size * p.width >= parallel) schedule(dynamic, 1)
+  for (Size c = 0; c < chunks; ++c) chunk_of_rows(p, c * size / chunks, (c + 1) * size / chunks, sums[c]);
+  if (!p.back) return;
+  std::copy_n(sums[0], p.width, back);
+  for (Size c = 1; c < chunks; ++c)
+    for (Size j = 0; j < p.width; ++j) back[j] += sums[c][j];
+}
+
+// Cells (attitude s, row r) of a product U R^T, for up to four cells that share their row.
+template <class T> struct Cells {
+  const T* numbers;
+  Size width;
+  const double* scales;                 // or null
+  const std::int64_t *attitude, *row, *place;
+  const double *seen, *counts, *others; // seen: U
+  double *expectation, *back;           // back: G, shaped like U
+};
+
+template <int count, class T> SKYFOLD_INLINE void some_cells(const Cells<T>& p, Size i, Size next) {
+  const T *row = p.numbers + p.row[i] * p.width, *coming = p.numbers + p.row[next] * p.width;
+  const double scale = p.scales ? p.scales[p.row[i]] : 1.0;
+  double q[count];
+  for (int k = 0; k < count; ++k) q[k] = p.counts ? p.counts[p.place[i + k]] : 0.0;
+  if (p.seen) {
+    const double* seen[count];
+    double sum[count];
+    for (int k = 0; k < count; ++k) seen[k] = p.seen + p.attitude[i + k] * p.width;
+    dots<count>(seen, row, p.width, sum);
+    for (int k = 0; k < count; ++k) {
+      const Size at = p.place[i + k];
+      const double e = sum[k] * scale + (p.others ? p.others[at] : 0.0);
+      p.expectation[at] = e;
+      q[k] /= e < tiny ? tiny : e;
+    }
+  }
+  if (!p.back) return;
+  double* back[count];
+  for (int k = 0; k < count; ++k) {
+    back[k] = p.back + p.attitude[i + k] * p.width;
+    q[k] *= scale;
+  }
+  constexpr Size step = line / sizeof(T);
+  Size j = 0;
+  for (; j + step <= p.width; j += step) {
+    __builtin_prefetch(coming + j);
+    for (int k = 0; k < count; ++k)
+#pragma omp simd
+      for (Size l = j; l < j + step; ++l) back[k][l] += q[k] * static_cast<double>(row[l]);
+  }
+  for (; j < p.width; ++j)
+    for (int k = 0; k < count; ++k) back[k][j] += q[k] * static_cast<double>(row[j]);
+}
+
+template <class T> SKYFOLD_CLONES void block_of_cells(const Cells<T>& p, Size begin, Size end) {
+  for (Size i = begin; i < end;) {
+    Size same = 1;
+    while (same < 4 && i + same < end && p.row[i + same] == p.row[i]) ++same;
+    const Size next = std::min(i + same, end - 1);
+    if (same == 4) some_cells<4>(p, i, next);
+    else if (same == 3) some_cells<3>(p, i, next);
+    else if (same == 2) some_cells<2>(p, i, next);
+    else some_cells<1>(p, i, next);
+    i += same;
+  }
+}
+
+// For each uniform number in [0, 1) the value that a count of this row came from: the first at which
+// the running sum of row times values exceeds it. Sums of blocks of 64 shorten the way.
+template <class T>
+SKYFOLD_INLINE bool draw_body(const T* row, const double* values, Size width, const double* uniform, Size count,
+                              double* sums, std::int64_t* drawn) {
+  constexpr Size block = 64;
+  const Size blocks = (width + block - 1) / block;
+  double total = 0.0;
+  for (Size b = 0; b < blocks; ++b) {
+    double sum = 0.0;
+    for (Size j = b * block; j < std::min(width, (b + 1) * block); ++j)
+      sum += std::max(static_cast<double>(row[j]) * values[j], 0.0);
+    sums[b] = total += sum;
+  }
+  if (!(total > 0.0 && total <= std::numeric_limits<double>::max())) return false;
+  for (Size i = 0; i < count; ++i) {
+    const double target = uniform[i] * total;
+    const Size b = std::min<Size>(std::upper_bound(sums, sums + blocks, target) - sums, blocks - 1);
+    double sum = b ? sums[b - 1] : 0.0;
+    Size chosen = -1;
+    // rounding may leave the target at the very end: the last value that has a share
+    for (Size j = b * block; j < std::min(width, (b + 1) * block); ++j) {
+      const double share = static_cast<double>(row[j]) * values[j];
+      if (share > 0.0) chosen = j;
+      if ((sum += std::max(share, 0.0)) > target) break;
+    }
+    if (chosen < 0) return false;
+#pragma omp atomic
+    ++drawn[chosen];
+  }
+  return true;
+}
+
+template <class T>
+SKYFOLD_CLONES bool draw_row(const T* row, const double* values, Size width, const double* uniform, Size count,
+                             double* sums, std::int64_t* drawn) {
+  return draw_body(row, values, width, uniform, count, sums, drawn);
+}
+
+// out[v][c] = in[v][c] * factor, rounded to what is stored; the first number that is negative, NaN
+// or beyond the storage's range stops it. 16-bit integers count steps of the scale of their column.
+template <class In, class Out>
+SKYFOLD_INLINE bool convert_body(const In* in, double factor, const double* steps, Size size, Out* out) {
+  constexpr double most = static_cast<double>(std::numeric_limits<Out>::max());
+  int good = 1;
+#pragma omp simd reduction(& : good)
+  for (Size i = 0; i < size; ++i) {
+    const double given = static_cast<double>(in[i]) * factor;
+    if constexpr (std::is_integral_v<Out>) {
+      good &= given >= 0.0 && given <= std::numeric_limits<double>::max();
+      const double counted = given * steps[i] + 0.5;
+      out[i] = static_cast<Out>(static_cast<std::int32_t>(counted < most ? counted : most));
+    } else {
+      good &= given >= 0.0 && given <= most;
+      out[i] = static_cast<Out>(given);
+    }
+  }
+  return good;
+}
+
+template <class In, class Out>
+SKYFOLD_CLONES bool convert_row(const In* in, double factor, const double* steps, Size size, Out* out) {
+  return convert_body(in, factor, steps, size, out);
+}
+
+template <class T> SKYFOLD_CLONES double sum_of(const T* numbers, Size size) {
+  double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+  for (Size i = 0; i < size; ++i) sum += static_cast<double>(numbers[i]);
+  return sum;
+}
+
+void require(bool holds, const char* message) {
+  if (!holds) throw py::value_error(message);
+}
+
+template <class T> const T* pointer(const Maybe<T>& array, Size size, const char* message) {
+  require(!array || array->size() == size, message);
+  return array ? array->data() : nullptr;
+}
+
+template <class T> T* writable(Maybe<T>& array, Size size, const char* message) {
+  require(!array || array->size() == size, message);
+  return array ? array->mutable_data() : nullptr;
+}
+
+void require_rows(const std::int64_t* index, Size size, Size rows) {
+  for (Size i = 0; i < size; ++i) require(index[i] >= 0 && index[i] < rows, "a row index is out of range");
+}
+
+} // namespace
+
+// expectation = scales * (rows @ values) + others and back = rows^T (counts / expectation); without
+// values back = rows^T counts, without back only the expectation.
+template <class T>
+void row_products(const Array<T>& rows, const Maybe<std::int64_t>& index, const Maybe<double>& scales,
+                  const Maybe<double>& values, const Maybe<double>& counts, const Maybe<double>& others,
+                  Maybe<double>& expectation, Maybe<double>& back, int threads) {
+  require(rows.ndim() == 2, "rows must be (bins, values)");
+  require(threads >= 1, "threads must be at least 1");
+  const Size size = index ? index->size() : rows.shape(0), width = rows.shape(1);
+  require(values ? expectation.has_value() : back.has_value(), "nothing to compute");
+  require(!back || counts.has_value(), "the transpose needs counts");
+  Problem<T> p{};
+  p.numbers = rows.data();
+  p.width = width;
+  p.index = pointer(index, size, "");
+  p.scales = pointer(scales, rows.shape(0), "there must be one scale for each row");
+  p.values = pointer(values, width, "there must be one value for each column");
+  p.counts = pointer(counts, size, "there must be one count for each bin");
+  p.others = pointer(others, size, "there must be one other expectation for each bin");
+  p.expectation = writable(expectation, size, "there must be one expectation for each bin");
+  p.back = back.has_value();
+  double* result = writable(back, width, "back must have one number for each column");
+  if (p.index) require_rows(p.index, size, rows.shape(0));
+  py::gil_scoped_release unlocked;
+  all_rows(p, size, result, threads);
+}
+
+// The same for cells of seen @ rows^T, given in blocks: no two blocks share an attitude, and inside a
+// block the cells of one row are neighbours. back must hold zeros.
+template <class T>
+void cell_products(const Array<T>& rows, const Maybe<double>& scales, const Array<std::int64_t>& blocks,
+                   const Array<std::int64_t>& attitude, const Array<std::int64_t>& row,
+                   const Array<std::int64_t>& place, const Maybe<double>& seen, const Maybe<double>& counts,
+                   const Maybe<double>& others, Maybe<double>& expectation, Maybe<double>& back,
+                   [[maybe_unused]] int threads) {
+  require(rows.ndim() == 2, "rows must be (bins, values)");
+  require(threads >= 1, "threads must be at least 1");
+  const Size size = attitude.size(), width = rows.shape(1), many = blocks.size() - 1;
+  require(row.size() == size && place.size() == size, "each cell needs attitude, row and place");
+  require(seen ? expectation.has_value() : back.has_value(), "nothing to compute");
+  require(!back || counts.has_value(), "the transpose needs counts");
+  const Size attitudes = (seen ? seen->size() : back->size()) / std::max<Size>(width, 1);
+  Cells<T> p{};
+  p.numbers = rows.data();
+  p.width = width;
+  p.scales = pointer(scales, rows.shape(0), "there must be one scale for each row");
+  p.attitude = attitude.data();
+  p.row = row.data();
+  p.place = place.data();
+  p.seen = pointer(seen, attitudes * width, "seen must be (attitudes, values)");
+  p.counts = pointer(counts, size, "there must be one count for each cell");
+  p.others = pointer(others, size, "there must be one other expectation for each cell");
+  p.expectation = writable(expectation, size, "there must be one expectation for each cell");
+  p.back = writable(back, attitudes * width, "back must be (attitudes, values)");
+  require_rows(p.row, size, rows.shape(0));
+  require_rows(p.attitude, size, attitudes);
+  require_rows(p.place, size, size);
+  const std::int64_t* ends = blocks.data();
+  require(many >= 0 && ends[0] == 0 && ends[many] == size && std::is_sorted(ends, ends + many + 1),
+          "blocks must begin at 0 and end at the number of cells");
+  py::gil_scoped_release unlocked;
+#pragma omp parallel for num_threads(threads) if (threads > 1 && size * width >= parallel) schedule(dynamic, 1)
+  for (Size b = 0; b < many; ++b) block_of_cells(p, ends[b], ends[b + 1]);
+}
+
+// Adds to drawn[attitude] which value each count came from; uniforms hold one number for each count.
+// Returns the first cell whose counts no value can make, or -1.
+template <class T>
+Size draw_cells(const Array<T>& rows, const Array<std::int64_t>& attitude, const Array<std::int64_t>& row,
+                const Array<double>& seen, const Array<std::int64_t>& counts, const Array<double>& uniforms,
+                Array<std::int64_t>& drawn, [[maybe_unused]] int threads) {
+  const Size size = row.size(), width = rows.shape(1);
+  require(rows.ndim() == 2 && seen.ndim() == 2 && seen.shape(1) == width, "rows and seen must be (n, values)");
+  require(attitude.size() == size && counts.size() == size, "each cell needs attitude, row and counts");
+  require(drawn.size() == seen.size(), "drawn must be shaped like seen");
+  require_rows(row.data(), size, rows.shape(0));
+  require_rows(attitude.data(), size, seen.shape(0));
+  std::vector<Size> starts(static_cast<std::size_t>(size + 1), 0);
+  for (Size i = 0; i < size; ++i) {
+    require(counts.data()[i] >= 0, "counts must not be negative");
+    starts[i + 1] = starts[i] + counts.data()[i];
+  }
+  require(starts[size] == uniforms.size(), "there must be one uniform number for each count");
+  const T* numbers = rows.data();
+  const std::int64_t *s = attitude.data(), *r = row.data();
+  const double *u = uniforms.data(), *x = seen.data();
+  std::int64_t* out = drawn.mutable_data();
+  Size bad = size;
+  py::gil_scoped_release unlocked;
+#pragma omp parallel num_threads(threads) if (threads > 1 && size * width >= parallel) reduction(min : bad)
+  {
+    std::vector<double> sums(static_cast<std::size_t>(width / 64 + 1));
+#pragma omp for schedule(dynamic, 64)
+    for (Size i = 0; i < size; ++i)
+      if (starts[i + 1] > starts[i] && !draw_row(numbers + r[i] * width, x + s[i] * width, width, u + starts[i],
+                                                 starts[i + 1] - starts[i], sums.data(), out + s[i] * width))
+        bad = std::min(bad, i);
+  }
+  return bad < size ? bad : -1;
+}
+
+// Fills out with the numbers of a slab as they are stored. Returns the flat place of the first one
+// that cannot be stored, or -1.
+template <class In, class Out>
+Size store(const Array<In>& slab, double factor, const Maybe<double>& steps, Array<Out>& out,
+           [[maybe_unused]] int threads) {
+  require(slab.ndim() == 2 && out.size() == slab.size(), "slab and out must be (values, bins)");
+  const Size values = slab.shape(0), bins = slab.shape(1);
+  require(!std::is_integral_v<Out> || steps, "integers need one step for each bin");
+  const double* inverse = pointer(steps, bins, "there must be one step for each bin");
+  const In* in = slab.data();
+  Out* to = out.mutable_data();
+  std::vector<char> good(static_cast<std::size_t>(values), 1);
+  py::gil_scoped_release unlocked;
+#pragma omp parallel for num_threads(threads) if (threads > 1 && values * bins >= parallel) schedule(static)
+  for (Size v = 0; v < values; ++v) good[v] = convert_row(in + v * bins, factor, inverse, bins, to + v * bins);
+  const Size v = std::find(good.begin(), good.end(), 0) - good.begin();
+  if (v == values) return -1;
+  Size c = 0;
+  while (convert_body(in + v * bins + c, factor, inverse ? inverse + c : inverse, 1, to + v * bins + c)) ++c;
+  return v * bins + c;
+}
+
+// rows[i][at + v] = slab[v][bins[i]], by tiles that fit the first cache.
+template <class T>
+void pick_rows(const Array<T>& slab, const Array<std::int64_t>& bins, Array<T>& rows, Size at,
+               [[maybe_unused]] int threads) {
+  constexpr Size tall = 64, wide = line / sizeof(T);
+  require(slab.ndim() == 2 && rows.ndim() == 2, "slab must be (values, bins), rows (bins, values)");
+  const Size values = slab.shape(0), all = slab.shape(1), size = bins.size(), width = rows.shape(1);
+  require(rows.shape(0) == size && at >= 0 && at + values <= width, "the slab does not fit into the rows");
+  const T* in = slab.data();
+  const std::int64_t* bin = bins.data();
+  require_rows(bin, size, all);
+  T* out = rows.mutable_data();
+  py::gil_scoped_release unlocked;
+#pragma omp parallel for num_threads(threads) if (threads > 1 && values * size >= parallel) schedule(static)
+  for (Size first = 0; first < size; first += tall) {
+    T tile[tall][wide];
+    const Size many = std::min(tall, size - first);
+    for (Size v = 0; v < values; v += wide) {
+      const Size deep = std::min(wide, values - v);
+      for (Size k = 0; k < deep; ++k)
+        for (Size i = 0; i < many; ++i) tile[i][k] = in[(v + k) * all + bin[first + i]];
+      for (Size i = 0; i < many; ++i) std::copy_n(tile[i], deep, out + (first + i) * width + at + v);
+    }
+  }
+}
+
+// The sum of all numbers: how fast the memory can be read at all.
+template <class T> double read_once(const Array<T>& numbers, [[maybe_unused]] int threads) {
+  const Size size = numbers.size();
+  const T* first = numbers.data();
+  double parts[most_chunks] = {}, sum = 0.0;
+  py::gil_scoped_release unlocked;
+#pragma omp parallel for num_threads(threads) if (threads > 1 && size >= parallel) schedule(static)
+  for (Size c = 0; c < most_chunks; ++c) {
+    const Size begin = c * size / most_chunks;
+    parts[c] = sum_of(first + begin, (c + 1) * size / most_chunks - begin);
+  }
+  for (const double part : parts) sum += part;
+  return sum;
+}
+
+template <class T> void bind_storage(py::module_& m) {
+  const auto none = py::none();
+  m.def("row_products", &row_products<T>, py::arg("rows").noconvert(), py::arg("index").noconvert() = none,
+        py::arg("scales").noconvert() = none, py::arg("values").noconvert() = none,
+        py::arg("counts").noconvert() = none, py::arg("others").noconvert() = none,
+        py::arg("expectation").noconvert() = none, py::arg("back").noconvert() = none, py::arg("threads") = 1);
+  m.def("cell_products", &cell_products<T>, py::arg("rows").noconvert(), py::arg("scales").noconvert(),
+        py::arg("blocks").noconvert(), py::arg("attitude").noconvert(), py::arg("row").noconvert(),
+        py::arg("place").noconvert(), py::arg("seen").noconvert() = none, py::arg("counts").noconvert() = none,
+        py::arg("others").noconvert() = none, py::arg("expectation").noconvert() = none,
+        py::arg("back").noconvert() = none, py::arg("threads") = 1);
+  m.def("draw_cells", &draw_cells<T>, py::arg("rows").noconvert(), py::arg("attitude").noconvert(),
+        py::arg("row").noconvert(), py::arg("seen").noconvert(), py::arg("counts").noconvert(),
+        py::arg("uniforms").noconvert(), py::arg("drawn").noconvert(), py::arg("threads") = 1);
+  m.def("store", &store<float, T>, py::arg("slab").noconvert(), py::arg("factor"), py::arg("steps").noconvert(),
+        py::arg("out").noconvert(), py::arg("threads") = 1);
+  m.def("store", &store<double, T>, py::arg("slab").noconvert(), py::arg("factor"), py::arg("steps").noconvert(),
+        py::arg("out").noconvert(), py::arg("threads") = 1);
+  m.def("pick_rows", &pick_rows<T>, py::arg("slab").noconvert(), py::arg("bins").noconvert(),
+        py::arg("rows").noconvert(), py::arg("at"), py::arg("threads") = 1);
+  m.def("read_once", &read_once<T>, py::arg("numbers").noconvert(), py::arg("threads") = 1);
+}
+
+void bind_rows(py::module_& m) {
+  bind_storage<float>(m);
+  bind_storage<double>(m);
+  bind_storage<std::uint16_t>(m);
+}

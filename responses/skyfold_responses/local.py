@@ -1,0 +1,229 @@
+"""A response in the frame of the detector, followed as it turns under the sky."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from skyfold.errors import DataError
+from skyfold.response import Response
+from skyfold.vector import Array
+from skyfold_responses._kernels import cell_products
+from skyfold_responses.matrix import HeldRows, RowMatrix, attribute_cells, judged
+from skyfold_responses.memory import usable_threads
+
+CACHE = 1 << 20  # bytes of sky and back-projection in the detector's frame that one block works on
+BLOCK = 1 << 23  # expected counts that are computed at a time
+DRAWS = 1 << 20  # counts that are brought back to the sky at a time
+
+
+class LocalFrame(Response):
+    """Conversion matrix times detector response: data binned by attitude (or time) and channel.
+
+    With the sky seen by the detector, ``U = conversion @ image``, the expectation in attitude s and
+    detector bin c is ``U[s] . R[c]``. Products visit the observed cells (s, c) alone; the matrix
+    product of the two is never made.
+
+    Parameters
+    ----------
+    conversion
+        scipy.sparse array of shape (attitudes x local pixels, sky pixels): for how long (s) each
+        sky pixel was seen at each local pixel.
+    detector
+        Response of the detector, values of shape (local pixels, energies).
+
+    Raises
+    ------
+    DataError
+        If the shapes disagree, or the conversion holds negative or non-finite times.
+    """
+
+    rows_pay_below = 1.0
+
+    def __init__(self, conversion: Any, detector: RowMatrix) -> None:
+        if len(detector.model_shape) != 2:
+            raise DataError(
+                "a detector response needs values of shape (local pixels, energies), not "
+                f"{detector.model_shape}"
+            )
+        pixels, energies = detector.model_shape
+        seen, sky = conversion.shape
+        if not seen or seen % pixels:
+            raise DataError(
+                f"the conversion matrix has {seen} rows (attitudes x local pixels), no multiple of "
+                f"the {pixels} local pixels of the detector response"
+            )
+        if not np.all((conversion.data >= 0) & (conversion.data < np.inf)):
+            raise DataError("the conversion matrix holds negative or non-finite times")
+        self.conversion, self.detector = conversion.tocsr(), detector
+        self.attitudes = seen // pixels
+        self.model_shape = sky, energies
+        self.data_shape = self.attitudes, *detector.data_shape
+
+    def forward(self, values: Array) -> Array:
+        """Return the expected counts of all cells, streaming over the detector response."""
+        local = self.to_local(values)
+        total = np.zeros((self.attitudes, prod(self.detector.data_shape)))
+        for first, slab in self.detector.exact():
+            for block in self._blocks(slab.shape[1]):
+                total[block] += local[block, first : first + len(slab)] @ slab
+        return total.reshape(self.data_shape)
+
+    def adjoint(self, weights: Array) -> Array:
+        """Return R^T w over all cells, streaming over the detector response."""
+        flat = weights.reshape(self.attitudes, -1)
+        back = np.empty((self.attitudes, prod(self.detector.model_shape)))
+        for first, slab in self.detector.exact():
+            for block in self._blocks(slab.shape[1]):
+                back[block, first : first + len(slab)] = flat[block] @ slab.T
+        return self.to_sky(back)
+
+    def sensitivity(self, weight: Array) -> Array:
+        """Return R^T w; where all weights are equal, from the column sums of the detector."""
+        if any(weight.strides) and np.ptp(weight) > 0:
+            return self.adjoint(weight)
+        even = np.broadcast_to(weight.flat[0], self.detector.data_shape)
+        sums = self.detector.sensitivity(even)
+        return self.to_sky(np.broadcast_to(sums, (self.attitudes, *sums.shape)))
+
+    def rows(self, bins: Array) -> Cells:
+        """Return the response of these cells; the detector rows they need are read once."""
+        attitude, channel = np.divmod(bins, prod(self.detector.data_shape))
+        channels, row = np.unique(channel, return_inverse=True)
+        return Cells(self, self.detector.rows(channels), attitude, row)
+
+    def to_local(self, values: Array) -> Array:
+        """Return the sky as the detector sees it, (attitudes, local pixels x energies)."""
+        image = np.asarray(values, np.float64).reshape(self.model_shape)
+        local: Array = (self.conversion @ image).reshape(self.attitudes, -1)
+        return np.ascontiguousarray(local, np.float64)
+
+    def to_sky(self, local: Array) -> Array:
+        """Return the transpose of `to_local`."""
+        sky: Array = self.conversion.T @ local.reshape(-1, self.model_shape[1])
+        return sky
+
+    def _blocks(self, bins: int) -> list[slice]:
+        """Cut the attitudes into blocks whose expectation stays small."""
+        step = max(1, BLOCK // max(bins, 1))
+        return [slice(at, at + step) for at in range(0, self.attitudes, step)]
+
+
+class Cells(Response):
+    """The cells (attitude, detector bin) of a `LocalFrame` that hold counts.
+
+    Cells are visited in blocks of attitudes, by bin inside a block: what the block works on stays
+    in the cache, and a row serves all its cells. Each attitude belongs to one block, each block to
+    one thread, so results do not depend on threads or blocks, to the last bit.
+
+    Parameters
+    ----------
+    frame
+        Where they belong.
+    detector
+        Rows of the detector response.
+    attitude, row
+        Attitude and detector row of each cell.
+    """
+
+    rows_pay_below = 1.0
+
+    def __init__(self, frame: LocalFrame, detector: HeldRows, attitude: Array, row: Array) -> None:
+        self.frame, self.detector = frame, detector
+        self.attitude, self.row = (np.ascontiguousarray(a, np.int64) for a in (attitude, row))
+        self.model_shape, self.data_shape = frame.model_shape, self.attitude.shape
+        self._order = self._sorted()
+
+    def forward(self, values: Array) -> Array:
+        """Return the expected counts of the cells."""
+        expectation = np.empty(self.data_shape)
+        self._products(seen=self.frame.to_local(values), expectation=expectation)
+        return expectation
+
+    def adjoint(self, weights: Array) -> Array:
+        """Return R^T w."""
+        back = self._zeros()
+        self._products(counts=np.ascontiguousarray(weights, np.float64).ravel(), back=back)
+        return self.frame.to_sky(back)
+
+    def rows(self, bins: Array) -> Cells:
+        """Return some of these cells."""
+        return Cells(self.frame, self.detector, self.attitude[bins], self.row[bins])
+
+    def e_step(
+        self, values: Array, counts: Array, others: Array | None
+    ) -> tuple[Array, Array, float]:
+        """Return expectation, R^T(n/e) and the sum of n log e, in one pass over the cells."""
+        expectation, back = np.empty(self.data_shape), self._zeros()
+        self._products(
+            seen=self.frame.to_local(values),
+            counts=np.ascontiguousarray(counts, np.float64).ravel(),
+            others=None if others is None else np.ascontiguousarray(others, np.float64).ravel(),
+            expectation=expectation,
+            back=back,
+        )
+        return judged(expectation, self.frame.to_sky(back), counts)
+
+    def attribute(self, values: Array, counts: Array, rng: np.random.Generator) -> Array:
+        """Draw the local value each count came from, then the sky pixel that was seen there.
+
+        Raises
+        ------
+        DataError
+            If no value can make the counts of a cell.
+        """
+        seen, row = self.frame.to_local(values), self._numbers_of(self.row)
+        local = attribute_cells(self.detector.numbers, self.attitude, row, seen, counts, rng)
+        energies = self.model_shape[1]
+        return _attribute_sky(self.frame.conversion, values, local.reshape(-1, energies), rng)
+
+    def _products(self, **arrays: Array | None) -> None:
+        cell_products(
+            self.detector.numbers,
+            self.detector.scales,
+            *self._order,
+            threads=usable_threads(),
+            **arrays,
+        )
+
+    def _sorted(self) -> tuple[Array, Array, Array, Array]:
+        """Return where blocks end, and attitude, row and place of each cell in their order."""
+        width = 8 * prod(self.frame.detector.model_shape)
+        share = self.frame.attitudes // (4 * usable_threads())
+        block = self.attitude // max(1, min(CACHE // (2 * width), share))
+        place = np.lexsort((self.row, block))
+        ends = np.bincount(block, minlength=1).cumsum()
+        row = self._numbers_of(self.row[place])
+        return np.append(0, ends), self.attitude[place], row, place
+
+    def _numbers_of(self, row: Array) -> Array:
+        return row if self.detector.index is None else self.detector.index[row]
+
+    def _zeros(self) -> Array:
+        return np.zeros((self.frame.attitudes, prod(self.frame.detector.model_shape)))
+
+
+def _attribute_sky(conversion: Any, values: Array, local: Array, rng: np.random.Generator) -> Array:
+    """Draw which sky pixel each count came from, given counts of (attitudes x pixels, energies)."""
+    drawn = np.zeros(values.size, np.int64)
+    cells, energies = np.nonzero(local)
+    for start in range(0, cells.size, DRAWS):
+        cell, energy = cells[start : start + DRAWS], energies[start : start + DRAWS]
+        counts = local[cell, energy]
+        size = conversion.indptr[cell + 1] - conversion.indptr[cell]
+        ends = np.cumsum(size)
+        entry = np.arange(ends[-1]) + np.repeat(conversion.indptr[cell] - ends + size, size)
+        origin = conversion.indices[entry] * values.shape[1] + np.repeat(energy, size)
+        share = conversion.data[entry] * np.maximum(values.ravel()[origin], 0)
+        share /= np.repeat(np.add.reduceat(share, ends - size), size)
+        # shares of one cell fill the unit interval that begins at its number
+        upto = np.cumsum(share)
+        first, last = np.append(0, upto[ends[:-1] - 1]), upto[ends - 1]
+        which = np.repeat(np.arange(cell.size), counts)
+        target = first[which] + rng.random(which.size) * (last - first)[which]
+        target = np.minimum(target, np.nextafter(last, 0)[which])
+        chosen = origin[np.searchsorted(upto, target, side="right")]
+        drawn += np.bincount(chosen, minlength=drawn.size)
+    return drawn.reshape(values.shape)
