@@ -123,7 +123,10 @@ class Algorithm(ABC):
         NumericalError
             If the log-likelihood is no longer a number.
         """
-        proposal = self.m_step(state, data)
+        return self.follow(state, self.m_step(state, data), data)
+
+    def follow(self, state: State, proposal: Proposal, data: DataInterface) -> State:
+        """Return the state that a proposal leads to: refinements, then the E-step."""
         for refine in self.refinements:
             proposal = refine(state, proposal, data)
         model = state.model.with_values(proposal.values)

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 @hookimpl
 def skyfold_register(registry: Registry) -> None:
-    """Offer the algorithms, methods, refinements and stopping rules of the framework."""
+    """Offer the algorithms, methods, refinements, priors and rules of the framework."""
     registry.methods.add("rl", "skyfold.methods.rl:RL")
+    registry.methods.add("map", "skyfold.methods.map:MAP")
     registry.algorithms.add("richardson-lucy", "skyfold.algorithms.richardson_lucy:RichardsonLucy")
+    registry.algorithms.add("one-step-late", "skyfold.algorithms.one_step_late:OneStepLate")
     for name, entry in {
         "response_weighting": "ResponseWeighting",
         "smoothing": "Smoothing",
@@ -24,8 +26,16 @@ def skyfold_register(registry: Registry) -> None:
     }.items():
         registry.refinements.add(name, f"skyfold.refinements:{entry}")
     for name, entry in {
+        "tsv": "total_squared_variation:TotalSquaredVariation",
+        "gamma": "gamma:Gamma",
+        "gamma_background": "gamma:GammaBackground",
+        "entropy": "entropy:Entropy",
+    }.items():
+        registry.priors.add(name, f"skyfold.priors.{entry}")
+    for name, entry in {
         "iterations": "MaxIterations",
         "wall_time": "WallTime",
         "delta_log_likelihood": "DeltaLogLikelihood",
+        "delta_log_posterior": "DeltaLogPosterior",
     }.items():
         registry.stopping_rules.add(name, f"skyfold.stopping:{entry}")

@@ -121,7 +121,7 @@ def plugins_info(arguments: Arguments) -> None:
     if name in registry.broken:
         known = True
         say(f"plugin {name} is BROKEN and was set aside:\n{registry.broken[name]}")
-    for kind in ("instruments", "methods", "algorithms", "refinements", "stopping_rules"):
+    for kind in ("instruments", "methods", "algorithms", "refinements", "priors", "stopping_rules"):
         shelf = registry.shelves[kind]
         if name in shelf:
             known = True

@@ -17,6 +17,7 @@ from skyfold.errors import ConfigError, FileError, UnknownNameError
 from skyfold.inputs import split_part
 from skyfold.joint import JointData
 from skyfold.options import Duration
+from skyfold.priors import Prior
 from skyfold.registry import default_registry
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class RunConfig:
         return f"method {self.method['name']}, {laps} iterations, {len(self.data)} observation(s)"
 
     def build_method(self) -> Method:
-        """Return the method with its options; refinements are looked up by name."""
+        """Return the method with its options; refinements and priors are looked up by name."""
         registry = default_registry()
         given = dict(self.method)
         name = given.pop("name")
@@ -132,6 +133,8 @@ class RunConfig:
                 *given.get("refinements", ()),
                 *(self._refinement(k, v) for k, v in chosen.items() if v is not False),
             )
+        if "prior" in takes and isinstance(given.get("prior"), Mapping):
+            given["prior"] = {k: self._prior(k, v) for k, v in given["prior"].items()}
         known = sorted({*takes - {"refinements"}, *registry.refinements})
         method: Method = options.build(entry, given, self.place / "method", known=known)
         return method
@@ -182,13 +185,21 @@ class RunConfig:
         return options.build(entry, self._refinement_options(name, given), place)
 
     def _refinement_options(self, name: str, given: Any) -> dict[str, Any]:
-        """Return options; ``true`` stands for the defaults, a value for the first option."""
         entry: Any = default_registry().refinements[name]
-        given = None if given is True else given
-        if not isinstance(given, Mapping | None):
-            first = dataclasses.fields(entry)[0].name
-            given = {first: given}
-        return resolve_files(entry, dict(given or {}), self.place / "method" / name)
+        return resolve_files(entry, _in_full(entry, given), self.place / "method" / name)
+
+    def _prior(self, name: str, given: Any) -> Any:
+        if isinstance(given, Prior):
+            return given
+        place = self.place / "method" / "prior" / name
+        entry = named(default_registry().priors, name, place)
+        return options.build(entry, _in_full(entry, given), place)
+
+
+def _in_full(entry: Any, given: Any) -> dict[str, Any]:
+    """Return options; ``true`` stands for the defaults, a value for the first option."""
+    given = {} if given is True or given is None else given
+    return dict(given) if isinstance(given, Mapping) else {dataclasses.fields(entry)[0].name: given}
 
 
 def load(path: Path, flags: Sequence[str] = ()) -> Document:

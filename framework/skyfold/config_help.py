@@ -39,6 +39,16 @@ def schema() -> dict[str, Any]:
     for name in registry.methods:
         methods |= options.schema(registry.methods[name])["properties"]
     methods.pop("refinements", None)
+    methods["prior"] = {
+        "type": "object",
+        "properties": {
+            name: {
+                "anyOf": [options.schema(registry.priors[name]), {"type": ["boolean", "number"]}]
+            }
+            for name in registry.priors
+        },
+        "additionalProperties": False,
+    }
     first_option = {"type": ["boolean", "number", "string"]}
     refinements = {
         name: {"anyOf": [options.schema(registry.refinements[name]), first_option]}
@@ -74,6 +84,7 @@ def explain(key: str) -> str:
     tops: dict[str, Any] = {
         "": RunConfig,
         **{f"method.{name}": registry.refinements[name] for name in registry.refinements},
+        **{f"method.prior.{name}": registry.priors[name] for name in registry.priors},
         **{f"stop.{name}": registry.stopping_rules[name] for name in registry.stopping_rules},
     }
     for kind, shelf in (("data", registry.instruments), ("method", registry.methods)):

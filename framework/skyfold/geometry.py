@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +43,23 @@ class Geometry(ABC):
     @abstractmethod
     def smooth(self, values: Array, fwhm: Quantity) -> Array:
         """Return the values smoothed by a Gaussian that keeps their sum."""
+
+    def neighbours(self, values: Array) -> Iterator[Array]:
+        """Yield, direction by direction, the neighbour of each value, or itself if there is none.
+
+        Neighbours are mutual, and of the same energy.
+
+        Parameters
+        ----------
+        values
+            Shape of the geometry; so are the arrays that are yielded.
+
+        Raises
+        ------
+        ConfigError
+            If values of this kind have no neighbours.
+        """
+        raise ConfigError(f"{type(self).__name__} have no neighbours that a prior could compare")
 
 
 @dataclass(frozen=True)
@@ -149,6 +168,17 @@ class Grid(Geometry):
         axes = tuple(range(values.ndim))[-2:]
         smoothed: Array = gaussian_filter(values, sigma, axes=axes, mode="reflect")
         return smoothed
+
+    def neighbours(self, values: Array) -> Iterator[Array]:
+        """Yield the neighbours along the last two axes, diagonal ones included."""
+        ahead, behind, all_ = slice(1, None), slice(None, -1), slice(None)
+        moves = {0: (all_, all_), 1: (behind, ahead), -1: (ahead, behind)}
+        for direction in product(moves, repeat=min(values.ndim, 2)):
+            if any(direction):
+                here, there = zip(*(moves[way] for way in direction), strict=True)
+                neighbour = values.copy()
+                neighbour[(..., *here)] = values[(..., *there)]
+                yield neighbour
 
     def crop(self) -> Grid:
         """Return the grid that the data cover."""

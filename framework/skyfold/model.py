@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyfold.errors import ConfigError
 from skyfold.geometry import Geometry
 from skyfold.vector import Array, Vector
 
@@ -108,6 +109,23 @@ class Model(Mapping[str, Array]):
     def skies(self) -> frozenset[str]:
         """Names of the fitted components on a sky geometry."""
         return frozenset(name for name in self.free if self.components[name].geometry.sky)
+
+    def chosen(self, names: tuple[str, ...] | None) -> frozenset[str]:
+        """Return the fitted components among ``names``; all skies if there are no names.
+
+        Raises
+        ------
+        ConfigError
+            If there is no component of that name.
+        """
+        if names is None:
+            return self.skies
+        if unknown := set(names) - set(self):
+            raise ConfigError(
+                f"there is no component {', '.join(sorted(unknown))}; "
+                f"the model has {', '.join(self)}"
+            )
+        return frozenset(names) & self.free
 
     def with_values(self, values: Vector) -> Model:
         """Return the same components with other values; absent names keep theirs."""

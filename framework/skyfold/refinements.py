@@ -19,18 +19,6 @@ from skyfold.options import Formerly, Length
 from skyfold.vector import Array, Vector
 
 
-def _named(state: State, components: tuple[str, ...] | None) -> frozenset[str]:
-    """Return the fitted components meant: by default those on a sky geometry."""
-    if components is None:
-        return state.model.skies
-    if unknown := set(components) - set(state.model):
-        raise ConfigError(
-            f"there is no component {', '.join(sorted(unknown))}; "
-            f"the model has {', '.join(state.model)}"
-        )
-    return frozenset(components) & state.model.free
-
-
 def _changed(proposal: Proposal, state: State, values: Vector) -> Proposal:
     """Return a proposal with some values replaced, within masks and bounds."""
     new = Vector({**proposal.values, **state.model.project(values)})
@@ -56,7 +44,7 @@ class ResponseWeighting:
 
     def __call__(self, state: State, proposal: Proposal, data: DataInterface) -> Proposal:
         """Return the weighted proposal."""
-        names = _named(state, self.components)
+        names = state.model.chosen(self.components)
 
         def weighted(new: Array, old: Array, sensitivity: Array) -> Array:
             weight: Array = (sensitivity / np.max(sensitivity)) ** self.power
@@ -93,7 +81,7 @@ class Smoothing:
     def __call__(self, state: State, proposal: Proposal, data: DataInterface) -> Proposal:
         """Return the smoothed proposal."""
         new = {}
-        for name in _named(state, self.components):
+        for name in state.model.chosen(self.components):
             geometry = state.model.components[name].geometry
             kept = state.model[name] if self.of == "step" else 0
             new[name] = kept + geometry.smooth(proposal.values[name] - kept, self.fwhm)
@@ -106,9 +94,8 @@ class Acceleration:
 
     The factor is as large as ``maximum`` and non-negative values allow, and with ``guard`` not
     beyond the point where the likelihood is largest along the step: a line search on the expected
-    counts, which are linear in the step. With the guard the likelihood never falls. Without it,
-    and with ``reach`` 1, this is the rule published for Compton telescopes (Knoedlseder et al.
-    1999, A&A 345, 813): the factor is never below 1, and the likelihood may fall.
+    counts, which are linear in the step. With the guard the likelihood never falls. Without it the
+    factor is never below 1 and as large as allowed (Knoedlseder et al. 1999, A&A 345, 813).
 
     Parameters
     ----------
@@ -116,25 +103,20 @@ class Acceleration:
         Largest factor.
     guard
         Keep the likelihood from falling.
-    reach
-        How much of the way to the first zero may be gone beyond the plain step. A value that
-        reaches zero is stuck there for good, so 1 goes too far.
     components
         Names of the components; by default all skies.
     """
 
     maximum: Annotated[float, Field(ge=1), Formerly("alpha_max")] = 10.0
     guard: bool = True
-    reach: Annotated[float, Field(ge=0, le=1)] = 0.99
     components: tuple[str, ...] | None = None
 
     def __call__(self, state: State, proposal: Proposal, data: DataInterface) -> Proposal:
         """Return the lengthened proposal and note the factor as ``acceleration``."""
-        names = _named(state, self.components)
+        names = state.model.chosen(self.components)
         step = proposal.values - state.model.vector.only(frozenset(proposal.values))
         fast = step.only(names)
-        zero = _first_zero(state.model.vector, fast)
-        longest = min(self.maximum, zero if zero <= 1 else 1 + self.reach * (zero - 1))
+        longest = min(self.maximum, _positive_reach(state.model.vector, fast))
         factor, expectation, products = max(1.0, longest), None, 0.0
         if self.guard:
             slow = step.only(frozenset(step) - names)
@@ -153,9 +135,13 @@ class Acceleration:
         )
 
 
-def _first_zero(values: Vector, step: Vector) -> float:
-    """Return how far a step may be stretched before a value turns negative."""
-    return min(
+def _positive_reach(values: Vector, step: Vector) -> float:
+    """Return how far a step may be stretched before a value turns negative.
+
+    Beyond the step itself, the first value to reach zero goes only 99 % of the way: at zero it
+    would be stuck for good.
+    """
+    reach = min(
         (
             float(np.min(values[name][falling] / -d[falling]))
             for name, d in step.items()
@@ -163,6 +149,7 @@ def _first_zero(values: Vector, step: Vector) -> float:
         ),
         default=float("inf"),
     )
+    return reach if reach <= 1 else 1.0 + 0.99 * (reach - 1.0)
 
 
 @dataclass(frozen=True)
@@ -182,7 +169,7 @@ class Floor:
 
     def __call__(self, state: State, proposal: Proposal, data: DataInterface) -> Proposal:
         """Return the proposal with its floor."""
-        part = proposal.values.only(_named(state, self.components))
+        part = proposal.values.only(state.model.chosen(self.components))
         return _changed(proposal, state, part.map(np.maximum, self.minimum))
 
 
@@ -206,7 +193,7 @@ class Mask:
         """Return the masked proposal."""
         new = {
             name: proposal.values[name] * self._on(name, state.model.components[name].geometry)
-            for name in _named(state, self.components)
+            for name in state.model.chosen(self.components)
         }
         return _changed(proposal, state, Vector(new))
 

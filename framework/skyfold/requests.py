@@ -202,9 +202,15 @@ def _help_for_methods() -> None:
         lines = option_lines(registry.methods[method], flags=True, but={"refinements"})
         sys.stdout.write(f"\noptions of method {method}:\n" + "\n".join(lines) + "\n")
     sys.stdout.write("\nrefinements, in the order given; the bare name switches one on:\n")
-    for refinement in registry.refinements:
-        for option in options.describe(registry.refinements[refinement]):
-            flag = f"--{refinement.replace('_', '-')}.{option.name}"
+    _nested_options("--", registry.refinements)
+    sys.stdout.write("\npriors, for methods that take them:\n")
+    _nested_options("--prior.", registry.priors)
+
+
+def _nested_options(prefix: str, shelf: Mapping[str, Any]) -> None:
+    for name, entry in shelf.items():
+        for option in options.describe(entry):
+            flag = f"{prefix}{name.replace('_', '-')}.{option.name}"
             sys.stdout.write("\n".join(_option(flag, option)) + "\n")
 
 

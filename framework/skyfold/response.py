@@ -266,7 +266,9 @@ class Template(Response):
         if self.groups is None:
             return np.array([np.sum(overlap, dtype=np.float64)])
         across = tuple(
-            i for i, (a, b) in enumerate(zip(self.groups.shape, overlap.shape, strict=True)) if a < b
+            i
+            for i, (a, b) in enumerate(zip(self.groups.shape, overlap.shape, strict=True))
+            if a < b
         )
         summed = np.sum(overlap, axis=across, dtype=np.float64, keepdims=True)
         groups = np.broadcast_to(self.groups, summed.shape).ravel()

@@ -69,9 +69,7 @@ def prepare(
     demo = demo_of(config) if data is None else None
     if data is None:
         data = demo.data if demo else open_data(config)
-    config = replace(
-        config.with_files(), data=[dict(part.origin.options) for part in data.parts]
-    )
+    config = replace(config.with_files(), data=[dict(part.origin.options) for part in data.parts])
     seen, algorithm = method.prepare(data)
     start = algorithm.start(seen, Model.start(seen))
     for refine in algorithm.refinements:  # what one of them refuses is said before the work

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyfold.errors import DataError
+from skyfold.errors import DataError, require
 from skyfold.geometry import Geometry
 from skyfold.vector import Array
 
@@ -94,9 +96,20 @@ class Sphere(Geometry):
 
         return smooth(self, values, fwhm)
 
+    def neighbours(self, values: Array) -> Iterator[Array]:
+        """Yield the neighbours in the eight directions; some pixels have seven."""
+        for index in self._neighbours:
+            yield values[index]
+
+    @cached_property
+    def _neighbours(self) -> Array:
+        healpy = require("healpy", "healpix")
+        own = np.arange(self.pixels)
+        index = healpy.get_all_neighbours(self.nside, own, nest=self.nested)
+        return np.where(index < 0, own, index)
+
     def directions(self) -> tuple[Array, Array]:
         """Return longitude and latitude of the pixel centres, in degrees."""
-        import healpy
-
+        healpy = require("healpy", "healpix")
         lon, lat = healpy.pix2ang(self.nside, np.arange(self.pixels), self.nested, lonlat=True)
         return lon, lat

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from skyfold.errors import ConfigError
 from skyfold.options import Duration
 
 Trace = Sequence[Mapping[str, float]]
@@ -116,9 +117,45 @@ class DeltaLogLikelihood(StoppingRule):
 
     def reason(self, trace: Trace) -> str | None:
         """Compare the last two rows."""
-        if len(trace) < 2:
-            return None
-        rise = trace[-1]["log_likelihood"] - trace[-2]["log_likelihood"]
-        if 0 <= rise < self.threshold:
-            return f"the log-likelihood rose by {rise:.2g}, less than {self.threshold:g}"
+        return _small_rise(trace, "log_likelihood", self.threshold)
+
+
+@dataclass(frozen=True)
+class DeltaLogPosterior(StoppingRule):
+    """Stop when an iteration raises the log-posterior by less than a threshold.
+
+    A fall is no reason to stop.
+
+    Parameters
+    ----------
+    threshold
+        Smallest rise worth another iteration.
+    """
+
+    threshold: Annotated[float, Field(gt=0)]
+
+    def reason(self, trace: Trace) -> str | None:
+        """Compare the last two rows.
+
+        Raises
+        ------
+        ConfigError
+            If the method has no prior.
+        """
+        if "log_posterior" not in trace[-1]:
+            raise ConfigError(
+                "delta_log_posterior needs a method with a prior; without one the rule is "
+                "delta_log_likelihood"
+            )
+        return _small_rise(trace, "log_posterior", self.threshold)
+
+
+def _small_rise(trace: Trace, column: str, threshold: float) -> str | None:
+    """Return in words that the last rise was below the threshold, or None."""
+    if len(trace) < 2:
         return None
+    rise = trace[-1][column] - trace[-2][column]
+    if 0 <= rise < threshold:
+        name = column.replace("_", "-")
+        return f"the {name} rose by {rise:.2g}, less than {threshold:g}"
+    return None

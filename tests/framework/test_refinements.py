@@ -165,16 +165,3 @@ def test_smoothing_on_the_sphere(of, rng):
     expected = kept + sphere.smooth(plain.model["sky"] - kept, 60 * u.deg)
     np.testing.assert_allclose(smooth, np.where(mask, expected, 0))
     assert smooth[mask].min() > 0
-
-
-def test_the_published_acceleration_goes_exactly_to_the_first_zero():
-    data = observation(3)
-    start, plain = laps(data, 1)
-    step = plain.model["sky"] - start.model["sky"]
-    zero = np.min(-start.model["sky"][step < 0] / step[step < 0])
-    for maximum in (100.0, 1.0 + 0.5 * (zero - 1)):
-        state = laps(data, 1, Acceleration(maximum, guard=False, reach=1.0))[-1]
-        assert state.notes["acceleration"] == min(zero, maximum)
-    sky = laps(data, 1, Acceleration(100, guard=False, reach=1.0))[-1].model["sky"]
-    assert sky.min() == pytest.approx(0, abs=1e-15)
-    assert laps(data, 1, Acceleration(100, guard=False))[-1].model["sky"].min() > 1e-6

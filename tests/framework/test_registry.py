@@ -66,7 +66,7 @@ def test_our_own_come_by_the_same_door():
     assert registry.algorithms["richardson-lucy"].__name__ == "RichardsonLucy"
     assert set(registry.shelves) == {
         "instruments", "methods", "algorithms", "refinements", "stopping_rules",
-        "observers", "demos", "datasets", "commands",
+        "observers", "demos", "datasets", "commands", "priors", "layouts",
     }  # fmt: skip
 
 

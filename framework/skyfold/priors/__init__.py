@@ -1,0 +1,77 @@
+"""What is known of a sky before the counts: log-densities that a method adds to the likelihood.
+
+One prior per file; all work on pixel images and on the sphere alike.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+
+from skyfold.geometry import Geometry
+from skyfold.model import Model
+from skyfold.vector import Array, Vector
+
+
+class Prior(ABC):
+    """The logarithm of a density of values, up to a constant. Subclasses are frozen dataclasses.
+
+    Attributes
+    ----------
+    components
+        Names of the components it is put on; by default all skies. It reaches only those that
+        are fitted.
+    """
+
+    components: tuple[str, ...] | None
+
+    def chosen(self, model: Model) -> frozenset[str]:
+        """Return the names of the fitted components that it is put on."""
+        return model.chosen(self.components)
+
+    @abstractmethod
+    def value(self, values: Array, geometry: Geometry) -> float:
+        """Return the log-density of the values of one component."""
+
+    @abstractmethod
+    def gradient(self, values: Array, geometry: Geometry) -> Array:
+        """Return the derivative of `value` by each value."""
+
+    @abstractmethod
+    def curvature(self, values: Array, geometry: Geometry) -> Array:
+        """Return a non-negative diagonal matrix, not smaller than minus the second derivative.
+
+        With it a step can be scaled so that it does not overshoot.
+        """
+
+
+def log_densities(priors: Mapping[str, Prior], model: Model) -> dict[str, float]:
+    """Return the log-density of a model by each prior, under its name."""
+    return {
+        name: sum(
+            prior.value(model[part].astype(np.float64), model.components[part].geometry)
+            for part in sorted(prior.chosen(model))
+        )
+        for name, prior in priors.items()
+    }
+
+
+def derivative(
+    priors: Mapping[str, Prior], model: Model, kind: Literal["gradient", "curvature"] = "gradient"
+) -> Vector:
+    """Return the gradients or the curvatures of all priors, summed, for all that is fitted.
+
+    Returns
+    -------
+    derivative
+        In float64.
+    """
+    total = {name: np.zeros(model[name].shape) for name in model if name in model.free}
+    for prior in priors.values():
+        for name in prior.chosen(model):
+            values, geometry = model[name].astype(np.float64), model.components[name].geometry
+            total[name] += getattr(prior, kind)(values, geometry)
+    return Vector(total)
