@@ -75,7 +75,7 @@ def conversion_histogram(
         pixel_centres(sky.nside, nested),
         averaged=averaged,
         occultation=occultation and not reference,
-        rotation=quaternion_rotations if reference else rotations,
+        rotation=_published_rotations if reference else rotations,
         threads=threads,
     )
     if local.scheme == "NESTED":
@@ -124,3 +124,7 @@ def conversion_matrix(histogram: Histogram) -> csr_array:
 def _local_axis(local: Axis) -> Axis:
     assert local.nside is not None
     return Axis.healpix("NuLambda", local.nside, local.frame or "spacecraftframe", local.scheme)
+
+
+def _published_rotations(x: Array, z: Array) -> Array:
+    return quaternion_rotations(np.stack([x, np.cross(z, x), z], axis=1))

@@ -29,12 +29,13 @@ class ExposureTable:
     ----------
     pointings
         The pointings, grouped by bin; directions are Galactic.
-    nside
-        Resolution of the attitude bins; None for bins of time.
-    nested
-        Whether their pixels are numbered in NESTED order instead of RING.
     pixels
-        HEALPix pixels of the z axis and of the x axis of each bin, shape (bins, 2).
+        HEALPix pixels of the z axis and of the x axis of each bin, shape (bins, 2); None for
+        bins of time.
+    nside
+        Resolution of these pixels.
+    nested
+        Whether they are numbered in NESTED order instead of RING.
     intervals
         Start and end of each bin of time in unix seconds, shape (bins, 2).
     background_group
@@ -42,9 +43,9 @@ class ExposureTable:
     """
 
     pointings: Pointings
+    pixels: Array | None = None
     nside: int | None = None
     nested: bool = False
-    pixels: Array | None = None
     intervals: Array | None = None
     background_group: Array | None = None
 
@@ -177,13 +178,8 @@ def by_attitude(
     steps = _published_steps(orientation) if reference else _steps(orientation)
     if not len(steps.seconds):
         raise DataError("the orientation holds no interval with livetime: nothing was observed")
-    pixels = [_pixel(nside, v, nested) for v in (steps.z, steps.x)]
-    _, met, group = np.unique(_key(*pixels), return_index=True, return_inverse=True)
-    rank = np.empty(len(met), dtype=np.int64)
-    rank[np.argsort(met)] = np.arange(len(met))
-    pointings = _grouped(steps, rank[group], len(met))
-    met = np.sort(met)
-    table = ExposureTable(pointings, nside, nested, np.stack([p[met] for p in pixels], axis=-1))
+    pixels = np.stack([_pixel(nside, v, nested) for v in (steps.z, steps.x)], axis=-1)
+    table = ExposureTable(*_binned(steps, pixels), nside, nested)
     kept = (table.exposure >= min_exposure) & (table.num_pointings >= min_num_pointings)
     if not np.any(kept):
         raise DataError(
@@ -235,6 +231,26 @@ def by_time(orientation: Orientation, edges: Array, *, reference: bool = False) 
     return ExposureTable(pointings, intervals=np.stack([edges[:-1], edges[1:]], axis=-1))
 
 
+def published_attitudes(orientation: Orientation, nside: int) -> tuple[Pointings, Array]:
+    """Return the rows of an orientation in bins of the x axis and the y axis, as published.
+
+    Returns
+    -------
+    pointings, pixels
+        The pixels of x and y of each group, shape (groups, 2).
+    """
+    axes = rotations(orientation.x, orientation.z)[:-1]
+    steps = Pointings(
+        axes[:, 0],
+        axes[:, 2],
+        orientation.livetime[:-1],
+        np.array([0, len(axes)]),
+        orientation.zenith[:-1],
+        orientation.altitude[:-1],
+    )
+    return _binned(steps, np.stack([_pixel(nside, axes[:, i], False) for i in (0, 1)], axis=-1))
+
+
 def _steps(orientation: Orientation) -> Pointings:
     """Return the middle of each interval that has livetime."""
     row = np.flatnonzero(orientation.livetime[:-1] > 0)
@@ -280,6 +296,14 @@ def _published_steps(orientation: Orientation) -> Pointings:
         orientation.zenith[:-1],
         orientation.altitude[:-1],
     )
+
+
+def _binned(steps: Pointings, pixels: Array) -> tuple[Pointings, Array]:
+    """Group pointings by pairs of pixels (n, 2), in order of their first appearance."""
+    _, met, group = np.unique(_key(*pixels.T), return_index=True, return_inverse=True)
+    rank = np.empty(len(met), dtype=np.int64)
+    rank[np.argsort(met)] = np.arange(len(met))
+    return _grouped(steps, rank[group], len(met)), pixels[np.sort(met)]
 
 
 def _grouped(steps: Pointings, group: Array, groups: int) -> Pointings:

@@ -122,7 +122,7 @@ def _table(path: Path, header: Any, columns: dict[str, Any]) -> ExposureTable:
         raise DataError(f"{path}: pixels from {pixels.min()} to {pixels.max()} at NSIDE {nside}")
     nested = str(header.get("SCHEME", "ring")).lower().startswith("nest")
     group = column("bkg_group").astype(np.int64) if "bkg_group" in columns else None
-    return ExposureTable(pointings, nside, nested, pixels, background_group=group)
+    return ExposureTable(pointings, pixels, nside, nested, background_group=group)
 
 
 def _seconds_name(columns: dict[str, Any]) -> str:

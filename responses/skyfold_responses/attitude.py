@@ -82,24 +82,26 @@ def rotations(x: Array, z: Array) -> Array:
     return np.stack([x, np.cross(z, x), z], axis=-2)
 
 
-def quaternion_rotations(x: Array, z: Array) -> Array:
-    """Return what `rotations` does, for the axes as they are: through quaternions.
+def quaternion_rotations(axes: Array) -> Array:
+    """Return rotations from axes that need not be perpendicular, by way of quaternions.
 
-    The quaternion is read from the matrix of the axes x, z and their cross product (Markley 2008,
-    J. Guidance 31, 440) without making them perpendicular first, as programs of others do.
+    The quaternion is read from the matrix as it is (Markley 2008, J. Guidance 31, 440); where
+    axes are not perpendicular the answer depends on the frame in which they are given.
+
+    Parameters
+    ----------
+    axes
+        Where x, y and z point, shape (n, 3, 3): one axis a row.
     """
-    x, z = _normalised(x), _normalised(z)
-    m = np.stack([x, np.cross(z, x), z], axis=-1)
-    trace = np.trace(m, axis1=1, axis2=2)
-    quaternions = np.empty((len(m), 4, 4))  # four ways to read it: which part is found first
+    trace = np.trace(axes, axis1=1, axis2=2)
+    quaternions = np.empty((len(axes), 4, 4))  # four ways to read it, by the part found first
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        quaternions[:, i, i] = 1 - trace + 2 * m[:, i, i]
-        quaternions[:, i, j] = m[:, j, i] + m[:, i, j]
-        quaternions[:, i, k] = m[:, k, i] + m[:, i, k]
-        quaternions[:, i, 3] = quaternions[:, 3, i] = m[:, k, j] - m[:, j, k]
+        quaternions[:, i, i] = 1 - trace + 2 * axes[:, i, i]
+        quaternions[:, i, j] = quaternions[:, j, i] = axes[:, i, j] + axes[:, j, i]
+        quaternions[:, i, 3] = quaternions[:, 3, i] = axes[:, j, k] - axes[:, k, j]
     quaternions[:, 3, 3] = 1 + trace
-    diagonal = np.concatenate([np.diagonal(m, axis1=1, axis2=2), trace[:, None]], axis=1)
-    best = quaternions[np.arange(len(m)), np.argmax(diagonal, axis=1)]
+    diagonal = np.concatenate([np.diagonal(axes, axis1=1, axis2=2), trace[:, None]], axis=1)
+    best = quaternions[np.arange(len(axes)), np.argmax(diagonal, axis=1)]
     a, b, c, d = _normalised(best).T
     rows = [
         [a * a - b * b - c * c + d * d, 2 * (a * b + c * d), 2 * (a * c - b * d)],
@@ -115,7 +117,8 @@ def interpolation(nside: int, directions: Array, threads: int | None = None) -> 
     The weights of a direction, like the pixels of shape (n, 4), add up to 1.
     """
     directions = np.ascontiguousarray(directions, dtype=np.float64)
-    return _kernels.interpolation(nside, directions, threads or cores())
+    pixels, weights = _kernels.interpolation(nside, directions, threads or cores())
+    return pixels, weights
 
 
 def horizon(altitude: Array) -> Array:
@@ -340,4 +343,5 @@ class Pointings:
 
 
 def _normalised(vectors: Array) -> Array:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    normalised: Array = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return normalised
