@@ -36,6 +36,11 @@ class Axis:
         ``RING`` or ``NESTED``.
     frame
         ``galactic``, ``spacecraftframe``, ...; None where it is not said.
+
+    Raises
+    ------
+    DataError
+        If the edges do not increase.
     """
 
     label: str
@@ -45,6 +50,16 @@ class Axis:
     nside: int | None = None
     scheme: str = "RING"
     frame: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.edges.ndim != 1 or self.edges.size < 2:
+            raise DataError(f"axis {self.label!r}: edges of shape {self.edges.shape} make no bins")
+        wrong = ~(np.diff(self.edges) > 0)
+        if np.any(wrong):
+            low, high = self.edges[(i := int(np.argmax(wrong))) : i + 2]
+            word = "decrease" if high < low else "do not increase"
+            unit = f" {self.unit}" if self.unit else ""
+            raise DataError(f"axis {self.label!r}: edges {word} ({low:g}, {high:g}{unit})")
 
     @classmethod
     def healpix(
@@ -71,7 +86,10 @@ class Axis:
                 return f"pixels in {self.scheme} order against {other.scheme}"
             if self.frame and other.frame and self.frame != other.frame:
                 return f"pixels in the frame {self.frame!r} against {other.frame!r}"
-            return None if self.size == other.size else f"{self.size} pixels against {other.size}"
+            if self.size != other.size:
+                return f"{self.size} pixels against {other.size}"
+            same = np.array_equal(self.edges, other.edges)
+            return None if same else "another choice of pixels"
         theirs = other.in_unit(self.unit).edges
         if len(theirs) != len(self.edges):
             return f"{self.describe()} against {other.describe()}"
