@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,15 @@ import numpy as np
 
 from skyfold.vector import Array
 from skyfold_cosi.histogram import Axis
+from skyfold_cosi.simulation.orbit import ANGLES, STEP, dwell
 from skyfold_cosi.simulation.telescope import Rings, Telescope, electron_energy
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-STEP = np.radians(0.25)  # of tables over the angle to the photon
+    from skyfold_cosi.orientation import Orientation
+
+Axes = tuple[Axis, Axis, Axis, Axis, Axis]
 FINE_SKY, FINE_PSICHI = 16, 32  # nside of the places that a pixel's mean is taken over
 TAIL = 4  # measured energies that stand for a bin of photons not fully absorbed
 INDEX = 2.0  # of the photon spectrum within an energy bin
@@ -32,13 +35,13 @@ class BinnedResponse:
     area
         Effective area, or area x time, of each sky pixel and energy, shape (pixels, Ei).
     table
-        Probability of each Ei, Em and Phi per sr of psi chi, by the angle to the photon in
-        steps of `STEP`, shape (angles, Ei, Em, Phi).
+        Probability of each Ei, Em and Phi per sr of psi chi, at the `ANGLES` to the
+        photon, shape (angles, Ei, Em, Phi).
     share
         Probability of each Ei, Em and Phi, shape (Ei, Em, Phi).
     """
 
-    axes: tuple[Axis, Axis, Axis, Axis, Axis]
+    axes: Axes
     area: Array
     table: Array
     share: Array
@@ -52,12 +55,13 @@ class BinnedResponse:
     def __iter__(self) -> Iterator[tuple[int, Array]]:
         """Yield the number of the first value, and the rows of all energies of a pixel."""
         sky, energies, *_, psichi = self.axes
-        assert sky.nside is not None and psichi.nside is not None
+        assert sky.nside is not None
+        assert psichi.nside is not None
         origins, to = places(sky.nside, FINE_SKY), places(psichi.nside, FINE_PSICHI)
         columns, share = self.table.reshape(len(self.table), -1), self.share.ravel()
         for pixel, inside in enumerate(origins):
             place = np.arccos(np.clip(to @ inside.T, -1, 1)).reshape(len(to), -1) / STEP
-            means = _interpolation(place, len(columns))
+            means = interpolation(place, len(columns))
             rings = means @ columns
             rings *= share / np.maximum(rings.sum(axis=0), np.finfo(float).tiny)
             rows = rings.T.reshape(energies.size, -1) * self.area[pixel][:, None]
@@ -93,17 +97,13 @@ def detector_response(
         Energy of all photons in its bin; else they follow a power law of index 2 within each.
     """
     axes = _axes(nside, psichi_nside or nside, energies, measured, phi, "spacecraftframe")
-    inside = places(nside, FINE_SKY)
-    nodes = [_nodes(low, high, line) for low, high in zip(energies[:-1], energies[1:], strict=True)]
-    area = [
-        sum(w * telescope.area(inside[..., 2], e).mean(axis=1) for e, w in bin_) for bin_ in nodes
-    ]
-    return _response(telescope, axes, np.stack(area, axis=1), line)
+    open_ = telescope.opening(places(nside, FINE_SKY)[..., 2]).mean(axis=1)
+    return _response(telescope, axes, open_, line)
 
 
 def galactic_response(
     telescope: Telescope,
-    exposure: Callable[[Array, Callable[[Array], Array]], Array],
+    orientation: Orientation,
     nside: int,
     energies: Array,
     measured: Array,
@@ -119,25 +119,19 @@ def galactic_response(
     ----------
     telescope
         The physics.
-    exposure
-        Called with directions, shape (n, 3), and a function of the cosine to the telescope's
-        axis: the integral of that function over the live time during which each direction is
-        not behind the Earth; see `skyfold_cosi.simulation.orbit.exposure`.
+    orientation
+        Where the telescope pointed, and for how long; the Earth hides what is behind it.
     nside, energies, measured, phi, psichi_nside, line
         As in `detector_response`.
     """
     axes = _axes(nside, psichi_nside or nside, energies, measured, phi, "galactic")
     inside = places(nside, FINE_SKY)
-    seen = exposure(
-        inside.reshape(-1, 3), lambda cosine: telescope.area(cosine, telescope.best_energy)
-    )
-    seen = seen.reshape(inside.shape[:2]).mean(axis=1) / telescope.area(1.0, telescope.best_energy)
-    nodes = [_nodes(low, high, line) for low, high in zip(energies[:-1], energies[1:], strict=True)]
-    on_axis = [sum(w * telescope.area(1.0, e) for e, w in bin_) for bin_ in nodes]
-    return _response(telescope, axes, seen[:, None] * np.array(on_axis), line)
+    seconds = dwell(orientation, inside.reshape(-1, 3))
+    seen = seconds @ telescope.opening(np.cos(ANGLES))
+    return _response(telescope, axes, seen.reshape(inside.shape[:2]).mean(axis=1), line)
 
 
-def _interpolation(place: Array, nodes: int) -> csr_array:
+def interpolation(place: Array, nodes: int) -> csr_array:
     """Return the matrix that takes a table to the means over each row of places in it."""
     from scipy.sparse import csr_array
 
@@ -165,23 +159,24 @@ def places(nside: int, fine: int) -> Array:
     return np.stack(healpy.pix2vec(nside * factor, children, nest=True), axis=-1)
 
 
-def _response(
-    telescope: Telescope, axes: tuple[Axis, ...], area: Array, line: float | None
-) -> BinnedResponse:
-    """Integrate over energies and Compton angles."""
-    sky, true, measured, phi, psichi = axes
-    cosine = np.cos(np.arange(round(np.pi / STEP) + 1) * STEP)[:, None]
-    table = np.zeros((len(cosine), true.size, measured.size, phi.size))
-    share = np.zeros(table.shape[1:])
+def _response(telescope: Telescope, axes: Axes, seen: Array, line: float | None) -> BinnedResponse:
+    """Integrate over energies and Compton angles; ``seen`` is the opening, or times seconds."""
+    _, true, measured, phi, _ = axes
+    table = np.zeros((len(ANGLES), true.size, measured.size, phi.size))
+    share, area = np.zeros(table.shape[1:]), np.zeros(true.size)
     first, angles = _divided(np.radians(phi.edges))
+    cosine = np.cos(ANGLES)[:, None]
     for i in range(true.size):
-        for energy, weight in _nodes(*true.edges[i : i + 2], line):
+        bin_ = nodes(*true.edges[i : i + 2], line)
+        chances = [(e, w * float(telescope.area(e))) for e, w in bin_]
+        area[i] = sum(weight for _, weight in chances)
+        for energy, weight in chances:
             for m in range(measured.size):
-                rings = _binned_rings(telescope, energy, measured.edges[m : m + 2], angles)
-                for density, chance in ((r.density(cosine), r.weight) for r in rings):
-                    table[:, i, m] += weight * np.add.reduceat(density, first, axis=1)
-                    share[i, m] += weight * np.add.reduceat(chance, first)
-    return BinnedResponse((sky, true, measured, phi, psichi), area, table, share)
+                for rings in _binned_rings(telescope, energy, measured.edges[m : m + 2], angles):
+                    density = np.add.reduceat(rings.density(cosine), first, axis=1)
+                    table[:, i, m] += weight / area[i] * density
+                    share[i, m] += weight / area[i] * np.add.reduceat(rings.weight, first)
+    return BinnedResponse(axes, seen[:, None] * area, table, share)
 
 
 def _divided(edges: Array) -> tuple[Array, Array]:
@@ -216,7 +211,7 @@ def _binned_rings(
             yield telescope.rings(energy, middle, chance * inside / within)
 
 
-def _nodes(low: float, high: float, line: float | None) -> list[tuple[float, float]]:
+def nodes(low: float, high: float, line: float | None) -> list[tuple[float, float]]:
     """Return energies within a bin, and their weights."""
     if line is not None and low <= line < high:
         return [(line, 1.0)]
@@ -227,7 +222,7 @@ def _nodes(low: float, high: float, line: float | None) -> list[tuple[float, flo
 
 def _axes(
     nside: int, psichi: int, energies: Array, measured: Array, phi: Array, frame: str
-) -> tuple[Axis, Axis, Axis, Axis, Axis]:
+) -> Axes:
     return (
         Axis.healpix("NuLambda", nside, frame),
         Axis("Ei", np.asarray(energies, float), "keV", "log"),

@@ -2,10 +2,10 @@
 
 A photon of energy E gives an electron the energy T in its first scatter, through the angle theta
 (Compton; Klein & Nishina 1929). If the telescope then absorbs all of it, the measured energy is E
-within the resolution; else some escapes and less is measured. From the measured energy and T follows
-the measured Compton angle phi, from the places of the first two interactions their direction psi
-chi, first minus second. It lies on a ring about the photon's origin, at the angle theta within the
-angular resolution.
+within the resolution; else some escapes and less is measured. From the measured energy and T
+follows the measured Compton angle phi, from the places of the first two interactions their
+direction psi chi, first minus second. It lies on a ring about the photon's origin, at the angle
+theta within the angular resolution.
 
 All angles are in radians, energies in keV, areas in cm2, directions unit vectors in the detector's
 frame, whose z axis is the axis of the telescope.
@@ -14,7 +14,7 @@ frame, whose z axis is the axis of the telescope.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,10 @@ class Rings(NamedTuple):
     weight: Array
     centre: Array
     width: Array
+
+    def of(self, chosen: Any) -> Rings:
+        """Return some of them, each as a row that broadcasts over directions."""
+        return Rings(*(values[chosen, None] for values in self))
 
     def density(self, cosine: Array) -> Array:
         """Return the weighted probability per sr at this cosine of the angle to the photon.
@@ -109,15 +113,15 @@ class Telescope:
     profile: float = 0.007
     lowest: float = 60.0
 
-    def area(self, axis_cosine: Array | float, energy: Array | float) -> Array:
-        """Return the effective area by the cosine of the angle to the axis."""
+    def opening(self, axis_cosine: Array | float) -> Array:
+        """Return the part of the area that is left off the axis, by the cosine to it."""
         angle = np.degrees(np.arccos(np.clip(axis_cosine, -1, 1)))
-        open_ = self.leakage + (1 - self.leakage) / (1 + np.exp((angle - self.field) / 8))
-        return np.asarray(
-            self.largest_area
-            * open_
-            * np.exp(-0.5 * (np.log(energy / self.best_energy) / 1.1) ** 2)
-        )
+        return self.leakage + (1 - self.leakage) / (1 + np.exp((angle - self.field) / 8))
+
+    def area(self, energy: Array | float) -> Array:
+        """Return the effective area on the axis; off the axis it is times `opening`."""
+        offset = np.log(np.asarray(energy) / self.best_energy) / 1.1
+        return np.asarray(self.largest_area * np.exp(-0.5 * offset**2))
 
     def resolution(self, energy: Array | float) -> Array:
         """Return the standard deviation of the measured energy."""
