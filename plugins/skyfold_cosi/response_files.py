@@ -1,0 +1,495 @@
+"""Response files of all generations, read piece by piece.
+
+Whatever the layout, a response is a matrix of values (NuLambda, Ei) and bins (Em, Phi, PsiChi).
+All other axes are summed out:
+
+- SigmaTau and Dist, which imaging does not measure;
+- Pol. A bin of the polarisation angle holds the photons simulated with such an angle, but its area
+  is counted per photon of any angle, so that all of them together make the area for unpolarised
+  light. (The mean over the bins, which cosipy takes for the unpolarised part of a source, would be
+  smaller by their number.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from math import ceil, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from skyfold.data import Check
+from skyfold.errors import DataError
+from skyfold.inputs import require_data
+from skyfold.vector import Array
+from skyfold_cosi import container, rsp_text
+from skyfold_cosi.hdf5 import opened, require_numbers, text
+from skyfold_cosi.histogram import Axis, Histogram, Sparse, from_histpy
+from skyfold_cosi.recognise import start_of
+
+if TYPE_CHECKING:
+    import h5py
+
+LABELS = ("NuLambda", "Ei", "Em", "Phi", "PsiChi")
+DETECTOR = ("NuLambda", "Ei", "Pol", "Em", "Phi", "PsiChi", "SigmaTau", "Dist")
+PIECE = 1 << 26  # bytes of a slab, about
+KNOWN = (
+    "a pre-computed response (histpy, axes NuLambda or lb, Ei, Em, Phi, PsiChi), a detector "
+    "response of DC2 or DC3 (DRM/CONTENTS, dense or sparse), one of 2025 and later (DRM VERSION 2: "
+    "counts and effective area), or MEGAlib's text (.rsp.gz)"
+)
+
+Precision = Literal["float32", "float64"]
+Reader = Callable[[np.dtype[Any], int], Iterator[tuple[int, Array]]]
+
+
+@dataclass(frozen=True, eq=False)
+class FileSlabs:
+    """A response as a matrix (values, bins) that is read piece by piece, as often as needed.
+
+    Parameters
+    ----------
+    shape
+        Number of values and of bins.
+    dtype
+        Type of the numbers.
+    piece
+        Bytes of a piece, about.
+    read
+        Yields (first value, numbers of shape (some values, all bins)).
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    piece: int
+    read: Reader
+
+    def __iter__(self) -> Iterator[tuple[int, Array]]:
+        """Yield the pieces in order, without gaps."""
+        return self.read(self.dtype, self.piece)
+
+
+@dataclass(frozen=True, eq=False)
+class ResponseFile:
+    """An opened response; no contents are read before they are asked for.
+
+    Parameters
+    ----------
+    path
+        The file; None for a histogram in memory.
+    layout
+        Its layout, in words.
+    axes
+        NuLambda, Ei, Em, Phi, PsiChi. NuLambda is the sky in a Galactic response.
+    frame
+        ``galactic`` or ``spacecraftframe``.
+    unit
+        Unit of the contents: cm2 s with the exposure, cm2 without.
+    checks
+        What was put right, for the report.
+    fields
+        Lines of the header of the simulation, where they are kept: TS, SA, SP, ...
+    reader
+        Reads the slabs.
+    """
+
+    path: Path | None
+    layout: str
+    axes: tuple[Axis, ...]
+    frame: str
+    unit: str
+    checks: tuple[Check, ...]
+    fields: dict[str, str]
+    reader: Reader
+
+    def __getitem__(self, label: str) -> Axis:
+        """Return an axis by its label."""
+        return self.axes[LABELS.index(label)]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of bins along each axis."""
+        return tuple(axis.size for axis in self.axes)
+
+    def slabs(self, dtype: Precision = "float64", piece: int = PIECE) -> FileSlabs:
+        """Return the response as a matrix of values (NuLambda, Ei) and bins (Em, Phi, PsiChi).
+
+        Parameters
+        ----------
+        dtype
+            Type of the numbers.
+        piece
+            Bytes that are held in memory at a time, about: at least one bin of Ei of one pixel,
+            with all that is summed out, and whole chunks of the file where they are not too large.
+        """
+        shape = prod(self.shape[:2]), prod(self.shape[2:])
+        return FileSlabs(shape, np.dtype(dtype), piece, self.reader)
+
+    def load(self, dtype: Precision = "float64") -> Histogram:
+        """Return the whole response; for small files."""
+        slabs = self.slabs(dtype)
+        contents = np.empty(slabs.shape, slabs.dtype)
+        for first, rows in slabs:
+            contents[first : first + len(rows)] = rows
+        return Histogram(self.axes, contents.reshape(self.shape), self.unit)
+
+
+def open_response(given: Path | str | Any, *, spectrum: str | None = None) -> ResponseFile:
+    """Open a response of any known layout, recognised by its content.
+
+    Parameters
+    ----------
+    given
+        File, or a histogram of ours or of histpy.
+    spectrum
+        Spectrum of the simulation, for text files that do not state it; see
+        `skyfold_cosi.rsp_text.effective_area`.
+
+    Raises
+    ------
+    FileError
+        If the file is empty or damaged.
+    DataError
+        If the layout is unknown, or axes are missing, out of order, or cover a part of the sphere.
+    MissingExtraError
+        If the counts are packed with a filter that is not installed.
+    """
+    if not isinstance(given, str | Path):
+        histogram = given if isinstance(given, Histogram) else from_histpy(given)
+        return _in_memory(None, "histogram", histogram, ())
+    path = Path(given)
+    require_data(path)
+    if not _is_hdf5(path) and _is_text(path):
+        return _open_text(path, spectrum)
+    with opened(path) as file:
+        if "DRM" not in file:
+            if not container.names(file):
+                raise _unknown(path, f"it holds {', '.join(file) or 'nothing'}")
+            return _open_container(path, file)
+        version = int(file["DRM"].attrs.get("VERSION", 1))
+        if version == 2:
+            return _open_counts(path, file["DRM"])
+        if version == 1 and {"AXES", "CONTENTS"} <= set(file["DRM"]):
+            return _open_contents(path, file["DRM"])
+        raise _unknown(path, f"group DRM of version {version} with {', '.join(file['DRM'])}")
+
+
+def read_response(path: Path | str, dtype: Precision = "float64") -> Histogram:
+    """Read a whole response of any layout; for small files. See `open_response`."""
+    return open_response(path).load(dtype)
+
+
+def read_conversion(path: Path | str, name: str | None = None) -> Histogram:
+    """Read a coordinate conversion matrix, of any age, with axes Time or ScAtt, lb, NuLambda.
+
+    Raises
+    ------
+    FileError
+        If the file is empty or damaged.
+    DataError
+        If it holds other axes.
+    """
+    histogram = container.read(path, name)
+    exposed = [label for label in ("Time", "ScAtt") if label in histogram.labels]
+    if sorted(histogram.labels) != sorted([*exposed, "lb", "NuLambda"]) or len(exposed) != 1:
+        raise DataError(
+            f"{path}: axes {', '.join(histogram.labels)} are none of a conversion matrix; expected "
+            "Time or ScAtt, lb, NuLambda"
+        )
+    return replace(histogram.project(exposed[0], "lb", "NuLambda"), unit=histogram.unit or "s")
+
+
+def _is_hdf5(path: Path) -> bool:
+    import h5py
+
+    return bool(h5py.is_hdf5(path))
+
+
+def _is_text(path: Path) -> bool:
+    return b"\nAN " in start_of(path) or path.name.endswith((".rsp", ".rsp.gz"))
+
+
+def _unknown(path: Path, found: str) -> DataError:
+    return DataError(f"{path}: layout of the response not recognised: {found}. Known: {KNOWN}")
+
+
+def _open_text(path: Path, spectrum: str | None) -> ResponseFile:
+    header = rsp_text.read_header(path)
+    labels = {axis.label: axis for axis in header.axes}
+    axes = tuple(labels[label] for label in DETECTOR if label in labels)
+    area = rsp_text.effective_area(path, header, spectrum)
+
+    @cache
+    def response() -> Array:
+        found, counts, _ = rsp_text.read(path)
+        others = tuple(i for i, axis in enumerate(found) if axis.label not in LABELS)
+        return counts.sum(axis=others) * area[:, None, None, None]
+
+    def read(dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
+        yield from _array_slabs(response(), dtype, piece)
+
+    layout = "text of MEGAlib" + (", sparse" if header.sparse else "")
+    kept, checks = _imaging_axes(path, axes)
+    return ResponseFile(
+        path, layout, kept, "spacecraftframe", "cm2", checks, dict(header.fields), read
+    )
+
+
+def _open_container(path: Path, file: h5py.File) -> ResponseFile:
+    header = container.header_of(path, file)
+    flow = (Check("fixed", "response", "flow bins removed"),) if any(header.flow) else ()
+    if header.form != "dense":
+        return _in_memory(path, "pre-computed, sparse", container.read(path), flow)
+    axes, frame = _sky_axes(path, header.axes, header.unit)
+    kept, checks = _imaging_axes(path, axes)
+    place = f"{header.name}/contents"
+    reader = _dense_reader(path, place, tuple(a.label for a in axes), header.inside)
+    return ResponseFile(
+        path, "pre-computed, dense", kept, frame, header.unit, (*flow, *checks), {}, reader
+    )
+
+
+def _in_memory(
+    path: Path | None, layout: str, histogram: Histogram, checks: tuple[Check, ...]
+) -> ResponseFile:
+    axes, frame = _sky_axes(path, histogram.axes, histogram.unit)
+    kept, more = _imaging_axes(path, axes)
+    whole = replace(histogram, axes=axes).project(*LABELS)
+
+    def read(dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
+        if isinstance(whole.contents, Sparse):
+            yield from _sparse_slabs(whole.contents, dtype, piece)
+        else:
+            yield from _array_slabs(whole.contents, dtype, piece)
+
+    return ResponseFile(path, layout, kept, frame, histogram.unit, (*checks, *more), {}, read)
+
+
+def _open_contents(path: Path, group: h5py.Group) -> ResponseFile:
+    """Open a detector response of DC2 and DC3."""
+    sparse = "BIN_NUMBERS" in group
+    axes = _old_axes(path, group["AXES"])
+    kept, checks = _imaging_axes(path, axes)
+    labels, sizes = tuple(axis.label for axis in axes), tuple(axis.size for axis in axes)
+    if sparse:
+        reader = _old_sparse_reader(path, labels, sizes)
+    else:
+        _require_shape(path, group["CONTENTS"], sizes)
+        reader = _dense_reader(path, "DRM/CONTENTS", labels, (slice(None),) * len(sizes))
+    unit = text(group.attrs.get("UNIT", "cm2"))
+    layout = "detector response, " + ("sparse" if sparse else "dense")
+    return ResponseFile(path, layout, kept, "spacecraftframe", unit, checks, {}, reader)
+
+
+def _open_counts(path: Path, group: h5py.Group) -> ResponseFile:
+    """Open a detector response of version 2: whole counts, and the area that one stands for."""
+    if missing := {"AXES", "COUNTS", "EFF_AREA"} - set(group):
+        raise _unknown(path, f"version 2 without {', '.join(sorted(missing))}")
+    axes = container.axes_of(path, group["AXES"])
+    kept, checks = _imaging_axes(path, axes)
+    labels, sizes = tuple(axis.label for axis in axes), tuple(axis.size for axis in axes)
+    _require_shape(path, group["COUNTS"], sizes)
+    area = group["EFF_AREA"][()]
+    if area.shape != (kept[1].size,):
+        raise DataError(f"{path}: {area.size} effective areas for {kept[1].size} bins of Ei")
+    reader = _dense_reader(path, "DRM/COUNTS", labels, (slice(None),) * len(sizes), area)
+    unit, fields = text(group.attrs.get("UNIT", "cm2")), {}
+    if "HEADERS" in group:
+        keys = sorted(group["HEADERS"].attrs)
+        order = [int(i) for i in group.attrs.get("HEADER_ORDER", range(len(keys)))]
+        fields = {keys[i]: text(group["HEADERS"].attrs[keys[i]]) for i in order}
+    layout = "detector response, counts x effective area"
+    return ResponseFile(path, layout, kept, "spacecraftframe", unit, checks, fields, reader)
+
+
+def _require_shape(path: Path, dataset: h5py.Dataset, sizes: tuple[int, ...]) -> None:
+    require_numbers(dataset, f"{path}: {dataset.name}")
+    if dataset.shape != sizes:
+        raise DataError(f"{path}: {dataset.name} of shape {dataset.shape} on axes of {sizes}")
+
+
+def _old_axes(path: Path, group: h5py.Group) -> tuple[Axis, ...]:
+    """Return the axes in the order in which they were created, which is that of the contents."""
+    import h5py
+
+    tracked = group.id.get_create_plist().get_link_creation_order() & h5py.h5p.CRT_ORDER_TRACKED
+    labels = list(group) if tracked else [label for label in DETECTOR if label in group]
+    axes = []
+    for label in labels:
+        dataset = group[label]
+        require_numbers(dataset, f"{path}: axis {label}")
+        about = dataset.attrs
+        if text(about.get("TYPE", "linear")) == "healpix":
+            nside, scheme = int(about["NSIDE"]), text(about.get("SCHEME", "ring")).upper()
+            axes.append(
+                Axis(label, dataset[()], nside=nside, scheme=scheme, frame="spacecraftframe")
+            )
+        else:
+            unit, scale = text(about.get("UNIT", "")), text(about.get("TYPE", "linear"))
+            axes.append(Axis(label, dataset[()], unit, scale))
+    return tuple(axes)
+
+
+def _sky_axes(path: Path | None, axes: tuple[Axis, ...], unit: str) -> tuple[tuple[Axis, ...], str]:
+    """Return the axes of a pre-computed response under their usual names, and their frame."""
+    from astropy import units as u
+
+    axes = tuple(replace(a, label="NuLambda") if a.label == "lb" else a for a in axes)
+    said = {axis.frame for axis in axes if axis.nside is not None and axis.frame}
+    if len(said) > 1:
+        raise DataError(f"{path}: pixels in different frames: {' and '.join(sorted(said))}")
+    exposed = u.Unit(unit).is_equivalent(u.cm**2 * u.s)
+    return axes, said.pop() if said else ("galactic" if exposed else "spacecraftframe")
+
+
+def _imaging_axes(
+    path: Path | None, axes: tuple[Axis, ...]
+) -> tuple[tuple[Axis, ...], tuple[Check, ...]]:
+    """Return the axes that are kept, once they are what they must be, and what is summed out."""
+    labels = tuple(axis.label for axis in axes)
+    missing = [label for label in LABELS if label not in labels]
+    if missing:
+        raise DataError(
+            f"{path or 'response'}: there is no axis {missing[0]!r}: it has {', '.join(labels)}; "
+            f"expected {KNOWN}"
+        )
+    kept = tuple(axis for axis in axes if axis.label in LABELS)
+    if tuple(axis.label for axis in kept) != LABELS:
+        raise DataError(
+            f"{path or 'response'}: axes are in the order {', '.join(labels)}; expected "
+            f"{', '.join(LABELS)}"
+        )
+    for axis in (kept[0], kept[-1]):
+        if axis.nside is None or axis.size != 12 * axis.nside**2:
+            raise DataError(
+                f"{path or 'response'}: axis {axis.label!r} is not the whole sphere in HEALPix "
+                f"pixels, but has {axis.describe()}"
+            )
+    others = [f"{a.label} ({a.size} bins)" for a in axes if a.label not in LABELS]
+    check = Check("fixed", "response", f"summed over {', '.join(others)}")
+    return kept, (check,) if others else ()
+
+
+def _dense_reader(
+    path: Path,
+    place: str,
+    labels: tuple[str, ...],
+    inside: tuple[slice, ...],
+    area: Array | None = None,
+) -> Reader:
+    """Return a reader of a dense array with NuLambda and Ei in front, by hyperslab.
+
+    Parameters
+    ----------
+    path, place
+        File, and dataset in it.
+    labels
+        Its axes; those that are not kept are summed out.
+    inside
+        The part that is no under- or overflow.
+    area
+        What the numbers are multiplied with, for each bin of Ei.
+    """
+    others = tuple(i for i, label in enumerate(labels) if label not in LABELS)
+
+    def read(dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
+        with opened(path) as file:
+            dataset = file[place]
+            summed = np.dtype(np.float64) if others or area is not None else dtype
+            loaded = dataset.astype(summed)
+            within = [range(n)[part] for n, part in zip(dataset.shape, inside, strict=True)]
+            sizes = [len(one) for one in within]
+            bulk = prod(sizes[2:]) * summed.itemsize
+            for pixels, energies in _pieces(sizes[0], sizes[1], bulk, piece, dataset.chunks):
+                rows, columns = within[0][pixels], within[1][energies]
+                part = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
+                slab = loaded[(*part, *inside[2:])]
+                if others:
+                    slab = slab.sum(axis=others)
+                if area is not None:
+                    slab *= area[energies, None, None, None]
+                matrix = slab.reshape(slab.shape[0] * slab.shape[1], -1)
+                yield pixels.start * sizes[1] + energies.start, matrix.astype(dtype, copy=False)
+
+    return read
+
+
+def _pieces(
+    pixels: int, energies: int, bulk: int, piece: int, chunks: tuple[int, ...] | None
+) -> Iterator[tuple[slice, slice]]:
+    """Yield ranges of pixels and energies whose contents take about ``piece`` bytes.
+
+    Whole chunks are taken along the pixels where that is not more than four pieces, so that none is
+    unpacked twice; a single pixel that is larger is split by energy.
+
+    Parameters
+    ----------
+    pixels, energies
+        Number of each.
+    bulk
+        Bytes for one pixel and one energy.
+    piece
+        Bytes of a piece.
+    chunks
+        Shape of the chunks of the file.
+    """
+    step = max(1, piece // (bulk * energies))
+    if chunks is not None and chunks[0] * bulk * energies <= 4 * piece:
+        step = ceil(step / chunks[0]) * chunks[0]
+    several = energies if bulk * energies <= 4 * piece else max(1, piece // bulk)
+    for first in range(0, pixels, step):
+        for energy in range(0, energies, several):
+            yield (
+                slice(first, min(first + step, pixels)),
+                slice(energy, min(energy + several, energies)),
+            )
+
+
+def _old_sparse_reader(path: Path, labels: tuple[str, ...], sizes: tuple[int, ...]) -> Reader:
+    """Return a reader of lists of bin numbers and contents, one of each for a pixel of NuLambda.
+
+    The bin numbers are those of Ei for all bins, then those of Em, and so on.
+    """
+    kept = [i for i, label in enumerate(labels[1:]) if label in LABELS]
+    shape = tuple(sizes[1:][i] for i in kept)
+
+    def rows(numbers: Array, contents: Array) -> Array:
+        coords = np.reshape(numbers, (len(sizes) - 1, -1))
+        try:
+            flat = np.ravel_multi_index(tuple(coords[i] for i in kept), shape)
+        except ValueError:
+            raise DataError(f"{path}: DRM/BIN_NUMBERS names bins outside the axes") from None
+        return np.bincount(flat, contents, prod(shape)).reshape(shape[0], -1)
+
+    def read(dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
+        with opened(path) as file:
+            numbers, contents = file["DRM/BIN_NUMBERS"], file["DRM/CONTENTS"]
+            step = max(1, piece // (prod(shape) * dtype.itemsize))
+            for first in range(0, sizes[0], step):
+                part = slice(first, min(first + step, sizes[0]))
+                pixels = zip(numbers[part], contents[part], strict=True)
+                slab = np.concatenate([rows(*one).astype(dtype, copy=False) for one in pixels])
+                yield first * shape[0], slab
+
+    return read
+
+
+def _array_slabs(whole: Array, dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
+    matrix = whole.reshape(whole.shape[0] * whole.shape[1], -1)
+    step = max(1, piece // (matrix.shape[1] * dtype.itemsize))
+    for first in range(0, len(matrix), step):
+        yield first, matrix[first : first + step].astype(dtype, copy=False)
+
+
+def _sparse_slabs(whole: Sparse, dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
+    values, bins = prod(whole.shape[:2]), prod(whole.shape[2:])
+    step = max(1, piece // (bins * dtype.itemsize))
+    for first in range(0, values, step):
+        last = min(first + step, values)
+        low, high = np.searchsorted(whole.index, (first * bins, last * bins))
+        rows = np.zeros((last - first) * bins, dtype)
+        rows[whole.index[low:high] - first * bins] = whole.values[low:high]
+        yield first, rows.reshape(-1, bins)
