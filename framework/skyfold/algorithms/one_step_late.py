@@ -19,30 +19,33 @@ from skyfold.vector import Array, Vector
 
 log = logging.getLogger(__name__)
 
-LARGEST = np.log(10)  # exponent of the filter, with the guard
-OVERFLOW = 100.0  # exponent of the filter, without the guard
+OVERFLOW = 100.0  # largest exponent of the filter
 SHORTEST = 2.0**-20  # part of a step that is still tried
 
 
 @dataclass(frozen=True)
 class OneStepLate(Algorithm):
-    """Maximise log-likelihood plus log-priors by an EM step and a filter for the priors.
+    """Maximise log-likelihood plus log-priors by EM, with the slope of the priors as it was.
 
-    Gamma priors are part of the EM step, ``m = (x R^T q + k - 1) / (s + 1/theta)``, for they are
-    conjugate; all others with gradient g multiply it by ``exp(g(m) / (s + 1/theta))``. That is the
-    multiplicative form of the one-step-late rule (Green 1990): quick, but the posterior may fall,
-    and a strong prior makes it diverge. The guard repairs both.
+    Gamma priors are part of the EM step, for they are conjugate: with the sensitivity s, the
+    expected attribution ``a = x R^T q + k - 1`` and ``b = s + 1/theta`` it would give ``a / b``.
+
+    With the guard, the other priors enter by a parabola below them, with their slope g and
+    curvature c at the present values; the next ones maximise ``a log x - b x + g x -
+    c (x - x_old)^2 / 2`` (De Pierro 1995). The limit is the maximum. A step that would
+    lower the log-posterior, as refinements may make it do, is shortened by a search on the
+    expected counts, which are linear in the step; the trace notes the part gone as ``step``.
+
+    Without the guard, they multiply ``m = a / b`` by ``exp(g(m) / b)``. That is the filter
+    published for Compton telescopes, a form of the one-step-late rule (Green 1990). Its limit is
+    near the maximum if the priors are weak; if they are strong it diverges.
 
     Parameters
     ----------
     priors
         Priors by name.
     guard
-        Never let the log-posterior fall: a step that would lower it is shortened, by a search on
-        the expected counts, which are linear in the step; the trace notes how much of it was gone
-        as ``step``. Where no part of it helps, a scaled gradient step is tried instead. The filter
-        changes no value by more than a factor of ten. Without the guard this is the recipe as
-        published.
+        Never let the log-posterior fall.
     """
 
     priors: Mapping[str, Prior] = field(default_factory=dict)
@@ -59,51 +62,63 @@ class OneStepLate(Algorithm):
         return self._judged(state)
 
     def m_step(self, state: State, data: DataInterface) -> Proposal:
-        """Return the EM step with its gamma priors, filtered by the other priors.
+        """Return the EM step with its priors.
 
         Raises
         ------
         NumericalError
             Without the guard, if a prior is so strong that the filter overflows.
         """
-        model, conjugate, divisors = state.model, {}, {}
-        shape, rate = self._gamma_terms(model)
+        model, above, below = state.model, {}, {}
         for name in sorted(model.free):
-            divisors[name] = data.sensitivity[name] + rate[name]
-            expected = model[name] * state.back[name] + shape[name]
-            conjugate[name] = np.maximum(
-                _quotient(expected, divisors[name]), self._floor(name, model)
-            )
+            gammas = [p for p in self.priors.values() if isinstance(p, Gamma)]
+            gammas = [prior for prior in gammas if name in prior.chosen(model)]
+            attributed = model[name] * state.back[name] + sum(p.k - 1 for p in gammas)
+            above[name] = np.maximum(attributed, 0)
+            below[name] = data.sensitivity[name] + sum(1 / p.theta for p in gammas)
         others = {name: p for name, p in self.priors.items() if not isinstance(p, Gamma)}
-        slopes = derivative(others, model.with_values(Vector(conjugate)))
-        new = {}
-        for name, values in conjugate.items():
-            exponent = _quotient(slopes[name], divisors[name])
-            if self.guard:
-                exponent = np.clip(exponent, -LARGEST, LARGEST)
-            elif np.max(exponent, initial=0.0) > OVERFLOW:
-                raise NumericalError(
-                    f"iteration {state.iteration + 1}: the priors multiply a value of {name!r} by "
-                    f"exp({np.max(exponent):.3g}); they are too strong for the recipe without "
-                    "guard: lower their coefficients, or switch the guard on"
-                )
-            new[name] = (values * np.exp(exponent)).astype(data.dtype)
-        return Proposal(model.project(Vector(new)))
+        step = self._bounded_step if self.guard else self._filtered_step
+        new = step(model, Vector(above), Vector(below), others)
+        return Proposal(model.project(new.map(lambda x: x.astype(data.dtype))))
+
+    def _bounded_step(
+        self, model: Model, above: Vector, below: Vector, priors: Mapping[str, Prior]
+    ) -> Vector:
+        slopes, bends = derivative(priors, model), derivative(priors, model, "curvature")
+        falls = below - slopes - bends * model.vector
+
+        def summit(a: Array, b: Array, c: Array) -> Array:  # of a log x - b x - c x^2 / 2
+            root = np.sqrt(b * b + 4 * a * c)
+            return np.where(b > 0, _quotient(2 * a, b + root), _quotient(root - b, 2 * c))
+
+        return above.map(summit, falls, bends)
+
+    def _filtered_step(
+        self, model: Model, above: Vector, below: Vector, priors: Mapping[str, Prior]
+    ) -> Vector:
+        floors = [r for r in self.refinements if isinstance(r, Floor)]
+        values = {}
+        for name, plain in above.map(_quotient, below).items():
+            own = [f.minimum for f in floors if name in model.chosen(f.components)]
+            values[name] = np.maximum(plain, max(own, default=0.0))
+        exponents = derivative(priors, model.with_values(Vector(values))).map(_quotient, below)
+        if (largest := max(float(np.max(x)) for x in exponents.values())) > OVERFLOW:
+            raise NumericalError(
+                f"the priors multiply a value by exp({largest:.3g}): they are too strong for the "
+                "recipe without guard; lower their coefficients, or switch the guard on"
+            )
+        return Vector(values).map(lambda x, exponent: x * np.exp(exponent), exponents)
 
     def follow(self, state: State, proposal: Proposal, data: DataInterface) -> State:
         """Return the state that a proposal leads to, with its log-priors."""
         return self._judged(super().follow(state, proposal, data))
 
     def step(self, state: State, data: DataInterface) -> State:
-        """Return the next state."""
+        """Return the next state; the same model if no part of the step is an ascent."""
         new = super().step(state, data)
         if not self.guard or new.objective >= state.objective:
             return new
         part = self._part(state, new, data)
-        if part is None:
-            uphill = self.follow(state, self._uphill(state, data), data)
-            uphill = replace(uphill, products=uphill.products + new.products - state.products)
-            new, part = uphill, self._part(state, uphill, data)
         if part is None:
             part = replace(state, iteration=new.iteration, products=new.products)
             part = self._judged(replace(part, notes={**new.notes, "step": 0.0}))
@@ -139,35 +154,6 @@ class OneStepLate(Algorithm):
                 notes={**new.notes, "step": share},
             )
         )
-
-    def _floor(self, name: str, model: Model) -> float:
-        """Return the floor of a component: it is applied before the filter, too."""
-        floors = [r for r in self.refinements if isinstance(r, Floor)]
-        return max((f.minimum for f in floors if name in model.chosen(f.components)), default=0.0)
-
-    def _uphill(self, state: State, data: DataInterface) -> Proposal:
-        """Return a gradient step, scaled as by EM and by the curvature of the priors."""
-        model, sensitivity = state.model, data.sensitivity
-        slopes = derivative(self.priors, model)
-        curvatures = derivative(self.priors, model, "curvature")
-
-        def moved(x: Array, back: Array, s: Array, slope: Array, curvature: Array) -> Array:
-            step = _quotient(x * (back - s + slope), s + x * curvature)
-            result: Array = np.maximum(x + step, 0).astype(data.dtype)
-            return result
-
-        free = model.vector.only(model.free)
-        return Proposal(model.project(free.map(moved, state.back, sensitivity, slopes, curvatures)))
-
-    def _gamma_terms(self, model: Model) -> tuple[dict[str, float], dict[str, float]]:
-        """Return the sums of k - 1 and of 1/theta of all gamma priors on each component."""
-        shape, rate = dict.fromkeys(model.free, 0.0), dict.fromkeys(model.free, 0.0)
-        for prior in self.priors.values():
-            if isinstance(prior, Gamma):
-                for name in prior.chosen(model):
-                    shape[name] += prior.k - 1
-                    rate[name] += 1 / prior.theta
-        return shape, rate
 
     def _judged(self, state: State) -> State:
         """Return a state with its log-priors."""

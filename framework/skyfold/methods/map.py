@@ -14,14 +14,15 @@ from skyfold.priors import Prior
 
 @dataclass(frozen=True)
 class MAP(Method):
-    """The most probable model under priors, by the one-step-late form of EM.
+    """The most probable model under priors, by EM.
 
     Parameters
     ----------
     prior
         Priors by name, with their options: tsv, gamma, gamma_background, entropy.
     guard
-        Never let the log-posterior fall; without it the recipe is the published one.
+        Never let the log-posterior fall; without it the recipe is the one published for Compton
+        telescopes, whose limit is only near the maximum.
     refinements
         Treatments of each step, in the order given: response weighting, mask, floor, ...
     """
