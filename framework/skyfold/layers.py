@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from skyfold.dataspace import BLOCK
+from skyfold.dataspace import BLOCK, Projection
 from skyfold.geometry import Grid
 from skyfold.model import Component
 from skyfold.residuals import block_residual, deviance_residual
+from skyfold.skymap import Mark, brightest, integrated, layout, map_wcs
+from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Layer:
     title
         What it is.
     kind
-        ``flux``, ``counts`` or ``sigma``.
+        ``flux``, ``counts``, ``sigma``, or ``sky``: all of it, shown over its full range.
     values
         ``(y, x)``, ``(x,)``, or a cube with one leading axis; NaN where nothing is known.
     unit
@@ -46,6 +48,10 @@ class Layer:
         Celestial coordinates of the last two axes.
     upward
         Whether the first row is at the bottom, as in FITS; photographs begin at the top.
+    frame
+        Celestial frame of a whole sky on its ellipse (see `skyfold.skymap`); empty for all else.
+    marks
+        Positions to mark on a whole sky.
     """
 
     title: str
@@ -56,6 +62,8 @@ class Layer:
     labels: tuple[str, ...] = ()
     wcs: WCS | None = None
     upward: bool = True
+    frame: str = ""
+    marks: tuple[Mark, ...] = ()
 
     @property
     def flat(self) -> Array:
@@ -90,6 +98,63 @@ def sky_layer(
     known = values if mask is None else np.where(mask, values, np.nan)
     total = np.nansum(known, axis=0) if values.ndim == 3 else None
     return Layer(title, "flux", known, unit, total, **looks)
+
+
+def sphere_layer(
+    title: str,
+    values: Array,
+    sphere: Sphere,
+    unit: str,
+    mask: Array | None = None,
+    marks: tuple[Mark, ...] = (),
+) -> Layer:
+    """Return the layer of a whole sky: its energies, and their sum, on the ellipse.
+
+    Parameters
+    ----------
+    title
+        What it is.
+    values, sphere
+        Shape ``(pixel, energy)``, and their places.
+    unit
+        Unit of the values; values per energy are shown per energy bin.
+    mask
+        Where the sky was restored.
+    marks
+        Positions to mark.
+    """
+    values, unit = integrated(values, sphere, unit)
+    if mask is not None:
+        values = np.where(mask, values, np.nan)
+    planes = values.shape[1]
+    total = np.where(np.isnan(values).all(axis=1), np.nan, np.nansum(values, axis=1))
+    columns = np.column_stack([total, values] if planes > 1 else [total])
+    shown = layout(columns, sphere.nside, sphere.nested)
+    return Layer(
+        title,
+        "sky",
+        shown[1:] if planes > 1 else shown[0],
+        unit,
+        shown[0] if planes > 1 else None,
+        energy_labels(sphere.energy_edges, planes) if planes > 1 else (),
+        map_wcs(sphere.frame),
+        frame=sphere.frame,
+        marks=marks,
+    )
+
+
+def projection_layers(projection: Projection) -> tuple[Layer, Layer, Layer]:
+    """Return counts, expected counts and residual along a HEALPix axis, as maps."""
+    axis, n, e = projection.axis, projection.counts, projection.expectation
+    assert axis.nside is not None
+    residual = deviance_residual(n, e, (e > 0).astype(float))
+    maps = layout(np.column_stack([n, e, residual]), axis.nside, axis.nested)
+    suffix = f" over {axis.label}"
+    return (
+        Layer(f"Counts{suffix}", "counts", maps[0], "ct", frame=axis.label),
+        Layer(f"Expected counts{suffix}", "counts", maps[1], "ct", frame=axis.label),
+        Layer(f"Residual{suffix}", "sigma", maps[2], "sigma", frame=axis.label),
+    )
 
 
 def observe(
@@ -163,6 +228,8 @@ def same_field(first: Layer, second: Layer) -> bool:
     Their corners must agree to a pixel; without coordinates their proportions must.
     """
     (ny, nx), (my, mx) = first.flat.shape, second.flat.shape
+    if first.frame or second.frame:
+        return first.frame == second.frame
     if first.wcs is None or second.wcs is None:
         return bool(abs(ny * mx - nx * my) <= max(ny, nx, my, mx))
     x, y = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
@@ -173,29 +240,51 @@ def same_field(first: Layer, second: Layer) -> bool:
 
 
 def layers_of(result: Result) -> tuple[list[Layer], list[Observation]]:
-    """Return the skies of a result, on the field of the data, and its observations."""
+    """Return the skies of a result, on the field of the data, and its observations.
+
+    Observations are images of the counts; data spaces and event lists have none.
+    """
     parts = result.data.parts
     paths = [path for part in parts for _, path in part.origin.files]
     skies, observations = [], []
     for name, component in result.model.components.items():
         if component.geometry.sky:
             title = "Restored" if len(result.model.skies) < 2 else f"Restored: {name}"
-            skies.append(_sky(title, result.model[name], component, paths))
-            if result.demo is not None:
-                truth = replace(component, mask=None)
-                skies.append(
-                    _sky(title.replace("Restored", "Truth"), result.demo.truth[name], truth, paths)
-                )
-    for part, residual in zip(parts, result.residual(), strict=True):
+            truth = None if result.demo is None else result.demo.truth[name]
+            marks: tuple[Mark, ...] = ()
+            if truth is not None and isinstance(component.geometry, Sphere):
+                marks = (truth_peak(truth, component.geometry, component.unit),)
+            skies.append(_sky(title, result.model[name], component, paths, marks))
+            if truth is not None:
+                title = title.replace("Restored", "Truth")
+                skies.append(_sky(title, truth, replace(component, mask=None), paths, marks))
+    for part, explained in zip(parts, result.explained, strict=True):
+        if explained.expectation is None or explained.residual is None or explained.projections:
+            continue
         place = part.origin.geometry if isinstance(part.origin.geometry, Grid) else None
         looks = _looks(place, part.full_counts, paths)
-        expected = part.full_expectation(result.model) * part.weight
+        expected = explained.expectation * part.weight
         name = part.origin.name if len(parts) > 1 else ""
-        observations.append(observe(part.full_counts, expected, residual, name, **looks))
+        observations.append(observe(part.full_counts, expected, explained.residual, name, **looks))
     return skies, observations
 
 
-def _sky(title: str, values: Array, component: Component, paths: Sequence[str]) -> Layer:
+def truth_peak(truth: Array, sphere: Sphere, unit: str) -> Mark:
+    """Return where the true sky is brightest, all energies together."""
+    return brightest(integrated(truth, sphere, unit)[0].sum(axis=1), sphere, "true peak")
+
+
+def _sky(
+    title: str,
+    values: Array,
+    component: Component,
+    paths: Sequence[str],
+    marks: tuple[Mark, ...] = (),
+) -> Layer:
+    if isinstance(component.geometry, Sphere):
+        return sphere_layer(
+            title, values, component.geometry, component.unit, component.mask, marks
+        )
     if not isinstance(component.geometry, Grid):
         return sky_layer(title, values, component.unit, component.mask)
     field = component.geometry.field or (slice(None),) * values.ndim

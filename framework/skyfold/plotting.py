@@ -7,15 +7,26 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import AsinhNorm, Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from skyfold.layers import Layer, layers_of
+from skyfold.dataspace import Projection
+from skyfold.drawing import (
+    draw_histogram,
+    draw_image,
+    draw_line,
+    draw_projection,
+    draw_sky,
+    log_scale,
+)
+from skyfold.errors import DataError
+from skyfold.layers import Layer, Observation, layers_of, projection_layers, sphere_layer
+from skyfold.shades import BLUE, RED
+from skyfold.skymap import as_marks
+from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -25,10 +36,6 @@ if TYPE_CHECKING:
 
     from skyfold.result import Result
 
-SIGMAS = 5.0  # residuals saturate here
-SOFTENING = 30.0  # asinh stretch: linear below this fraction of the range, logarithmic above
-FLAT = 1e-290  # a smaller range is none, for fear of underflow
-MASKED = "0.62"
 ENERGY_PANELS = 12  # more would be stamps
 COORDINATES = {
     "pos.eq.ra": "RA",
@@ -36,7 +43,6 @@ COORDINATES = {
     "pos.galactic.lon": "galactic longitude",
     "pos.galactic.lat": "galactic latitude",
 }
-BLUE, ORANGE, RED = "#2b6cb0", "#c05621", "#c53030"
 
 
 class Picture(Figure):
@@ -48,119 +54,16 @@ class Picture(Figure):
         return buffer.getvalue()
 
 
-def limits(values: Array, kind: str) -> tuple[float, float]:
-    """Return the values shown as the darkest and the brightest colour."""
-    if kind == "sigma":
-        return -SIGMAS, SIGMAS
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return 0.0, 1.0
-    low, high = np.percentile(known, (0.5, 99.8))
-    lit = known[known > 0]
-    if lit.size:
-        high = max(high, float(np.percentile(lit, 99)))
-    low = min(float(low), 0.0) if low < 0.2 * high else float(low)
-    return low, float(high) if high - low > FLAT else low + max(1.0, abs(low))
-
-
-def norm(values: Array, kind: str) -> Normalize:
-    """Return how values become colours: linear for residuals, asinh for all else."""
-    low, high = limits(values, kind)
-    if kind == "sigma":
-        return Normalize(low, high)
-    return AsinhNorm(linear_width=(high - low) / SOFTENING, vmin=low, vmax=high)
-
-
-def colours(kind: str) -> Colormap:
-    """Return the colours of a kind of image: diverging for residuals; what is masked is grey."""
-    return colormaps["RdBu_r" if kind == "sigma" else "inferno"].with_extremes(bad=MASKED)
-
-
-def draw_image(
-    axes: Axes,
-    values: Array,
-    unit: str = "",
-    kind: str = "flux",
-    upward: bool = True,
-    bar: bool = True,
-) -> None:
-    """Draw an image with its colour bar.
-
-    Parameters
-    ----------
-    axes
-        Where to draw; WCSAxes show world coordinates.
-    values
-        Shape ``(y, x)``; NaN is shown as grey.
-    unit
-        Written on the colour bar.
-    kind
-        ``flux`` or ``counts`` (asinh stretch between percentiles), or ``sigma`` (symmetric).
-    upward
-        Whether the first row is at the bottom.
-    bar
-        Whether to draw the colour bar.
-    """
-    scale = norm(values, kind)
-    origin = "lower" if upward else "upper"
-    image = axes.imshow(values, origin=origin, norm=scale, cmap=colours(kind))  # type: ignore[arg-type]
-    if bar and axes.figure is not None:
-        beside = axes.inset_axes((1.03, 0, 0.045, 1))
-        made = axes.figure.colorbar(image, cax=beside, extend=_beyond(values, scale))
-        made.set_label(unit)
-        if kind != "sigma":
-            made.set_ticks(ticks(values, kind))
-            made.ax.yaxis.set_major_formatter("{x:.3g}")
-        made.minorticks_off()
-        made.ax.tick_params(labelsize="small")
-
-
-def ticks(values: Array, kind: str) -> list[float]:
-    """Return round values to mark on a colour bar, apart enough to be read."""
-    scale = norm(values, kind)
-    low, high = limits(values, kind)
-    decades = 10.0 ** (np.floor(np.log10(max(high, 1e-300))) - np.arange(3, -1, -1))
-    chosen: list[float] = []
-    for value in [0.0, *(step * d for d in decades for step in (1, 2, 5))]:
-        if low <= value <= high and (not chosen or scale(value) - scale(chosen[-1]) > 0.09):
-            chosen.append(float(value))
-    return chosen
-
-
-def draw_line(axes: Axes, layers: Sequence[Layer]) -> None:
-    """Draw one-dimensional layers over each other."""
-    for layer in layers:
-        axes.stairs(layer.flat.ravel(), label=layer.title, baseline=None, linewidth=1.2)
-    axes.set_ylabel(layers[0].unit)
-    axes.margins(x=0)
-    if layers[0].kind == "sigma":
-        axes.axhline(0, color=MASKED, linewidth=0.8)
-    if len(layers) > 1:
-        axes.legend(frameon=False, fontsize="small")
-
-
-def draw_histogram(axes: Axes, sigma: Array) -> None:
-    """Draw how residuals are distributed, beside the unit normal that noise alone would give."""
-    known = np.clip(sigma[np.isfinite(sigma)], -SIGMAS, SIGMAS)
-    places = np.linspace(-SIGMAS, SIGMAS, 201)
-    bins = np.linspace(-SIGMAS, SIGMAS, 51)
-    density = np.histogram(known, bins)[0] / (max(known.size, 1) * np.diff(bins))
-    axes.stairs(density, bins, fill=True, color=BLUE, alpha=0.35, label="residuals")
-    axes.stairs(density, bins, color=BLUE)
-    normal = np.exp(-(places**2) / 2) / np.sqrt(2 * np.pi)
-    axes.plot(places, normal, color=ORANGE, label="unit normal")
-    axes.set(xlim=(-SIGMAS, SIGMAS), xlabel="residual [sigma]", ylabel="share per sigma")
-    _log_scale(axes)
-    axes.set_ylim(max(0.3 / max(known.size, 1), 1e-6), max(1.0, 2 * float(density.max())))
-    axes.legend(frameon=False, fontsize="small")
-
-
 def overview(result: Result) -> Figure:
     """Return a figure of counts, restored image and residual of a result.
 
-    Cubes are summed over energy, and shown energy by energy below.
+    Cubes are summed over energy, and shown energy by energy below. Of whole skies the map is
+    followed by the projections of the counts.
     """
     skies, observations = layers_of(result)
+    projected = [p for explained in result.explained for p in explained.projections]
+    if projected or not observations:
+        return _survey(skies, observations, projected)
     first, *others = observations
     if all(layer.flat.ndim == 1 for layer in (first.counts, *skies)):
         rows = [[first.counts, first.expected], *([sky] for sky in skies), [first.residual]]
@@ -170,7 +73,107 @@ def overview(result: Result) -> Figure:
     return panels(rows, detail=[layer for layer in rows[0][:2] if layer.total is not None])
 
 
-def panels(rows: Sequence[Sequence[Layer]], detail: Sequence[Layer] = ()) -> Figure:
+def _survey(
+    skies: Sequence[Layer], observations: Sequence[Observation], projected: Sequence[Projection]
+) -> Figure:
+    """Return a figure of skies side by side, energies below, and what was counted at the end."""
+    rows: list[list[Layer]] = [list(skies[:2]), *([sky_] for sky_ in skies[2:])]
+    rows += [[seen.counts, seen.telling] for seen in observations]
+    detail = [layer for layer in skies if layer.total is not None]
+    return panels(rows, detail, projected)
+
+
+def sky(
+    values: Result | Any,
+    geometry: Sphere | None = None,
+    scale: str = "linear",
+    marks: Sequence[Sequence[Any]] = (),
+    energy: int | None = None,
+    title: str = "",
+) -> Figure:
+    """Return a figure of a whole sky in Mollweide's projection.
+
+    Parameters
+    ----------
+    values
+        A result, or values of shape ``(pixel, energy)`` or ``(pixel,)``, perhaps with a unit.
+    geometry
+        The places of values; a result knows its own.
+    scale
+        ``linear``, ``log`` (three decades) or ``asinh``.
+    marks
+        Positions to mark: longitude and latitude in degrees, and a name.
+    energy
+        Which energy; all together by default.
+    title
+        Written above.
+
+    Raises
+    ------
+    DataError
+        If the restored sky is no whole sky, or values have no geometry.
+
+    Examples
+    --------
+    >>> plotting.sky(result, scale="log", marks=[(184.6, -5.8, "Crab")])  # doctest: +SKIP
+    """
+    from skyfold.result import Result
+
+    if isinstance(values, Result):
+        geometry, values = values.sphere, values.image
+    if geometry is None:
+        raise DataError("values without their places are no sky: give the Sphere they belong to")
+    unit, values = str(getattr(values, "unit", "")), getattr(values, "value", values)
+    layer = sphere_layer(title, np.reshape(values, geometry.shape), geometry, unit)
+    shown, label = layer.flat, ""
+    if layer.total is not None:
+        label = "all energies" if energy is None else layer.labels[energy]
+        shown = shown if energy is None else layer.values[energy]
+    figure = Picture(figsize=(8.0, 4.9), layout="constrained")
+    axes = figure.add_subplot()
+    draw_sky(axes, shown, layer.unit, "sky", scale, layer.frame, as_marks(marks))
+    axes.set_title(", ".join(filter(None, (title, label))))
+    return figure
+
+
+def projections(projected: Sequence[Projection]) -> Figure:
+    """Return a figure of counts, expectation and residual along each axis of a data space."""
+    figure = Picture(figsize=(11.0, _height(projected)), layout="constrained")
+    _draw_projections(figure, projected)
+    return figure
+
+
+def _height(projected: Sequence[Projection]) -> float:
+    binned = sum(p.axis.nside is None for p in projected)
+    return 3.3 * -(-binned // 2) + 2.5 * (len(projected) - binned)
+
+
+def _draw_projections(figure: FigureBase, projected: Sequence[Projection]) -> None:
+    """Draw axes of bins two in a row, then spheres as three maps each."""
+    binned = [p for p in projected if p.axis.nside is None]
+    spheres = [p for p in projected if p.axis.nside is not None]
+    several = len({p.observation for p in projected}) > 1
+    down = -(-len(binned) // 2)
+    heights = [3.3] * down + [2.5] * len(spheres)
+    rows = figure.add_gridspec(len(heights), 6, height_ratios=heights)
+    for i, projection in enumerate(binned):
+        wide = slice(0, 6) if len(binned) == 1 else slice(3 * (i % 2), 3 * (i % 2) + 3)
+        axes = figure.add_subplot(rows[i // 2, wide])
+        draw_projection(axes, projection)
+        if several:
+            axes.set_title(projection.observation, fontsize="small", loc="left")
+    for i, projection in enumerate(spheres, down):
+        for j, layer in enumerate(projection_layers(projection)):
+            axes = figure.add_subplot(rows[i, 2 * j : 2 * j + 2])
+            draw_sky(axes, layer.flat, layer.unit, layer.kind, frame=layer.frame)
+            axes.set_title(layer.title, fontsize="small")
+
+
+def panels(
+    rows: Sequence[Sequence[Layer]],
+    detail: Sequence[Layer] = (),
+    projected: Sequence[Projection] = (),
+) -> Figure:
     """Return a figure with one panel per layer, and small ones for the planes of cubes.
 
     Parameters
@@ -179,34 +182,52 @@ def panels(rows: Sequence[Sequence[Layer]], detail: Sequence[Layer] = ()) -> Fig
         Layers, row by row.
     detail
         Cubes to show plane by plane below.
+    projected
+        Projections of data spaces, to be shown at the end.
     """
     columns = max(len(row) for row in rows)
     shapes = [layer.flat.shape for row in rows for layer in row if layer.flat.ndim == 2]
     ratio = shapes[0][0] / shapes[0][1] if shapes else 0.75
-    width = 4.6 * columns
+    width = 4.6 * columns if not projected else max(4.6 * columns, 9.0)
     across = min(6, max((len(_planes(layer)) for layer in detail), default=1))
     down = sum(-(-len(_planes(layer)) // across) for layer in detail)
-    heights = [len(rows) * (3.1 * ratio + 1.0), down * (width / across * ratio + 0.3)]
+    heights = [
+        len(rows) * (0.7 * width / columns * ratio + 1.0),
+        down * (width / across * ratio + 0.3),
+        _height(projected),
+    ]
     figure = Picture(figsize=(width, sum(heights)), layout="constrained")
-    top: FigureBase = figure
-    below: FigureBase = figure
-    if down:
-        slots = figure.add_gridspec(2, 1, height_ratios=heights)
-        top, below = figure.add_subfigure(slots[0]), figure.add_subfigure(slots[1])
+    used = [height for height in heights if height]
+    slots = figure.add_gridspec(len(used), 1, height_ratios=used)
+    rest: list[FigureBase] = [figure]
+    if len(used) > 1:
+        rest = [figure.add_subfigure(slots[i]) for i in range(len(used))]
+    top = rest.pop(0)
     cells = top.add_gridspec(len(rows), columns)
     for i, row in enumerate(rows):
         for j, layer in enumerate(row):
             _draw_panel(top, cells[i, j], layer)
+    if down:
+        _draw_planes(rest.pop(0), detail, down, across)
+    if projected:
+        _draw_projections(rest.pop(0), projected)
+    return figure
+
+
+def _draw_planes(figure: FigureBase, detail: Sequence[Layer], down: int, across: int) -> None:
+    """Draw the planes of cubes as small panels, each cube from a row of its own."""
     place = 1
     for layer in detail:
         for i in _planes(layer):
-            axes = below.add_subplot(down, across, place)
-            draw_image(axes, layer.values[i], kind=layer.kind, upward=layer.upward, bar=False)
+            axes = figure.add_subplot(down, across, place)
+            if layer.frame:
+                draw_sky(axes, layer.values[i], kind=layer.kind, bar=False)
+            else:
+                draw_image(axes, layer.values[i], kind=layer.kind, upward=layer.upward, bar=False)
             axes.set(xticks=[], yticks=[])
             axes.set_title(f"{layer.title}, {layer.labels[i]}", fontsize="x-small")
             place += 1
         place += -(place - 1) % across
-    return figure
 
 
 def lines(rows: Sequence[Sequence[Layer]]) -> Figure:
@@ -227,17 +248,27 @@ def histogram(sigma: Array) -> Figure:
     return figure
 
 
-def curves(trace: Sequence[Mapping[str, float]], normalisations: Collection[str] = ()) -> Figure:
+def curves(
+    trace: Result | Sequence[Mapping[str, float]], normalisations: Collection[str] = ()
+) -> Figure:
     """Return a figure of what changed with the iterations.
 
     Parameters
     ----------
     trace
-        One row per iteration, as `Result.trace`.
+        A result, or one row per iteration, as `Result.trace`.
     normalisations
-        Which columns are factors of backgrounds and baselines, to be drawn together. Whatever else
-        the algorithm noted, an acceleration factor say, gets a panel of its own.
+        Which columns are factors of backgrounds and baselines, to be drawn together; a result
+        knows its own. Whatever else the algorithm noted, an acceleration factor say, gets a panel
+        of its own.
     """
+    from skyfold.result import Result
+
+    if isinstance(trace, Result):
+        free = trace.model.free
+        fixed = [n for n in trace.normalisations if n.partition("[")[0] not in free]
+        normalisations = [n for n in trace.normalisations if n not in fixed]
+        trace = [{k: v for k, v in row.items() if k not in fixed} for row in trace.trace]
     known = {"iteration", "log_likelihood", "expected", "products", "seconds", *normalisations}
     columns = dict.fromkeys(name for row in trace for name in row)
     notes = [name for name in columns if name not in known]
@@ -274,21 +305,19 @@ def _draw_gain(axes: Axes, trace: Sequence[Mapping[str, float]]) -> None:
         axes.plot(at[gain < 0], -gain[gain < 0], "v", color=RED, markersize=4, label="fall")
         axes.legend(frameon=False, fontsize="small")
     if np.any(gain != 0):
-        _log_scale(axes)
+        log_scale(axes)
     axes.set_ylabel("gain of log-likelihood\nper iteration")
-
-
-def _log_scale(axes: Axes) -> None:
-    """Make the y axis logarithmic, with plain numbers: matplotlib's typeset powers are slow."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.minorticks_off()
 
 
 def _draw_panel(figure: FigureBase, cell: SubplotSpec, layer: Layer) -> None:
     if layer.flat.ndim != 2:
         axes = figure.add_subplot(cell)
         draw_line(axes, [layer])
+        axes.set_title(layer.title)
+        return
+    if layer.frame:
+        axes = figure.add_subplot(cell)
+        draw_sky(axes, layer.flat, layer.unit, layer.kind, frame=layer.frame, marks=layer.marks)
         axes.set_title(layer.title)
         return
     axes = figure.add_subplot(cell, projection=layer.wcs)
@@ -308,13 +337,3 @@ def _planes(layer: Layer) -> list[int]:
     """Return which planes of a cube to show, evenly spread."""
     count = len(layer.values)
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, ENERGY_PANELS))})
-
-
-def _beyond(values: Array, scale: Normalize) -> str:
-    """Return at which ends of the colour bar values go on."""
-    known = values[np.isfinite(values)]
-    low = bool(np.any(known < scale.vmin))
-    high = bool(np.any(known > scale.vmax))
-    return {(False, False): "neither", (True, False): "min", (False, True): "max"}.get(
-        (low, high), "both"
-    )

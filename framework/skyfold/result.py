@@ -102,6 +102,20 @@ class Result:
         return self.model.quantity(self.sky)[self.field]
 
     @property
+    def sphere(self) -> Sphere:
+        """The places of the restored image, if it is a whole sky.
+
+        Raises
+        ------
+        DataError
+            If it is none.
+        """
+        geometry = self.model.components[self.sky].geometry
+        if not isinstance(geometry, Sphere):
+            raise DataError(f"{self.sky!r} is no whole sky in HEALPix pixels")
+        return geometry
+
+    @property
     def normalisations(self) -> dict[str, float]:
         """Fitted or fixed factors of backgrounds and baselines."""
         return {
@@ -213,7 +227,7 @@ class Result:
         """
         from skyfold.healpix_table import ring
 
-        rows: Quantity = ring(self.image, self._sphere()).T
+        rows: Quantity = ring(self.image, self.sphere).T
         return rows
 
     def to_mhealpy(self) -> list[HealpixMap]:
@@ -227,18 +241,12 @@ class Result:
         from skyfold.healpix_table import COORDSYS
 
         mhealpy = require("mhealpy", "healpix")
-        sphere = self._sphere()
+        sphere = self.sphere
         scheme, frame = "NESTED" if sphere.nested else "RING", COORDSYS.get(sphere.frame)
         return [
             mhealpy.HealpixMap(v.value, scheme=scheme, coordsys=frame, unit=v.unit, density=True)
             for v in self.image.T
         ]
-
-    def _sphere(self) -> Sphere:
-        geometry = self.model.components[self.sky].geometry
-        if not isinstance(geometry, Sphere):
-            raise DataError(f"{self.sky!r} is no whole sky in HEALPix pixels")
-        return geometry
 
     @property
     def field(self) -> tuple[slice, ...]:

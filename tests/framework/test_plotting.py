@@ -12,14 +12,16 @@ from hypothesis.extra.numpy import arrays
 
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import BinnedData, Origin
+from skyfold.drawing import draw_image
 from skyfold.geometry import Grid
 from skyfold.joint import JointData
 from skyfold.layers import energy_labels, layers_of, observe, on_pixels, rows_go_up, same_field
 from skyfold.model import Component, Model
-from skyfold.plotting import curves, draw_image, limits, overview, ticks
+from skyfold.plotting import curves, overview
 from skyfold.residuals import block_residual
 from skyfold.response import Diagonal, Matrix
 from skyfold.result import Result
+from skyfold.shades import limits, ticks
 from skyfold.simulate import Demo
 
 

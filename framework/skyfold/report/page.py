@@ -17,7 +17,7 @@ import numpy as np
 
 from skyfold.dataspace import BLOCK
 from skyfold.layers import Layer, Observation, same_field
-from skyfold.plotting import colours, curves, histogram, lines
+from skyfold.plotting import curves, histogram, lines
 from skyfold.report.folder import RunFolder
 from skyfold.report.markup import (
     NARROW,
@@ -34,6 +34,7 @@ from skyfold.report.markup import (
 )
 from skyfold.report.pixels import planes, plate, world_table
 from skyfold.report.verdict import verdict
+from skyfold.shades import colours
 
 LONGEST_LINE = 5000  # bins; a longer line is a smear
 MARKS = {"ok": "\N{CHECK MARK}", "fixed": "\N{CHECK MARK}", "warning": "!"}

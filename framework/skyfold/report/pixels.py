@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyfold.layers import Layer
-from skyfold.plotting import colours, limits, norm
+from skyfold.shades import colours, limits, norm
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
