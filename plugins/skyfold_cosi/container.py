@@ -268,10 +268,13 @@ def _seconds(days: Array, kind: str, attributes: Any) -> Array:
     """Return the edges of a time axis of histpy 2, two numbers in days each, in seconds (unix)."""
     from astropy.time import Time
 
-    if kind == "TimeDeltaAxis":
-        return (days[0] + days[1]) * 86400.0
     scale = text(attributes.get("time_scale", "utc"))
-    seconds: Array = Time(days[0], days[1], format="jd", scale=scale).unix
+    instants = kind == "TimeAxis"
+    seconds: Array = (
+        Time(days[0], days[1], format="jd", scale=scale).unix
+        if instants
+        else (days[0] + days[1]) * 86400.0
+    )
     return seconds
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.errors import DataError
+from skyfold.errors import DataError, MissingExtraError
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -320,6 +320,8 @@ def _histpy_axis(axis: Axis) -> Any:
     from astropy import units as u
 
     if axis.nside is not None:
+        if axis.frame == "spacecraftframe":
+            _know_detector_frame()
         return histpy.HealpixAxis(
             nside=axis.nside, scheme=axis.scheme, coordsys=axis.frame, label=axis.label
         )
@@ -335,3 +337,15 @@ def _our_axis(axis: Any) -> Axis:
     unit = "" if axis.unit is None else axis.unit.to_string()
     edges = np.asarray(getattr(axis.edges, "value", axis.edges))
     return Axis(axis.label, edges, unit, axis.axis_scale)
+
+
+def _know_detector_frame() -> None:
+    """Let astropy know the frame of the detector, which scoords defines."""
+    import importlib
+
+    try:
+        importlib.import_module("scoords")
+    except ImportError as error:
+        raise MissingExtraError(
+            "histograms in the detector frame need scoords in histpy: python -m pip install scoords"
+        ) from error

@@ -12,10 +12,10 @@ All other axes are summed out:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from math import ceil, prod
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,13 +29,21 @@ from skyfold_cosi import container, rsp_text
 from skyfold_cosi.hdf5 import opened, require_numbers, text
 from skyfold_cosi.histogram import Axis, Histogram, Sparse, from_histpy
 from skyfold_cosi.recognise import start_of
+from skyfold_cosi.response_slabs import (
+    LABELS,
+    PIECE,
+    FileSlabs,
+    Reader,
+    array_slabs,
+    dense_reader,
+    sparse_reader,
+    sparse_slabs,
+)
 
 if TYPE_CHECKING:
     import h5py
 
-LABELS = ("NuLambda", "Ei", "Em", "Phi", "PsiChi")
 DETECTOR = ("NuLambda", "Ei", "Pol", "Em", "Phi", "PsiChi", "SigmaTau", "Dist")
-PIECE = 1 << 26  # bytes of a slab, about
 KNOWN = (
     "a pre-computed response (histpy, axes NuLambda or lb, Ei, Em, Phi, PsiChi), a detector "
     "response of DC2 or DC3 (DRM/CONTENTS, dense or sparse), one of 2025 and later (DRM VERSION 2: "
@@ -43,33 +51,6 @@ KNOWN = (
 )
 
 Precision = Literal["float32", "float64"]
-Reader = Callable[[np.dtype[Any], int], Iterator[tuple[int, Array]]]
-
-
-@dataclass(frozen=True, eq=False)
-class FileSlabs:
-    """A response as a matrix (values, bins) that is read piece by piece, as often as needed.
-
-    Parameters
-    ----------
-    shape
-        Number of values and of bins.
-    dtype
-        Type of the numbers.
-    piece
-        Bytes of a piece, about.
-    read
-        Yields (first value, numbers of shape (some values, all bins)).
-    """
-
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-    piece: int
-    read: Reader
-
-    def __iter__(self) -> Iterator[tuple[int, Array]]:
-        """Yield the pieces in order, without gaps."""
-        return self.read(self.dtype, self.piece)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,10 +207,11 @@ def _open_text(path: Path, spectrum: str | None) -> ResponseFile:
     def response() -> Array:
         found, counts, _ = rsp_text.read(path)
         others = tuple(i for i, axis in enumerate(found) if axis.label not in LABELS)
-        return counts.sum(axis=others) * area[:, None, None, None]
+        whole: Array = counts.sum(axis=others) * area[:, None, None, None]
+        return whole
 
     def read(dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
-        yield from _array_slabs(response(), dtype, piece)
+        yield from array_slabs(response(), dtype, piece)
 
     layout = "text of MEGAlib" + (", sparse" if header.sparse else "")
     kept, checks = _imaging_axes(path, axes)
@@ -246,7 +228,7 @@ def _open_container(path: Path, file: h5py.File) -> ResponseFile:
     axes, frame = _sky_axes(path, header.axes, header.unit)
     kept, checks = _imaging_axes(path, axes)
     place = f"{header.name}/contents"
-    reader = _dense_reader(path, place, tuple(a.label for a in axes), header.inside)
+    reader = dense_reader(path, place, tuple(a.label for a in axes), header.inside)
     return ResponseFile(
         path, "pre-computed, dense", kept, frame, header.unit, (*flow, *checks), {}, reader
     )
@@ -261,9 +243,9 @@ def _in_memory(
 
     def read(dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
         if isinstance(whole.contents, Sparse):
-            yield from _sparse_slabs(whole.contents, dtype, piece)
+            yield from sparse_slabs(whole.contents, dtype, piece)
         else:
-            yield from _array_slabs(whole.contents, dtype, piece)
+            yield from array_slabs(whole.contents, dtype, piece)
 
     return ResponseFile(path, layout, kept, frame, histogram.unit, (*checks, *more), {}, read)
 
@@ -275,10 +257,10 @@ def _open_contents(path: Path, group: h5py.Group) -> ResponseFile:
     kept, checks = _imaging_axes(path, axes)
     labels, sizes = tuple(axis.label for axis in axes), tuple(axis.size for axis in axes)
     if sparse:
-        reader = _old_sparse_reader(path, labels, sizes)
+        reader = sparse_reader(path, labels, sizes)
     else:
         _require_shape(path, group["CONTENTS"], sizes)
-        reader = _dense_reader(path, "DRM/CONTENTS", labels, (slice(None),) * len(sizes))
+        reader = dense_reader(path, "DRM/CONTENTS", labels, (slice(None),) * len(sizes))
     unit = text(group.attrs.get("UNIT", "cm2"))
     layout = "detector response, " + ("sparse" if sparse else "dense")
     return ResponseFile(path, layout, kept, "spacecraftframe", unit, checks, {}, reader)
@@ -295,7 +277,7 @@ def _open_counts(path: Path, group: h5py.Group) -> ResponseFile:
     area = group["EFF_AREA"][()]
     if area.shape != (kept[1].size,):
         raise DataError(f"{path}: {area.size} effective areas for {kept[1].size} bins of Ei")
-    reader = _dense_reader(path, "DRM/COUNTS", labels, (slice(None),) * len(sizes), area)
+    reader = dense_reader(path, "DRM/COUNTS", labels, (slice(None),) * len(sizes), area)
     unit, fields = text(group.attrs.get("UNIT", "cm2")), {}
     if "HEADERS" in group:
         keys = sorted(group["HEADERS"].attrs)
@@ -371,125 +353,3 @@ def _imaging_axes(
     others = [f"{a.label} ({a.size} bins)" for a in axes if a.label not in LABELS]
     check = Check("fixed", "response", f"summed over {', '.join(others)}")
     return kept, (check,) if others else ()
-
-
-def _dense_reader(
-    path: Path,
-    place: str,
-    labels: tuple[str, ...],
-    inside: tuple[slice, ...],
-    area: Array | None = None,
-) -> Reader:
-    """Return a reader of a dense array with NuLambda and Ei in front, by hyperslab.
-
-    Parameters
-    ----------
-    path, place
-        File, and dataset in it.
-    labels
-        Its axes; those that are not kept are summed out.
-    inside
-        The part that is no under- or overflow.
-    area
-        What the numbers are multiplied with, for each bin of Ei.
-    """
-    others = tuple(i for i, label in enumerate(labels) if label not in LABELS)
-
-    def read(dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
-        with opened(path) as file:
-            dataset = file[place]
-            summed = np.dtype(np.float64) if others or area is not None else dtype
-            loaded = dataset.astype(summed)
-            within = [range(n)[part] for n, part in zip(dataset.shape, inside, strict=True)]
-            sizes = [len(one) for one in within]
-            bulk = prod(sizes[2:]) * summed.itemsize
-            for pixels, energies in _pieces(sizes[0], sizes[1], bulk, piece, dataset.chunks):
-                rows, columns = within[0][pixels], within[1][energies]
-                part = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
-                slab = loaded[(*part, *inside[2:])]
-                if others:
-                    slab = slab.sum(axis=others)
-                if area is not None:
-                    slab *= area[energies, None, None, None]
-                matrix = slab.reshape(slab.shape[0] * slab.shape[1], -1)
-                yield pixels.start * sizes[1] + energies.start, matrix.astype(dtype, copy=False)
-
-    return read
-
-
-def _pieces(
-    pixels: int, energies: int, bulk: int, piece: int, chunks: tuple[int, ...] | None
-) -> Iterator[tuple[slice, slice]]:
-    """Yield ranges of pixels and energies whose contents take about ``piece`` bytes.
-
-    Whole chunks are taken along the pixels where that is not more than four pieces, so that none is
-    unpacked twice; a single pixel that is larger is split by energy.
-
-    Parameters
-    ----------
-    pixels, energies
-        Number of each.
-    bulk
-        Bytes for one pixel and one energy.
-    piece
-        Bytes of a piece.
-    chunks
-        Shape of the chunks of the file.
-    """
-    step = max(1, piece // (bulk * energies))
-    if chunks is not None and chunks[0] * bulk * energies <= 4 * piece:
-        step = ceil(step / chunks[0]) * chunks[0]
-    several = energies if bulk * energies <= 4 * piece else max(1, piece // bulk)
-    for first in range(0, pixels, step):
-        for energy in range(0, energies, several):
-            yield (
-                slice(first, min(first + step, pixels)),
-                slice(energy, min(energy + several, energies)),
-            )
-
-
-def _old_sparse_reader(path: Path, labels: tuple[str, ...], sizes: tuple[int, ...]) -> Reader:
-    """Return a reader of lists of bin numbers and contents, one of each for a pixel of NuLambda.
-
-    The bin numbers are those of Ei for all bins, then those of Em, and so on.
-    """
-    kept = [i for i, label in enumerate(labels[1:]) if label in LABELS]
-    shape = tuple(sizes[1:][i] for i in kept)
-
-    def rows(numbers: Array, contents: Array) -> Array:
-        coords = np.reshape(numbers, (len(sizes) - 1, -1))
-        try:
-            flat = np.ravel_multi_index(tuple(coords[i] for i in kept), shape)
-        except ValueError:
-            raise DataError(f"{path}: DRM/BIN_NUMBERS names bins outside the axes") from None
-        return np.bincount(flat, contents, prod(shape)).reshape(shape[0], -1)
-
-    def read(dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
-        with opened(path) as file:
-            numbers, contents = file["DRM/BIN_NUMBERS"], file["DRM/CONTENTS"]
-            step = max(1, piece // (prod(shape) * dtype.itemsize))
-            for first in range(0, sizes[0], step):
-                part = slice(first, min(first + step, sizes[0]))
-                pixels = zip(numbers[part], contents[part], strict=True)
-                slab = np.concatenate([rows(*one).astype(dtype, copy=False) for one in pixels])
-                yield first * shape[0], slab
-
-    return read
-
-
-def _array_slabs(whole: Array, dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
-    matrix = whole.reshape(whole.shape[0] * whole.shape[1], -1)
-    step = max(1, piece // (matrix.shape[1] * dtype.itemsize))
-    for first in range(0, len(matrix), step):
-        yield first, matrix[first : first + step].astype(dtype, copy=False)
-
-
-def _sparse_slabs(whole: Sparse, dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
-    values, bins = prod(whole.shape[:2]), prod(whole.shape[2:])
-    step = max(1, piece // (bins * dtype.itemsize))
-    for first in range(0, values, step):
-        last = min(first + step, values)
-        low, high = np.searchsorted(whole.index, (first * bins, last * bins))
-        rows = np.zeros((last - first) * bins, dtype)
-        rows[whole.index[low:high] - first * bins] = whole.values[low:high]
-        yield first, rows.reshape(-1, bins)

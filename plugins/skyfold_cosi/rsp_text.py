@@ -12,7 +12,7 @@ import gzip
 import io
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -311,7 +311,7 @@ def _shares(path: Path, spectrum: str, edges: Array) -> Array:
     name, *given = spectrum.split() or [""]
     try:
         numbers = [float(number) for number in given]
-        shares = _SHARES[name.lower()](edges, *numbers)
+        shares = SHARES[name.lower()](edges, *numbers)
     except (KeyError, TypeError, ValueError):
         raise DataError(
             f"{path}: spectrum of the simulation {spectrum!r} (line SP) is not understood; state "
@@ -327,8 +327,8 @@ def _shares(path: Path, spectrum: str, edges: Array) -> Array:
 
 
 def _linear(edges: Array, low: float, high: float) -> Array:
-    inside: Array = np.diff(np.clip(edges, low, high))
-    return inside / (high - low)
+    shares: Array = np.diff(np.clip(edges, low, high)) / (high - low)
+    return shares
 
 
 def _power_law(edges: Array, low: float, high: float, index: float) -> Array:
@@ -336,8 +336,8 @@ def _power_law(edges: Array, low: float, high: float, index: float) -> Array:
         made: Array = np.log(energy) if index == 1 else np.power(energy, 1 - index) / (1 - index)
         return made
 
-    inside: Array = np.diff(integral(np.clip(edges, low, high)))
-    return inside / (integral(high) - integral(low))
+    shares: Array = np.diff(integral(np.clip(edges, low, high))) / (integral(high) - integral(low))
+    return shares
 
 
 def _mono(edges: Array, energy: float | None = None) -> Array:
@@ -352,4 +352,9 @@ def _gaussian(edges: Array, mean: float, sigma: float, cutoff: float = np.inf) -
     return np.full(len(edges) - 1, float(within))
 
 
-_SHARES = {"linear": _linear, "powerlaw": _power_law, "mono": _mono, "gaussian": _gaussian}
+SHARES: dict[str, Callable[..., Array]] = {
+    "linear": _linear,
+    "powerlaw": _power_law,
+    "mono": _mono,
+    "gaussian": _gaussian,
+}

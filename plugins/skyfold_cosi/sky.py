@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from skyfold import shapes
 from skyfold.data import BinnedData, Check
 from skyfold.errors import ConfigError, DataError
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
-from skyfold_cosi.sky_files import read_sky
 
 FLUX = "1 / (cm2 s sr)"
 
@@ -23,7 +21,7 @@ def start_values(given: Any, geometry: Sphere) -> Array | None:
     Parameters
     ----------
     given
-        A number or one per energy, a file or map of the sky, or a parametric shape such as
+        A number one per energy, a file or map of the sky, or a parametric shape such as
         ``{shape: gaussian, lon: 0, lat: 0, sigma: 10, flux: 1e-3}``.
     geometry
         The sky.
@@ -35,13 +33,15 @@ def start_values(given: Any, geometry: Sphere) -> Array | None:
     DataError
         If the values are negative, or as many as do not fit.
     """
-    if given is None or given == "backprojection":
+    if given is None:
         return None
     if isinstance(given, Mapping):
         values = _shape(given, geometry)
     elif isinstance(given, int | float) or _is_numbers(given):
         values = _flat(given, geometry)
     else:
+        from skyfold_cosi.sky_files import read_sky
+
         values = read_sky(given, geometry)
     if not np.all(np.isfinite(values)) or np.any(values < 0):
         raise DataError("start: there are negative or undefined intensities")
@@ -52,7 +52,9 @@ def mask_values(given: Any, geometry: Sphere) -> Array | None:
     """Return where the sky may shine, shape (pixel, energy), or None for everywhere."""
     if given is None:
         return None
-    on: Array = read_sky(given, geometry) > 0
+    from skyfold_cosi.sky_files import read_sky
+
+    on: Array = read_sky(given, geometry, unit=None) > 0
     return on
 
 
@@ -89,7 +91,7 @@ def _flat(given: Any, geometry: Sphere) -> Array:
 
 
 def _shape(given: Mapping[str, Any], geometry: Sphere) -> Array:
-    from skyfold import options
+    from skyfold import options, shapes
 
     rest = dict(given)
     name = rest.pop("shape", None)
