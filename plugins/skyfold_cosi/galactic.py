@@ -69,10 +69,12 @@ class Detector:
 
     @classmethod
     def from_slabs(cls, axes: tuple[Axis, ...], slabs: Slabs) -> Detector:
-        """Read a response piece by piece, as float32."""
+        """Read a response piece by piece, in the precision in which the pieces come."""
         pixels, energies, measured, angles, directions = (axis.size for axis in axes)
-        held = np.empty((pixels, directions, energies, measured * angles), dtype=np.float32)
+        held = np.empty(0)
         for first, slab in slabs:
+            if not held.size:
+                held = np.empty((pixels, directions, energies, measured * angles), slab.dtype)
             pixel, energy = np.divmod(np.arange(first, first + len(slab)), energies)
             parts = slab.reshape(len(slab), measured * angles, directions)
             held[pixel, :, energy] = parts.transpose(0, 2, 1)
@@ -171,7 +173,7 @@ class GalacticResponse:
         Returns
         -------
         Array
-            cm2 s, shape (n, Ei, Em, Phi, PsiChi).
+            cm2 s, shape (n, Ei, Em, Phi, PsiChi), in the precision of the detector response.
         """
         seconds = self.pointings.visible(directions, self.occultation, self.threads)
         turned = _turned(self.rotation, directions)
@@ -185,7 +187,7 @@ class GalacticResponse:
             pixels, weights = (part.reshape(*seconds.shape, 4) for part in flat)
             weights = weights * seconds[..., None]
         table: tuple[Array, Array] = self._table  # type: ignore[attr-defined]
-        made: Array = _kernels.turned_response(
+        made = _kernels.turned_response(
             self.detector.values,
             np.ascontiguousarray(pixels.transpose(1, 0, 2), dtype=np.int32),
             np.ascontiguousarray(weights.transpose(1, 0, 2)),
@@ -194,7 +196,8 @@ class GalacticResponse:
             self.threads,
         )
         inner = tuple(axis.size for axis in self.axes[1:4])
-        return np.moveaxis(made.reshape(len(directions), -1, *inner), 1, -1)
+        made = np.moveaxis(made.reshape(len(directions), -1, *inner), 1, -1)
+        return made.astype(self.detector.values.dtype, order="C")
 
     def __iter__(self) -> Iterator[tuple[int, Array]]:
         """Yield slabs of values."""

@@ -333,10 +333,10 @@ class Pointings:
         """Return zenith and cosine of the horizon for each pointing."""
         if not occultation:
             return np.zeros((len(self.seconds), 3)), np.full(len(self.seconds), EVERYWHERE)
-        if self.zenith is None or self.altitude is None:
+        if self.zenith is None or self.altitude is None or not np.all(np.isfinite(self.zenith)):
             raise DataError(
                 "what the Earth hides is not known: these pointings have no zenith and altitude. "
-                "Make them from the orientation, or switch occultation off"
+                "Make them from an orientation that tells, or switch occultation off"
             )
         zenith = np.ascontiguousarray(self.zenith, dtype=np.float64)
         return zenith, np.ascontiguousarray(horizon(self.altitude), dtype=np.float64)
