@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,19 @@ class Opened:
     checks: tuple[Check, ...] = ()
 
 
-def open_histogram(given: Any, role: str) -> Opened:
+def open_histogram(
+    given: Any, role: str, read: Callable[[Path], Histogram] | None = None
+) -> Opened:
     """Return a histogram from a file, one of ours, or one of histpy.
+
+    Parameters
+    ----------
+    given
+        What was given.
+    role
+        What it is for.
+    read
+        Reads the file, if it is not a plain histogram.
 
     Raises
     ------
@@ -57,6 +68,8 @@ def open_histogram(given: Any, role: str) -> Opened:
     path = Path(given)
     if not path.exists():
         raise FileError(f"{role}: {path}: there is no such file")
+    if read is not None:
+        return Opened(read(path), path)
     histogram, flow = read_noting(path)
     text = "bins for under- and overflow left out"
     return Opened(histogram, path, (Check("fixed", role, text),) if flow else ())

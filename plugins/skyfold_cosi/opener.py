@@ -20,8 +20,9 @@ from skyfold.response import Template
 from skyfold.sphere import Sphere
 from skyfold_cosi.counts import judge_totals, named, on_bins, open_histogram, require_frame
 from skyfold_cosi.histogram import Axis, Histogram
-from skyfold_cosi.respond import sight
+from skyfold_cosi.respond import DETECTOR, Sight, sight
 from skyfold_cosi.sky import FLUX, back_projection, judge_coverage, mask_values, start_values
+from skyfold_responses.memory import Storage, memory_sentence
 
 ALMOST_ZERO = 1e-12  # counts that cosipy adds to the expectation of every bin
 
@@ -45,7 +46,7 @@ def open_cosi(
     nside: Annotated[int, Field(ge=1)] | None = None,
     scheme: Literal["ring", "nested"] | None = None,
     energies: list[Energy] | None = None,
-    storage: Literal["float32", "float64", "uint16"] | None = None,
+    storage: Storage | None = None,
     memory: Annotated[float, Field(gt=0)] | None = None,
     reference: bool = False,
     name: str | None = None,
@@ -96,15 +97,11 @@ def open_cosi(
     DataError, FileError
         If files are not what they should be, or do not fit.
     """
+    storage = storage or ("float64" if reference else "float32")
+    limit = None if memory is None else int(memory * 1e9)
     events = open_histogram(event, "event")
     seen = sight(
-        response,
-        conversion,
-        orientation,
-        events.histogram,
-        storage or ("float64" if reference else "float32"),
-        None if memory is None else memory * 1e9,
-        reference,
+        response, conversion, orientation, events.histogram, nside, storage, limit, reference
     )
     _require_sky(seen.geometry, nside, scheme, energies)
     counts, checks = on_bins(events, seen.axes, "event")
@@ -134,7 +131,7 @@ def open_cosi(
         name or (events.path.name if events.path else "COSI"),
         "cosi",
         (*((role, str(path)) for role, path in files if path), *seen.files),
-        (_judge_counts(counts), *checks, *seen.checks),
+        (_judge_counts(counts), *checks, *seen.checks, _judge_memory(counts, seen, storage, limit)),
         DataSpace([_data_axis(axis) for axis in seen.axes]),
     )
     responses, components = {"sky": seen.response, **responses}, {"sky": sky, **components}
@@ -232,6 +229,15 @@ def _judge_counts(counts: Histogram) -> Check:
     axes = ", ".join(f"{axis.label} {axis.describe()}" for axis in counts.axes)
     share = f"{held} of {size} bins hold counts ({100 * held / size:.3g} %)"
     return Check("ok", "event", f"{counts.total:.10g} counts; {share}; {axes}")
+
+
+def _judge_memory(counts: Histogram, seen: Sight, storage: Storage, limit: int | None) -> Check:
+    """Say how much memory the rows of the response need, before they are read."""
+    rows = counts.sparse.index
+    if seen.frame == DETECTOR:
+        rows = np.unique(rows % int(np.prod(counts.shape[1:])))
+    values = seen.row
+    return Check("ok", "memory", memory_sentence(rows.size, values, storage, limit))
 
 
 def _data_axis(axis: Axis) -> DataAxis:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ from skyfold.data import Check
 from skyfold.errors import ConfigError, DataError
 from skyfold.response import Response
 from skyfold.sphere import Sphere
-from skyfold_cosi.conversion import conversion_of_times, to_matrix
+from skyfold_cosi.conversion import conversion_histogram, conversion_matrix
 from skyfold_cosi.counts import EXPOSED, compare, open_histogram
+from skyfold_cosi.exposure import by_attitude, by_time
+from skyfold_cosi.galactic import Detector, galactic_response
 from skyfold_cosi.histogram import Axis, Histogram
-from skyfold_cosi.response_files import ResponseFile, open_response
+from skyfold_cosi.orientation import read_orientation
+from skyfold_cosi.response_files import ResponseFile, open_response, read_conversion
 from skyfold_responses.local import LocalFrame
-from skyfold_responses.matrix import RowMatrix, Storage
+from skyfold_responses.matrix import RowMatrix, Slabs
+from skyfold_responses.memory import Storage
 
 GALACTIC, DETECTOR = "galactic", "spacecraftframe"
 NO_CONVERSION = (
@@ -40,6 +45,8 @@ class Sight:
         Bins of the counts.
     frame
         Frame of the scatter directions.
+    row
+        Length of the rows of the response that are kept.
     files
         Role and path of each file.
     checks
@@ -50,6 +57,7 @@ class Sight:
     geometry: Sphere
     axes: tuple[Axis, ...]
     frame: str
+    row: int
     files: tuple[tuple[str, str], ...]
     checks: tuple[Check, ...]
 
@@ -59,8 +67,9 @@ def sight(
     conversion: Any,
     orientation: Path | None,
     counts: Histogram,
+    nside: int | None,
     storage: Storage,
-    memory: float | None,
+    memory: int | None,
     reference: bool,
 ) -> Sight:
     """Return the response for counts, whichever frame they are in.
@@ -73,6 +82,8 @@ def sight(
         Conversion matrix, or what it is made from, for a response in the detector frame.
     counts
         Whose bins decide what is needed.
+    nside
+        Resolution of the sky, where the response is made here; the detector's by default.
     storage, memory
         As for `RowMatrix`.
     reference
@@ -85,28 +96,61 @@ def sight(
     """
     file = response if isinstance(response, ResponseFile) else open_response(response)
     if file.frame == GALACTIC:
-        if conversion is not None:
-            raise ConfigError("--conversion belongs to a response in the detector frame; this "
-                              "response is in Galactic coordinates already")  # fmt: skip
-        return _galactic(file, storage, memory)
-    files = _files(("response", file.path), ("orientation", orientation))
+        if conversion is not None or orientation is not None:
+            raise ConfigError(
+                "--conversion and --orientation belong to a response in the detector frame; this "
+                "response is in Galactic coordinates already"
+            )
+        return _galactic(file, file.slabs(), file.axes, file.unit, storage, memory)
+    files = _files(("orientation", orientation))
     if conversion is not None:
-        opened = open_histogram(conversion, "conversion")
-        found, files = opened.histogram, (*files, *_files(("conversion", opened.path)))
-    elif orientation is not None and "Time" in counts.labels:
-        found = conversion_of_times(orientation, counts["Time"], file["NuLambda"], reference)
-    else:
+        opened = open_histogram(conversion, "conversion", read_conversion)
+        files = _files(("conversion", opened.path))
+        return _local(file, opened.histogram, files, storage, memory)
+    if orientation is None:
         raise ConfigError(NO_CONVERSION)
+    history, exposed = read_orientation(orientation), set(counts.labels) & set(EXPOSED)
+    if counts["PsiChi"].frame == GALACTIC:
+        detector = Detector.from_slabs(file.axes, file.slabs("float32"))
+        assert file["NuLambda"].nside is not None
+        table = by_attitude(history, file["NuLambda"].nside, reference=reference)
+        made = galactic_response(detector, table)
+        turned = _galactic(file, made, made.axes, "cm2 s", storage, memory)
+        return replace(turned, files=(*turned.files, *files), checks=(*turned.checks, *made.checks))
+    if "Time" in exposed:
+        axis = counts["Time"].in_unit("s")
+        table = by_time(history, axis.edges, reference=reference)
+    elif "ScAtt" in exposed:
+        assert file["NuLambda"].nside is not None
+        table = by_attitude(history, file["NuLambda"].nside, reference=reference)
+    else:
+        raise DataError(
+            "counts in the detector frame need bins of Time or ScAtt: skyfold cosi bin --help"
+        )
+    found = conversion_histogram(table, file["NuLambda"], nside, reference=reference)
     return _local(file, found, files, storage, memory)
 
 
-def _galactic(file: ResponseFile, storage: Storage, memory: float | None) -> Sight:
-    geometry = _sphere(file["NuLambda"], file["Ei"])
-    factor = geometry.pixel_area * _unit(file.unit, "cm2 s")
-    axes = tuple(file[label] for label in ("Em", "Phi", "PsiChi"))
-    matrix = _matrix(file, geometry.shape, axes, storage, memory, factor)
+def _galactic(
+    file: ResponseFile,
+    slabs: Slabs,
+    axes: tuple[Axis, ...],
+    unit: str,
+    storage: Storage,
+    memory: int | None,
+) -> Sight:
+    geometry = _sphere(axes[0], axes[1])
+    factor = geometry.pixel_area * _unit(unit, "cm2 s")
+    shape = tuple(axis.size for axis in axes[2:])
+    matrix = RowMatrix(slabs, geometry.shape, shape, storage=storage, factor=factor, memory=memory)
     return Sight(
-        matrix, geometry, axes, GALACTIC, _files(("response", file.path)), _checks(file, matrix)
+        matrix,
+        geometry,
+        axes[2:],
+        GALACTIC,
+        prod(geometry.shape),
+        _files(("response", file.path)),
+        _checks(file),
     )
 
 
@@ -115,7 +159,7 @@ def _local(
     conversion: Histogram,
     files: tuple[tuple[str, str], ...],
     storage: Storage,
-    memory: float | None,
+    memory: int | None,
 ) -> Sight:
     exposed, sky, local = conversion.axes
     if exposed.label not in EXPOSED:
@@ -125,26 +169,22 @@ def _local(
     geometry = _sphere(sky, file["Ei"])
     axes = tuple(file[label] for label in ("Em", "Phi", "PsiChi"))
     factor = geometry.pixel_area * _unit(file.unit, "cm2") * _unit(conversion.unit or "s", "s")
-    matrix = _matrix(file, (local.size, file["Ei"].size), axes, storage, memory, factor)
-    response = LocalFrame(to_matrix(conversion), matrix)
+    shape = tuple(axis.size for axis in axes)
+    matrix = RowMatrix(
+        file.slabs(),
+        (local.size, file["Ei"].size),
+        shape,
+        storage=storage,
+        factor=factor,
+        memory=memory,
+    )
+    response = LocalFrame(conversion_matrix(conversion), matrix)
     seconds = conversion.total / sky.size
     text = f"{exposed.size} bins of {exposed.label}, {seconds:.6g} s of exposure on average"
-    checks = (*_checks(file, matrix), Check("ok", "conversion", text))
-    return Sight(response, geometry, (exposed, *axes), DETECTOR, files, checks)
-
-
-def _matrix(
-    file: ResponseFile,
-    model_shape: tuple[int, ...],
-    axes: tuple[Axis, ...],
-    storage: Storage,
-    memory: float | None,
-    factor: float,
-) -> RowMatrix:
-    data_shape = tuple(axis.size for axis in axes)
-    return RowMatrix(
-        file.slabs(), model_shape, data_shape, storage=storage, factor=factor, memory=memory
-    )
+    checks = (*_checks(file), Check("ok", "conversion", text))
+    files = (*_files(("response", file.path)), *files)
+    row = local.size * file["Ei"].size
+    return Sight(response, geometry, (exposed, *axes), DETECTOR, row, files, checks)
 
 
 def _sphere(pixels: Axis, energies: Axis) -> Sphere:
@@ -176,7 +216,7 @@ def _unit(given: str, wanted: str) -> float:
         ) from None
 
 
-def _checks(file: ResponseFile, matrix: RowMatrix) -> tuple[Check, ...]:
+def _checks(file: ResponseFile) -> tuple[Check, ...]:
     shape = " x ".join(str(file[label].size) for label in ("NuLambda", "Ei", "Em", "Phi", "PsiChi"))
     return (Check("ok", "response", f"{file.layout}, {shape}, in {file.unit}"), *file.checks)
 
