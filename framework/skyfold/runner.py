@@ -74,6 +74,7 @@ def prepare(
     start = algorithm.start(seen, Model.start(seen))
     for refine in algorithm.refinements:  # what one of them refuses is said before the work
         refine(start, Proposal(start.model.vector.only(start.model.free)), seen)
+    stop.reason([_row(start, 0.0)])
     return Problem(config, seen, algorithm, start, stop, demo)
 
 

@@ -1,3 +1,5 @@
+import json
+
 import astropy.units as u
 import healpy
 import numpy as np
@@ -6,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import skyfold
-from skyfold import checkpoint
+from skyfold import checkpoint, config_help
 from skyfold.algorithms.one_step_late import OneStepLate
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
+from skyfold.cli import main
 from skyfold.data import BinnedData
 from skyfold.errors import ConfigError, NumericalError
 from skyfold.geometry import Normalisations
@@ -135,11 +138,10 @@ def test_the_posterior_never_falls(seed, strength, k, refined):
     assert last.log_likelihood == pytest.approx(truth.log_likelihood, rel=1e-9)
 
 
-@pytest.mark.parametrize("strength", [0.01, 1.0])
-def test_the_limit_is_the_maximum(strength):
+def test_the_limit_is_the_maximum():
     _, _, data = observation(5, bounds=(0.0, np.inf))
-    priors = {"tsv": TotalSquaredVariation(strength), "gamma": Gamma(3.0, 3.0)}
-    state = laps(data, 800, priors)[-1]
+    priors = {"tsv": TotalSquaredVariation(0.3), "gamma": Gamma(3.0, 3.0)}
+    state = laps(data, 400, priors)[-1]
     slope = state.back["sky"] - data.sensitivity["sky"] + derivative(priors, state.model)["sky"]
     assert np.abs(slope * state.model["sky"]).max() < 0.02
     assert "step" not in laps(data, 50, priors)[-1].notes  # the bound alone never falls
@@ -191,5 +193,19 @@ def test_priors_have_names_in_a_configuration():
         skyfold.run(data, "map", 1, prior={"tvs": 1})
     with pytest.raises(ConfigError, match="coefficient"):
         skyfold.run(data, "map", 1, prior={"tsv": -1})
+
+
+def test_a_rule_for_the_posterior_needs_a_prior(tmp_path):
+    _, _, data = observation(4)
+    rule = skyfold.stopping.DeltaLogPosterior(1.0)
     with pytest.raises(ConfigError, match="delta_log_likelihood"):
-        skyfold.run(data, "rl", stop=skyfold.stopping.DeltaLogPosterior(1.0), progress=False)
+        skyfold.run(data, "rl", stop=rule, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_priors_are_in_the_help(capsys):
+    assert main(["run", "--help", "--instrument", "image"]) == 0
+    told = capsys.readouterr().out
+    for flag in ("--prior.tsv.coefficient", "--prior.gamma-background.k", "--smoothing.of"):
+        assert flag in told
+    assert json.loads(json.dumps(config_help.schema(), allow_nan=False))
