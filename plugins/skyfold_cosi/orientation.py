@@ -1,45 +1,61 @@
-"""Where the instrument pointed, and when it could see: orientation files."""
+"""Orientation of the spacecraft: where its axes and the zenith pointed, and when it observed.
+
+Files: text (``.ori``, also packed as ``.ori.gz``) with one row for each second,
+``OG time Xb Xl Zb Zl altitude Eb El livetime``, latitude before longitude in Galactic degrees;
+and the FITS tables (VERSION 20260130) that cosipy writes since 2026.
+"""
 
 from __future__ import annotations
 
 import gzip
+import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from skyfold.errors import DataError, FileError
 from skyfold.files import replacing
-from skyfold.inputs import require_data
+from skyfold.inputs import AGAIN, require_data
 from skyfold.vector import Array
+from skyfold_responses.attitude import longitude_latitude, unit_vectors
 
-HEAD = "Type OrientationsGalactic"
-BLOCK = 1 << 26  # bytes of text that are read at a time
-ALTITUDE = 530.0  # km; old files do not tell
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+FIRST_LINE = b"Type OrientationsGalactic"
+BLOCK = 1 << 25
+COLUMNS = 10
+OLD_COLUMNS = 6  # without altitude, zenith and livetime
+VERSION = "20260130"
+FITS_COLUMNS = ("TimeStamp", "XPointings", "ZPointings", "EarthZenith", "Altitude", "LiveTime")
+SQUARE = 0.1  # largest cosine between the axes x and z
 
 
 @dataclass(frozen=True, eq=False)
 class Orientation:
-    """Attitude of a spacecraft at points in time, and the livetime of the intervals between.
+    """Where the axes of the spacecraft pointed at each row, and how long it was live after it.
 
     Parameters
     ----------
     time
-        Unix time in seconds, increasing, shape (n,).
+        Unix seconds of each row, increasing, shape (n,).
     x, z
-        Axes of the detector, Galactic unit vectors, shape (n, 3).
+        Axes of the detector: Galactic unit vectors, shape (n, 3).
     zenith
-        Direction away from the centre of the Earth, the same way; NaN where it is not known.
+        Direction away from the centre of the Earth, shape (n, 3); NaN where it is not known.
     altitude
-        Height above the Earth in km, shape (n,).
+        Height above the ground, km; NaN where it is not known.
     livetime
-        Seconds of livetime in the interval that begins at each row; the last is zero.
+        Seconds of observation between each row and the next one; 0 in the South Atlantic
+        Anomaly and at the last row.
 
     Raises
     ------
     DataError
-        If times do not increase, or livetimes are negative.
+        If there are fewer than two rows, shapes differ, or times do not increase.
     """
 
     time: Array
@@ -50,173 +66,265 @@ class Orientation:
     livetime: Array
 
     def __post_init__(self) -> None:
-        back = np.flatnonzero(np.diff(self.time) <= 0)
-        if back.size:
-            i = int(back[0])
+        rows = len(self.time)
+        if rows < 2:
+            raise DataError(f"an orientation needs two rows or more, this one has {rows}")
+        for name in (field.name for field in fields(self)):
+            shape = (rows, 3) if name in ("x", "z", "zenith") else (rows,)
+            if getattr(self, name).shape != shape:
+                found = getattr(self, name).shape
+                raise DataError(f"orientation: {name} has shape {found}, not {shape}")
+        steps = np.diff(self.time)
+        if not np.all(steps > 0):
+            row = int(np.argmin(steps > 0)) + 1
             raise DataError(
-                f"orientation: time does not increase from row {i} ({self.time[i]:.3f} s) to the "
-                f"next ({self.time[i + 1]:.3f} s)"
+                f"orientation: row {row + 1} at {self.time[row]:.3f} s does not come after "
+                f"{self.time[row - 1]:.3f} s; rows must be in the order of time"
             )
-        if np.any(~(self.livetime >= 0)):
-            i = int(np.argmax(~(self.livetime >= 0)))
-            raise DataError(f"orientation: livetime of row {i} is {self.livetime[i]:g} s")
 
     def __len__(self) -> int:
         return len(self.time)
 
+    @property
+    def earth_known(self) -> bool:
+        """Whether zenith and altitude are known, as they are not in the oldest files."""
+        return bool(np.isfinite(self.altitude[0]))
+
+    @property
+    def total_livetime(self) -> float:
+        """Seconds of observation."""
+        return float(self.livetime[:-1].sum())
+
     def between(self, start: float, stop: float) -> Orientation:
-        """Return the part between two times; intervals that are cut keep their share of livetime.
+        """Return the part from ``start`` to ``stop``, in unix seconds.
+
+        Axes at the two ends are interpolated; an interval that is cut keeps its livetime in
+        proportion.
 
         Raises
         ------
         DataError
-            If the orientation does not cover it.
+            If the orientation does not cover this range.
         """
         if not self.time[0] <= start < stop <= self.time[-1]:
             raise DataError(
-                f"the time from {start:.3f} to {stop:.3f} s is not covered by the orientation, "
-                f"which goes from {self.time[0]:.3f} to {self.time[-1]:.3f} s"
+                f"there is no orientation from {start:.3f} to {stop:.3f} s: it goes from "
+                f"{self.time[0]:.3f} to {self.time[-1]:.3f} s"
             )
-        inside = self.time[(self.time > start) & (self.time < stop)]
-        time = np.concatenate([[start], inside, [stop]])
-        row = np.minimum(np.searchsorted(self.time, time, "right") - 1, len(self) - 2)
-        width = np.diff(self.time)[row]
-        share = (time - self.time[row]) / width
-        left = np.append(np.diff(time), 0.0) / width
-
-        def at(values: Array) -> Array:
-            weight = share if values.ndim == 1 else share[:, None]
-            return values[row] * (1 - weight) + values[row + 1] * weight
-
-        def direction(values: Array) -> Array:
-            mean = at(values)
-            unit: Array = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-            return unit
-
-        return Orientation(
-            time,
-            direction(self.x),
-            direction(self.z),
-            direction(self.zenith),
-            at(self.altitude),
-            self.livetime[row] * left,
+        first = int(np.searchsorted(self.time, start, "right"))
+        last = int(np.searchsorted(self.time, stop, "left"))
+        ends = self._at(np.array([start, stop]))
+        x, z, zenith, altitude = (
+            np.concatenate([at[:1], held[first:last], at[1:]])
+            for at, held in zip(ends, (self.x, self.z, self.zenith, self.altitude), strict=True)
         )
+        time = np.concatenate([[start], self.time[first:last], [stop]])
+        share = np.diff(time) / np.diff(self.time[first - 1 : last + 1])
+        livetime = np.append(self.livetime[first - 1 : last] * share, 0.0)
+        return Orientation(time, x, z, zenith, altitude, livetime)
 
-    def live_at(self, times: Array) -> Array:
-        """Return which times fall into an interval with livetime, shape of ``times``."""
-        row = np.searchsorted(self.time, times, "right") - 1
+    def live_at(self, time: Array) -> Array:
+        """Return for each time, in unix seconds, whether the instrument observed then."""
+        row = np.searchsorted(self.time, time, "right") - 1
+        row[time == self.time[-1]] = len(self) - 2
         inside = (row >= 0) & (row < len(self) - 1)
-        live: Array = inside & (self.livetime[np.clip(row, 0, len(self) - 1)] > 0)
+        live: Array = inside & (self.livetime[np.where(inside, row, 0)] > 0)
         return live
+
+    def _at(self, time: Array) -> tuple[Array, Array, Array, Array]:
+        """Return x, z, zenith and altitude at times between the rows."""
+        row = np.clip(np.searchsorted(self.time, time, "right") - 1, 0, len(self) - 2)
+        part = (time - self.time[row]) / (self.time[row + 1] - self.time[row])
+
+        def between(vectors: Array) -> Array:
+            mixed = (1 - part)[:, None] * vectors[row] + part[:, None] * vectors[row + 1]
+            length = np.linalg.norm(mixed, axis=-1, keepdims=True)
+            # opposite directions have no mean: the first holds until the second is there
+            return np.where(length > 1e-6, mixed / np.maximum(length, 1e-6), vectors[row])
+
+        altitude = (1 - part) * self.altitude[row] + part * self.altitude[row + 1]
+        return between(self.x), between(self.z), between(self.zenith), altitude
 
 
 def read_orientation(path: Path | str) -> Orientation:
-    """Read an ``.ori`` text file, perhaps compressed with gzip.
+    """Read an orientation, from text (``.ori``, ``.ori.gz``) or a FITS table.
 
-    Rows are ``OG time Xb Xl Zb Zl altitude Eb El livetime``: unix seconds, then latitude before
-    longitude in Galactic degrees, km, s. Very old files end after ``Zl``: the Earth is then not
-    known, and all time is livetime.
+    Files of the oldest form have no altitude, zenith and livetime: then the first two are not
+    known, and the instrument is taken to be live all the time.
 
     Raises
     ------
     FileError
-        If it cannot be read, or a line is no such row.
+        If the file is damaged or cut off, with the number of the line that cannot be read.
     DataError
-        If times do not increase.
+        If it is no orientation, the axes x and z are not perpendicular, or times do not increase.
     """
     path = Path(path)
     require_data(path)
-    blocks = list(_blocks(path))
-    if not blocks:
-        raise FileError(f"{path} holds no orientation: there is no line that begins with OG")
-    rows = np.concatenate(blocks)
-    time, angles = rows[:, 0], np.radians(rows[:, 1:5])
-    x, z = _vector(angles[:, 0], angles[:, 1]), _vector(angles[:, 2], angles[:, 3])
-    livetime = np.append(np.diff(time), 0.0)
-    if rows.shape[1] < 9:
-        nowhere = np.full_like(x, np.nan)
-        return Orientation(time, x, z, nowhere, np.full_like(time, ALTITUDE), livetime)
-    zenith = _vector(*np.radians(rows[:, 6:8]).T)
-    livetime[:-1] = rows[:-1, 8]
-    return Orientation(time, x, z, zenith, rows[:, 5].copy(), livetime)
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    opener = gzip.open if packed else open
+    with opener(path, "rb") as file:
+        try:
+            start = file.read(len(FIRST_LINE))
+            if start.startswith(b"SIMPLE"):
+                return _read_fits(path)
+            if start != FIRST_LINE:
+                raise DataError(
+                    f"{path} is no orientation: its first line is not {FIRST_LINE.decode()!r}"
+                )
+            file.readline()
+            rows = np.concatenate(list(_blocks(file, path)))
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise FileError(f"{path} is damaged: {error}. {AGAIN}") from error
+    return _from_columns(rows.T, path)
 
 
 def write_orientation(path: Path | str, orientation: Orientation) -> None:
-    """Write an ``.ori`` text file."""
-    angles = [_angles(v) for v in (orientation.x, orientation.z, orientation.zenith)]
-    columns = np.column_stack(
-        [
-            orientation.time,
-            *angles[0],
-            *angles[1],
-            orientation.altitude,
-            *angles[2],
-            orientation.livetime,
-        ]
-    )
-    with replacing(Path(path)) as partial, partial.open("w") as file:
-        file.write(HEAD + "\n")
-        np.savetxt(file, columns, fmt="OG %.6f" + " %.12f" * 8)
-        file.write("EN\n")
+    """Write an orientation as text: ``.ori``, or packed if the name ends with ``.gz``.
+
+    Without altitude and zenith it takes the oldest form, which has no livetime either.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written.
+    """
+    path = Path(path)
+    angles = [
+        angle
+        for vectors in (orientation.x, orientation.z, orientation.zenith)
+        for angle in longitude_latitude(vectors)[::-1]
+    ]
+    columns = [orientation.time, *angles[:4]]
+    if orientation.earth_known:
+        columns += [orientation.altitude, *angles[4:], orientation.livetime]
+    form = "OG " + " ".join(["%.17g"] * len(columns))
+    opener = gzip.open if path.suffix == ".gz" else open
+    with replacing(path) as partial, opener(partial, "wb") as file:
+        file.write(FIRST_LINE + b"\n")
+        np.savetxt(file, np.stack(columns, axis=1), fmt=form)
+        file.write(b"EN\n")
 
 
-def joined(parts: list[Orientation]) -> Orientation:
-    """Return several orientations, one after the other, as one; the gaps have no livetime."""
-    ends = [replace(p, livetime=np.append(p.livetime[:-1], 0.0)) for p in parts]
-    names = ("time", "x", "z", "zenith", "altitude", "livetime")
-    return Orientation(*(np.concatenate([getattr(p, name) for p in ends]) for name in names))
+def _blocks(file: IO[bytes], path: Path) -> Iterator[Array]:
+    """Yield the numbers of the rows up to the line ``EN``, block by block, shape (rows, 9 or 5)."""
+    line, columns, rest = 2, 0, b""
+    while block := file.read(BLOCK):
+        block = rest + block
+        end = block.rfind(b"\n") + 1 or len(block)
+        block, rest = block[:end], block[end:]
+        end = block.find(b"EN")
+        rows = block[: end if end >= 0 else len(block)]
+        if rows.strip():
+            columns = columns or len(rows.split(b"\n", 1)[0].split())
+            yield _numbers(rows, columns, path, line)
+        if end >= 0:
+            return
+        line += block.count(b"\n")
+    if rest.strip() != b"EN":
+        raise FileError(f"{path} is cut off: its last line is not 'EN'. {AGAIN}")
 
 
-def _blocks(path: Path) -> Iterator[Array]:
-    """Yield the numbers of the rows, shape (rows, columns), block by block."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        head = file.readline().split()
-        if head[:1] != [b"Type"]:
-            first = b" ".join(head)[:40].decode("utf-8", "replace")
-            raise FileError(f"{path} is no orientation file: it begins with {first!r}")
-        done = 1
-        while lines := file.readlines(BLOCK):
-            rows = [line for line in lines if line.startswith(b"OG")]
-            if rows:
-                yield _numbers(path, rows, lines, done)
-            done += len(lines)
-
-
-def _numbers(path: Path, rows: list[bytes], lines: list[bytes], done: int) -> Array:
-    """Return the numbers of rows that all have as many columns as the first."""
-    columns = len(rows[0].split()) - 1
-    text = b" ".join(row[2:] for row in rows)
+def _numbers(block: bytes, columns: int, path: Path, line: int) -> Array:
+    """Return the numbers of whole lines; ``line`` is the number of the first one."""
     try:
-        values = np.array(text.split(), dtype=np.float64)
+        if columns not in (COLUMNS, OLD_COLUMNS):
+            raise ValueError
+        rows = np.loadtxt(io.BytesIO(block), usecols=range(1, columns), comments=None, ndmin=2)
+        if len(rows) == block.count(b"OG") and np.all(np.isfinite(rows)):
+            return rows
     except ValueError:
-        values = np.empty(0)
-    if columns not in (5, 9) or values.size != columns * len(rows) or not np.isfinite(values).all():
-        raise FileError(f"{path}, line {done + _bad_line(lines, columns)}: expected OG and "
-                        "9 numbers (time, Xb, Xl, Zb, Zl, altitude, Eb, El, livetime)")  # fmt: skip
-    return values.reshape(-1, columns)
+        pass
+    for number, text in enumerate(block.splitlines(), line):
+        words = text.split()
+        if words and not _is_row(words, columns):
+            shown = text[:80].decode("utf-8", "replace")
+            raise FileError(
+                f"{path}:{number}: {shown!r} is no row of an orientation: expected 'OG' and "
+                f"{COLUMNS - 1} numbers, time Xb Xl Zb Zl altitude Eb El livetime "
+                f"({OLD_COLUMNS - 1} in the oldest files)"
+            )
+    raise FileError(f"{path}: lines from {line} on cannot be read. {AGAIN}")
 
 
-def _bad_line(lines: list[bytes], columns: int) -> int:
-    for i, line in enumerate(lines, 1):
-        words = line.split()
-        if words[:1] != [b"OG"]:
-            continue
-        try:
-            good = len(words) == columns + 1 and np.isfinite([float(w) for w in words[1:]]).all()
-        except ValueError:
-            good = False
-        if not good or columns not in (5, 9):
-            return i
-    return 0
+def _is_row(words: list[bytes], columns: int) -> bool:
+    try:
+        finite = np.all(np.isfinite([float(word) for word in words[1:]]))
+    except ValueError:
+        return False
+    return bool(
+        finite and words[0] == b"OG" and len(words) == columns and columns in (COLUMNS, OLD_COLUMNS)
+    )
 
 
-def _vector(lat: Array, lon: Array) -> Array:
-    flat = np.cos(lat)
-    return np.stack([flat * np.cos(lon), flat * np.sin(lon), np.sin(lat)], axis=1)
+def _from_columns(columns: Array, path: Path) -> Orientation:
+    """Return the orientation of the columns of a text file."""
+    time, x_lat, x_lon, z_lat, z_lon = columns[:5]
+    unknown = np.full(len(time), np.nan)
+    if len(columns) == COLUMNS - 1:
+        altitude, zenith = columns[5].copy(), unit_vectors(columns[7], columns[6])
+        livetime = columns[8].copy()
+    else:
+        altitude, zenith = unknown, np.stack([unknown] * 3, axis=-1)
+        livetime = np.append(np.diff(time), 0.0)
+    x, z = unit_vectors(x_lon, x_lat), unit_vectors(z_lon, z_lat)
+    return _checked(path, time.copy(), x, z, zenith, altitude, livetime)
 
 
-def _angles(vectors: Array) -> tuple[Array, Array]:
-    """Return latitude and longitude in degrees."""
-    lon = np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0])) % 360
-    lat = np.degrees(np.arctan2(vectors[:, 2], np.hypot(vectors[:, 0], vectors[:, 1])))
-    return lat, lon
+def _checked(
+    path: Path, time: Array, x: Array, z: Array, zenith: Array, altitude: Array, livetime: Array
+) -> Orientation:
+    """Return the orientation if axes are perpendicular and livetimes are possible."""
+    slanted = np.abs(np.einsum("ij,ij->i", x, z))
+    if slanted.max() > SQUARE:
+        row = int(slanted.argmax())
+        angle = np.degrees(np.arccos(np.sum(x[row] * z[row])))
+        raise DataError(
+            f"{path}: row {row + 1} at {time[row]:.3f} s: the axes x and z are {angle:.1f} degrees "
+            "apart, not 90; are latitude and longitude in this order?"
+        )
+    livetime[-1] = 0.0
+    wrong = (livetime < 0) | (livetime > 1.01 * np.append(np.diff(time), np.inf))
+    if np.any(wrong & np.append(np.diff(time) > 0, True)):
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{path}: row {row + 1} at {time[row]:.3f} s: the livetime is {livetime[row]:g} s, the "
+            f"interval to the next row {time[row + 1] - time[row]:g} s"
+        )
+    try:
+        return Orientation(time, x, z, zenith, altitude, livetime)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _read_fits(path: Path) -> Orientation:
+    """Read a FITS table of 2026: pairs are longitude and latitude in Galactic coordinates."""
+    from astropy.table import QTable
+
+    try:
+        table = QTable.read(path, hdu=1)
+    except (OSError, ValueError, TypeError) as error:
+        raise FileError(f"{path} cannot be read as a FITS table: {error}. {AGAIN}") from error
+    if missing := [name for name in FITS_COLUMNS if name not in table.colnames]:
+        raise DataError(f"{path} is no orientation: column {missing[0]} is missing")
+    if (version := str(table.meta.get("VERSION"))) != VERSION:
+        raise DataError(f"{path}: VERSION {version} is not known, only {VERSION}")
+    x, z, zenith = (
+        unit_vectors(*_column(table, name, "deg", path).T) for name in FITS_COLUMNS[1:4]
+    )
+    time, altitude, livetime = (
+        _column(table, name, unit, path)
+        for name, unit in (("TimeStamp", "s"), ("Altitude", "km"), ("LiveTime", "s"))
+    )
+    return _checked(path, time, x, z, zenith, altitude, livetime)
+
+
+def _column(table: QTable, name: str, unit: str, path: Path) -> Array:
+    from astropy import units as u
+
+    try:
+        values = table[name].to_value(unit)
+    except (AttributeError, u.UnitConversionError):
+        raise DataError(f"{path}: column {name} is not in {unit} or what converts to it") from None
+    return np.array(values, dtype=np.float64)
