@@ -23,44 +23,60 @@ constexpr Size most_chunks = 32;   // each with its own sums, added in order: th
 constexpr Size least_rows = 64;    // of a chunk
 constexpr Size parallel = 1 << 16; // numbers below which threads do not pay
 constexpr Size line = 64;          // bytes of a cache line
-constexpr int lanes = 8;           // partial sums of a dot product: one would wait for itself
 constexpr double tiny = std::numeric_limits<double>::min();
 
-// out[k] = sum over j of many[k][j] one[j]. The lines of `next` are called for on the way.
+// out[k] = sum over j of many[k][j] one[j], for up to four k. Named sums, because compilers keep those
+// in vector registers.
 template <int count, class A, class B>
 SKYFOLD_INLINE void dots(const A* const* many, const B* one, Size width, double* out) {
-  double sum[count][lanes] = {};
-  Size j = 0;
-  for (; j + lanes <= width; j += lanes)
-    for (int k = 0; k < count; ++k)
+  double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;
+  const A *r0 = many[0], *r1 = many[count > 1 ? 1 : 0], *r2 = many[count > 2 ? 2 : 0], *r3 = many[count > 3 ? 3 : 0];
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+  for (Size j = 0; j < width; ++j) {
+    const double x = static_cast<double>(one[j]);
+    s0 += static_cast<double>(r0[j]) * x;
+    if (count > 1) s1 += static_cast<double>(r1[j]) * x;
+    if (count > 2) s2 += static_cast<double>(r2[j]) * x;
+    if (count > 3) s3 += static_cast<double>(r3[j]) * x;
+  }
+  const double sums[] = {s0, s1, s2, s3};
+  std::copy_n(sums, count, out);
+}
+
+// acc[j] += sum over k of q[k] rows[k][j].
+template <int count, class T>
+SKYFOLD_INLINE void add_rows(const T* const* rows, const double* q, Size width, double* acc) {
 #pragma omp simd
-      for (int l = 0; l < lanes; ++l)
-        sum[k][l] += static_cast<double>(many[k][j + l]) * static_cast<double>(one[j + l]);
-  for (int k = 0; k < count; ++k) {
-    double rest = 0.0;
-    for (Size i = j; i < width; ++i) rest += static_cast<double>(many[k][i]) * static_cast<double>(one[i]);
-    for (int l = 0; l < lanes; ++l) rest += sum[k][l];
-    out[k] = rest;
+  for (Size j = 0; j < width; ++j) {
+    double a = acc[j];
+    for (int k = 0; k < count; ++k) a += q[k] * static_cast<double>(rows[k][j]);
+    acc[j] = a;
   }
 }
 
-// acc[j] += sum over k of q[k] rows[k][j], while the rows of `next` are called into the cache: the
-// memory would be idle otherwise, for these rows lie in the cache already.
-template <int count, class T>
-SKYFOLD_INLINE void add_rows(const T* const* rows, const double* q, Size width, double* acc, const T* const* next) {
-  constexpr Size step = line / sizeof(T);
-  Size j = 0;
-  for (; j + step <= width; j += step) {
-    for (int k = 0; k < count; ++k) __builtin_prefetch(next[k] + j);
-#pragma omp simd
-    for (Size i = j; i < j + step; ++i) {
-      double a = acc[i];
-      for (int k = 0; k < count; ++k) a += q[k] * static_cast<double>(rows[k][i]);
-      acc[i] = a;
-    }
+// Both, for four rows that are in the cache already and the four that follow, read from memory
+// meanwhile: neither the memory nor the arithmetic waits.
+template <class T>
+SKYFOLD_INLINE void add_and_dot(const T* const* rows, const double* q, double* acc, const T* const* next,
+                                const double* x, Size width, double* out) {
+  double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;
+  const double q0 = q[0], q1 = q[1], q2 = q[2], q3 = q[3];
+  const T *r0 = rows[0], *r1 = rows[1], *r2 = rows[2], *r3 = rows[3];
+  const T *n0 = next[0], *n1 = next[1], *n2 = next[2], *n3 = next[3];
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+  for (Size j = 0; j < width; ++j) {
+    s0 += static_cast<double>(n0[j]) * x[j];
+    s1 += static_cast<double>(n1[j]) * x[j];
+    s2 += static_cast<double>(n2[j]) * x[j];
+    s3 += static_cast<double>(n3[j]) * x[j];
+    double a = acc[j];
+    a += q0 * static_cast<double>(r0[j]);
+    a += q1 * static_cast<double>(r1[j]);
+    a += q2 * static_cast<double>(r2[j]);
+    a += q3 * static_cast<double>(r3[j]);
+    acc[j] = a;
   }
-  for (; j < width; ++j)
-    for (int k = 0; k < count; ++k) acc[j] += q[k] * static_cast<double>(rows[k][j]);
+  out[0] = s0, out[1] = s1, out[2] = s2, out[3] = s3;
 }
 
 // What every product needs to know. Without values only the transpose is taken, of the counts as
@@ -78,33 +94,49 @@ template <class T> struct Problem {
   SKYFOLD_INLINE double scale(Size i) const { return scales ? scales[index ? index[i] : i] : 1.0; }
 };
 
-template <int count, class T>
-SKYFOLD_INLINE void some_rows(const Problem<T>& p, Size i, Size end, double* acc) {
-  const T *rows[count], *next[count];
-  double q[count];
-  for (int k = 0; k < count; ++k) {
-    rows[k] = p.row(i + k);
-    next[k] = p.row(std::min(i + count + k, end - 1));
-    q[k] = p.counts ? p.counts[i + k] : 0.0;
+template <int count, class T> struct Rows {
+  const T* at[count];
+  double q[count], sum[count];
+
+  SKYFOLD_INLINE Rows(const Problem<T>& p, Size i) {
+    for (int k = 0; k < count; ++k) at[k] = p.row(i + k);
   }
-  if (p.values) {
-    double sum[count];
-    dots<count>(rows, p.values, p.width, sum);
+
+  // From the sums of row times values to the expectation, and what the rows are to be added with.
+  SKYFOLD_INLINE void judge(const Problem<T>& p, Size i) {
     for (int k = 0; k < count; ++k) {
-      const double e = sum[k] * p.scale(i + k) + (p.others ? p.others[i + k] : 0.0);
+      const double scale = p.scale(i + k);
+      q[k] = p.counts ? p.counts[i + k] * scale : 0.0;
+      if (!p.values) continue;
+      const double e = sum[k] * scale + (p.others ? p.others[i + k] : 0.0);
       p.expectation[i + k] = e;
       q[k] /= e < tiny ? tiny : e; // NaN stays
     }
   }
-  if (!p.back) return;
-  for (int k = 0; k < count; ++k) q[k] *= p.scale(i + k);
-  add_rows<count>(rows, q, p.width, acc, next);
-}
+};
 
 template <class T> SKYFOLD_CLONES void chunk_of_rows(const Problem<T>& p, Size begin, Size end, double* acc) {
   Size i = begin;
-  for (; i + 4 <= end; i += 4) some_rows<4>(p, i, end, acc);
-  for (; i < end; ++i) some_rows<1>(p, i, end, acc);
+  if (i + 4 <= end) {
+    Rows<4, T> rows(p, i);
+    if (p.values) dots<4>(rows.at, p.values, p.width, rows.sum);
+    rows.judge(p, i);
+    for (i += 4; i + 4 <= end; i += 4) {
+      Rows<4, T> next(p, i);
+      if (p.values && p.back) add_and_dot(rows.at, rows.q, acc, next.at, p.values, p.width, next.sum);
+      else if (p.values) dots<4>(next.at, p.values, p.width, next.sum);
+      else add_rows<4>(rows.at, rows.q, p.width, acc);
+      next.judge(p, i);
+      rows = next;
+    }
+    if (p.back) add_rows<4>(rows.at, rows.q, p.width, acc);
+  }
+  for (; i < end; ++i) {
+    Rows<1, T> row(p, i);
+    if (p.values) dots<1>(row.at, p.values, p.width, row.sum);
+    row.judge(p, i);
+    if (p.back) add_rows<1>(row.at, row.q, p.width, acc);
+  }
 }
 
 // Zeros on cache lines of their own.

@@ -31,7 +31,7 @@ class EventRows(Response):
     sensitivity
         Expected number of all events for one unit of each value; its shape is that of the values.
     events
-        Number of events, where ``rows`` is a function.
+        How many events there are, or the numbers of those wanted, where ``rows`` is a function.
 
     Raises
     ------
@@ -46,7 +46,7 @@ class EventRows(Response):
         self,
         rows: Array | HeldRows | Callable[[Array], Array],
         sensitivity: Array,
-        events: int | None = None,
+        events: int | Array | None = None,
     ) -> None:
         total = np.asarray(sensitivity, np.float64)
         if not np.all((total >= 0) & (total < np.inf)):
@@ -54,10 +54,11 @@ class EventRows(Response):
         self.total, self.model_shape = total, total.shape
         if isinstance(rows, np.ndarray):
             rows = self._checked(rows, np.arange(len(rows)))
-        elif not isinstance(rows, HeldRows) and events is None:
+        elif events is None and not isinstance(rows, HeldRows):
             raise DataError("an event list whose rows are made by a function needs their number")
         self.source = rows
-        self.data_shape = rows.data_shape if isinstance(rows, HeldRows) else (events or 0,)
+        self._events = np.arange(events or 0) if not isinstance(events, np.ndarray) else events
+        self.data_shape = rows.data_shape if isinstance(rows, HeldRows) else self._events.shape
 
     def sensitivity(self, weight: Array) -> Array:
         """Return the sensitivity given, times the mean weight: weights thin the list."""
@@ -79,10 +80,9 @@ class EventRows(Response):
 
     def rows(self, bins: Array) -> EventRows:
         """Return some of the events."""
-        source = self.source
-        if isinstance(source, HeldRows):
-            return EventRows(source.rows(bins), self.total)
-        return EventRows(lambda events: source(bins[events]), self.total, len(bins))
+        if isinstance(self.source, HeldRows):
+            return EventRows(self.source.rows(bins), self.total)
+        return EventRows(self.source, self.total, self._events[bins])
 
     def e_step(
         self, values: Array, counts: Array, others: Array | None
@@ -108,9 +108,9 @@ class EventRows(Response):
             yield slice(None), self.source
             return
         step = max(1, BLOCK // max(prod(self.model_shape), 1))
-        for start in range(0, self.data_shape[0], step):
-            events = np.arange(start, min(start + step, self.data_shape[0]))
-            yield slice(start, start + step), self._checked(self.source(events), events)
+        for start in range(0, len(self._events), step):
+            at = slice(start, start + step)
+            yield at, self._checked(self.source(self._events[at]), self._events[at])
 
     def _checked(self, rows: Array, events: Array) -> HeldRows:
         values = prod(self.model_shape)

@@ -179,14 +179,9 @@ class Cells(Response):
         energies = self.model_shape[1]
         return _attribute_sky(self.frame.conversion, values, local.reshape(-1, energies), rng)
 
-    def _products(self, **arrays: Array | None) -> None:
-        cell_products(
-            self.detector.numbers,
-            self.detector.scales,
-            *self._order,
-            threads=usable_threads(),
-            **arrays,
-        )
+    def _products(self, **arrays: Any) -> None:
+        held, threads = self.detector, usable_threads()
+        cell_products(held.numbers, held.scales, *self._order, threads=threads, **arrays)
 
     def _sorted(self) -> tuple[Array, Array, Array, Array]:
         """Return where blocks end, and attitude, row and place of each cell in their order."""

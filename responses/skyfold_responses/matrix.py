@@ -120,7 +120,7 @@ class RowMatrix(Response):
         if any(weight.strides) and not np.all(weight == even):
             return self.adjoint(weight)
         if self._sums is None:
-            self._sums = self.adjoint(np.ones(self.data_shape)).ravel()
+            self._sums = self._checked(self.adjoint(np.ones(self.data_shape)).ravel())
         return even * self._sums.reshape(self.model_shape)
 
     def rows(self, bins: Array) -> HeldRows:
@@ -211,7 +211,7 @@ class RowMatrix(Response):
                 if not fits and (at % width == 0 or at == values):
                     begin = at - (start + len(part))
                     numbers[:, begin:at] = strip[:, : at - begin]
-        self._sums = sums
+        self._sums = self._checked(sums)
         numbers.flags.writeable = False
         return numbers
 
@@ -229,6 +229,14 @@ class RowMatrix(Response):
     def _scaled(self, weights: Array) -> Array:
         scales, flat = self._scales(), _float64(weights)
         return flat if scales is None else flat * scales
+
+    def _checked(self, sums: Array) -> Array:
+        if not np.max(sums, initial=0) > np.finfo(np.float32).tiny:
+            raise DataError(
+                f"no entry of the response is above 1e-38: nothing is left of it in {self.storage}. "
+                "Is the unit right? A factor can bring it to usual numbers"
+            )
+        return sums
 
     def _refuse(self, value: int, at: int, number: float) -> None:
         place = tuple(int(i) for i in np.unravel_index(value, self.model_shape))

@@ -83,7 +83,8 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
     size = prod(shape) * np.dtype(dtype).itemsize
     room = np.empty(size + 64, np.uint8)
     start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
+    array: Array = room[start : start + size].view(dtype).reshape(shape)
+    return array
 
 
 def on_disk(shape: tuple[int, ...], dtype: Any) -> Array:
