@@ -30,6 +30,7 @@ def best_step(
 
     low, high = 0.0, longest
     rising, falling = slope(low), slope(high)
+    steepest = rising
     if rising <= 0:
         return 0.0
     if falling >= 0:
@@ -38,9 +39,7 @@ def best_step(
     for _ in range(60):
         step = (low * falling - high * rising) / (falling - rising)
         now = slope(step)
-        if abs(high - low) < 1e-3 * high or abs(now) < 1e-3 * abs(data.slope(here, direction)):
-            break
-        if now > 0:
+        if now >= 0:
             low, rising = step, now
             falling *= 0.5 if side == 1 else 1.0
             side = 1
@@ -48,4 +47,6 @@ def best_step(
             high, falling = step, now
             rising *= 0.5 if side == -1 else 1.0
             side = -1
+        if 0 <= now < 1e-3 * steepest or high - low < 1e-3 * high:
+            break
     return low
