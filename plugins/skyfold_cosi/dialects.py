@@ -60,7 +60,8 @@ class ParameterFile:
 
     def active(self, *spellings: str) -> bool | None:
         """Return whether something is switched on: by itself, or by ``activate`` inside."""
-        given = self.take(*(f"{text}{end}" for text in spellings for end in ("", ":activate")))
+        names = [f"{text}{end}" for text in spellings for end in ("", ":activate")]
+        given = self.take(*names, note="a switch")
         if given is not None and not isinstance(given, bool):
             raise ConfigError(f"{spellings[0]}: expected true or false, got {shown(given)}")
         return given
@@ -104,7 +105,9 @@ class ParameterFile:
             raise ConfigError(f"{place.origin}: no release of cosipy knows the key {name}. {near}")
 
 
-def translate(document: Document, flags: Sequence[str]) -> Document | None:
+def translate(
+    document: Document, flags: Sequence[str], *, strict: bool = True
+) -> Document | None:
     """Return a parameter file as a configuration of ours, or None if it is no such file.
 
     Parameters
@@ -113,6 +116,8 @@ def translate(document: Document, flags: Sequence[str]) -> Document | None:
         The file.
     flags
         Flags of the command line; ``--reference`` asks for the published recipe.
+    strict
+        Whether unknown keys are refused; an algorithm of one's own may have keys of its own.
 
     Raises
     ------
@@ -147,7 +152,8 @@ def translate(document: Document, flags: Sequence[str]) -> Document | None:
         **({"stop": stop} if stop else {}),
         **_saving(file),
     }
-    file.refuse_rest()
+    if strict:
+        file.refuse_rest()
     return Document(ours, document.source, file.origins, tuple(file.notes))
 
 
