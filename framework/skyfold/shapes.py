@@ -51,7 +51,7 @@ def point(geometry: Geometry, lon: Degrees, lat: Degrees, flux: Flux) -> Array:
     flux
         Integral, one number or one for each energy.
     """
-    near = _squared_distance(lon, lat)
+    near = _squared_distance(geometry, lon, lat)
     return _shape(geometry, flux, lambda x, y: np.where((d := near(x, y)) == d.min(), 0, -np.inf))
 
 
@@ -69,7 +69,7 @@ def gaussian(geometry: Geometry, lon: Degrees, lat: Degrees, sigma: Degrees, flu
     flux
         Integral, one number or one for each energy.
     """
-    far, width = _squared_distance(lon, lat), _size(sigma, "sigma")
+    far, width = _squared_distance(geometry, lon, lat), _size(sigma, "sigma")
     return _shape(geometry, flux, lambda x, y: -0.5 * far(x, y) / width**2)
 
 
@@ -94,7 +94,7 @@ def elliptic_gaussian(
     flux
         Integral, one number or one for each energy.
     """
-    centre = _degrees(lon), _degrees(lat)
+    centre = _centre(geometry, lon, lat)
     width, height = _size(sigma_lon, "sigma_lon"), _size(sigma_lat, "sigma_lat")
 
     def profile(x: Array, y: Array) -> Array:
@@ -118,7 +118,7 @@ def disk(geometry: Geometry, lon: Degrees, lat: Degrees, radius: Degrees, flux: 
     flux
         Integral, one number or one for each energy.
     """
-    far, size = _squared_distance(lon, lat), _size(radius, "radius")
+    far, size = _squared_distance(geometry, lon, lat), _size(radius, "radius")
 
     def profile(x: Array, y: Array) -> Array:
         distance = far(x, y)  # the nearest sample is always in: no disk is too small
@@ -199,9 +199,9 @@ def _samples(pixels: int) -> int:
     return side
 
 
-def _squared_distance(lon: Degrees, lat: Degrees) -> Profile:
+def _squared_distance(geometry: Geometry, lon: Degrees, lat: Degrees) -> Profile:
     """Return the squared angular distance to a place, in square degrees, as a profile."""
-    centre = _directions(_degrees(lon), _degrees(lat))
+    centre = _directions(*_centre(geometry, lon, lat))
 
     def squared(x: Array, y: Array) -> Array:
         half_chord = 0.5 * np.linalg.norm(_directions(x, y) - centre, axis=-1)
@@ -209,6 +209,26 @@ def _squared_distance(lon: Degrees, lat: Degrees) -> Profile:
         return angle**2
 
     return squared
+
+
+def _centre(geometry: Geometry, lon: Degrees, lat: Degrees) -> tuple[float, float]:
+    """Return a place in degrees.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such place, or it is outside the grid.
+    """
+    centre = _degrees(lon), _degrees(lat)
+    if not -90 <= centre[1] <= 90:
+        raise ConfigError(f"lat {lat} is not between -90 and 90 degrees")
+    if isinstance(geometry, Grid) and geometry.wcs is not None:
+        x, y = (float(v) for v in geometry.wcs.world_to_pixel_values(*centre))
+        if not (-0.5 <= x <= geometry.shape[-1] - 0.5 and -0.5 <= y <= geometry.shape[-2] - 0.5):
+            raise ConfigError(
+                f"lon {lon}, lat {lat} is outside the image, at pixel {x:.1f}, {y:.1f}"
+            )
+    return centre
 
 
 def _directions(lon: Any, lat: Any) -> Array:

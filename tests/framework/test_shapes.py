@@ -46,7 +46,7 @@ def test_the_integral_is_the_flux(shape, arguments, nested):
 
 @pytest.mark.parametrize(("shape", "arguments"), SHAPES)
 def test_on_a_grid_too(shape, arguments):
-    for place in (grid(90, 180, step=2, kind="AIT"), grid(2, 60, 70)):
+    for place in (grid(90, 180, step=2, kind="AIT"), grid(2, 80, 70)):
         image = shape(place, *arguments, 2.0)
         assert image.shape == place.shape
         np.testing.assert_allclose((image * _areas(place)).sum(axis=(-1, -2)), 2, rtol=1e-12)
@@ -85,6 +85,10 @@ def test_what_makes_no_sense_is_refused():
         flat(Sphere(1), [1, 2, 3])
     with pytest.raises(ConfigError, match="sigma -3 must be greater"):
         gaussian(Sphere(1), 0, 0, -3, 1.0)
+    with pytest.raises(ConfigError, match="lat 91 is not between"):
+        point(Sphere(1), 0, 91, 1.0)
+    with pytest.raises(ConfigError, match="outside the image, at pixel"):
+        gaussian(grid(20, 20), 14, 0, 5, 1.0)
     options = {"geometry": Sphere(2), "lon": "0.1 rad", "lat": 3, "radius": 20, "flux": 1}
     np.testing.assert_allclose(build(disk, options), disk(Sphere(2), np.degrees(0.1), 3, 20, 1))
     with pytest.raises(ConfigError, match="radius"):
