@@ -182,8 +182,13 @@ def write_all(path: Path | str, histograms: Mapping[str, Histogram]) -> None:
 
     with replacing(Path(path)) as partial, h5py.File(partial, "w") as file:
         for name, histogram in histograms.items():
-            group = create_group(file, name, histogram.axes, histogram.unit)
-            _write_contents(group, histogram.contents)
+            write_into(file, name, histogram)
+
+
+def write_into(file: h5py.File, name: str, histogram: Histogram) -> None:
+    """Write a histogram into an open file."""
+    group = create_group(file, name, histogram.axes, histogram.unit)
+    _write_contents(group, histogram.contents)
 
 
 def create_group(file: h5py.File, name: str, axes: tuple[Axis, ...], unit: str) -> h5py.Group:

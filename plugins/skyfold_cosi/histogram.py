@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.errors import DataError, MissingExtraError
+from skyfold.errors import DataError
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def to_histpy(histogram: Histogram) -> histpy.Histogram:
 
         contents = sparse.COO(np.array(contents.coords), contents.values, shape=contents.shape)
     unit = u.Unit(histogram.unit) if histogram.unit else None
-    axes = histpy.Axes([_histpy_axis(axis) for axis in histogram.axes])
+    axes = histpy.Axes([histpy_axis(axis) for axis in histogram.axes])
     return histpy.Histogram(axes, contents=contents, unit=unit)
 
 
@@ -315,13 +315,15 @@ def from_histpy(given: histpy.Histogram) -> Histogram:
     return Histogram(tuple(_our_axis(axis) for axis in given.axes), contents, unit)
 
 
-def _histpy_axis(axis: Axis) -> Any:
+def histpy_axis(axis: Axis) -> Any:
+    """Return the same as an axis of histpy."""
     import histpy
     from astropy import units as u
 
+    from skyfold_cosi.frame import spacecraft_frame
+
     if axis.nside is not None:
-        if axis.frame == "spacecraftframe":
-            _know_detector_frame()
+        spacecraft_frame()  # its name must be known
         return histpy.HealpixAxis(
             nside=axis.nside, scheme=axis.scheme, coordsys=axis.frame, label=axis.label
         )
@@ -337,15 +339,3 @@ def _our_axis(axis: Any) -> Axis:
     unit = "" if axis.unit is None else axis.unit.to_string()
     edges = np.asarray(getattr(axis.edges, "value", axis.edges))
     return Axis(axis.label, edges, unit, axis.axis_scale)
-
-
-def _know_detector_frame() -> None:
-    """Let astropy know the frame of the detector, which scoords defines."""
-    import importlib
-
-    try:
-        importlib.import_module("scoords")
-    except ImportError as error:
-        raise MissingExtraError(
-            "histograms in the detector frame need scoords in histpy: python -m pip install scoords"
-        ) from error
