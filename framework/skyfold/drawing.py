@@ -196,9 +196,8 @@ def _outline(colour: str) -> list[Any]:
     return [withStroke(linewidth=1.6, foreground=colour, alpha=0.5)]
 
 
-def draw_projection(axes: Axes, projection: Projection) -> None:
+def draw_projection(axes: Axes, below: Axes, projection: Projection) -> None:
     """Draw counts with their errors and their expectation along an axis, the residual below."""
-    below = axes.inset_axes((0, -0.4, 1, 0.34), sharex=axes)
     axis, counts, expected = projection.axis, projection.counts, projection.expectation
     edges, label = bins_of(axis)
     centres = (edges[:-1] + edges[1:]) / 2
@@ -217,7 +216,7 @@ def draw_projection(axes: Axes, projection: Projection) -> None:
         below.set_xscale("log")
         below.xaxis.set_major_formatter("{x:g}")
         below.xaxis.set_minor_formatter("")
-    below.margins(x=0)
+    below.set_xlim(edges[0], edges[-1])
     axes.tick_params(labelbottom=False)
 
 

@@ -158,8 +158,9 @@ def _draw_projections(figure: FigureBase, projected: Sequence[Projection]) -> No
     rows = figure.add_gridspec(len(heights), 6, height_ratios=heights)
     for i, projection in enumerate(binned):
         wide = slice(0, 6) if len(binned) == 1 else slice(3 * (i % 2), 3 * (i % 2) + 3)
-        axes = figure.add_subplot(rows[i // 2, wide])
-        draw_projection(axes, projection)
+        cell = rows[i // 2, wide].subgridspec(2, 1, height_ratios=[3, 1], hspace=0)
+        axes = figure.add_subplot(cell[0])
+        draw_projection(axes, figure.add_subplot(cell[1], sharex=axes), projection)
         if several:
             axes.set_title(projection.observation, fontsize="small", loc="left")
     for i, projection in enumerate(spheres, down):
@@ -281,7 +282,9 @@ def curves(
         axes[1].plot(*_series(trace, name), label=name, linewidth=1.4)
     if factors:
         axes[1].set_ylabel("normalisation")
-        axes[1].legend(frameon=False, fontsize="small")
+        axes[1].legend(
+            frameon=False, fontsize="small", ncols=3, loc="lower left", bbox_to_anchor=(0, 1)
+        )
     for panel, name in zip(axes[count - len(notes) :], notes, strict=True):
         x, y = _series(trace, name)
         panel.plot(x, y, ".-", color=BLUE, linewidth=0.8, markersize=4)

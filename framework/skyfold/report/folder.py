@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skyfold.dataspace import DataAxis, Projection
 from skyfold.errors import FileError
-from skyfold.layers import Layer, Observation, energy_labels, observe, rows_go_up, sky_layer
+from skyfold.healpix_table import energy_edges, from_table
+from skyfold.layers import (
+    Layer,
+    Observation,
+    energy_labels,
+    observe,
+    rows_go_up,
+    sky_layer,
+    sphere_layer,
+    truth_peak,
+)
 from skyfold.residuals import deviance_residual
+from skyfold.skymap import Mark
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
+    from astropy.units import Quantity
     from astropy.wcs import WCS
 
 MAX_PIXELS = 6_000_000  # of all layers together; a larger image is binned for the page
+PROJECTION = "PROJECTION_"
 FLATTEST = 16  # arrays longer than this in one direction are tables, not images
 
 
@@ -41,8 +55,12 @@ class RunFolder:
         What was restored.
     truth
         What the counts were simulated from, where that is known.
+    sensitivity
+        Expected counts per unit of a whole sky.
     observations
-        Counts, expectation and residual of each observation.
+        Counts, expectation and residual of each observation that is an image.
+    projections
+        Counts and expectation along each axis of the observations that are none.
     binning
         How many pixels were joined along each side, so that the page stays light.
     about
@@ -58,7 +76,9 @@ class RunFolder:
     trace: list[dict[str, float]]
     skies: list[Layer] = field(default_factory=list)
     truth: Layer | None = None
+    sensitivity: Layer | None = None
     observations: list[Observation] = field(default_factory=list)
+    projections: list[Projection] = field(default_factory=list)
     binning: int = 1
     about: dict[str, str] = field(default_factory=dict)
     product: str = ""
@@ -133,45 +153,95 @@ def _read_trace(file: Path) -> list[dict[str, float]]:
 
 def _read_fits(file: Path, inputs: list[str]) -> dict[str, Any]:
     from astropy.io import fits
-    from astropy.table import QTable
 
     with fits.open(file) as hdus:
-        image, header = _values(hdus[0]), hdus[0].header
-        mask = _values(hdus["MASK"]) > 0 if "MASK" in hdus else np.ones(image.shape, bool)
-        versions = [hdu.ver for hdu in hdus if hdu.name == "COUNTS"]
+        projections = [_projection(hdu) for hdu in hdus if hdu.name.startswith(PROJECTION)]
+        apart = {hdu.ver for hdu in hdus if hdu.name.startswith(PROJECTION)}
+        versions = [hdu.ver for hdu in hdus if hdu.name == "COUNTS" and hdu.ver not in apart]
         raw = [[_values(hdus[key, v]) for key in _OBSERVED] for v in versions]
-        binning = _binning([image, *(array for arrays in raw for array in arrays)])
-        edges = None
-        if "EBOUNDS" in hdus:
-            bounds = QTable.read(hdus["EBOUNDS"])
-            edges = np.append(bounds["E_MIN"], bounds["E_MAX"][-1:])
+        fixed = [row["name"] for row in hdus["COMPONENTS"].data if row["fixed"]]
+        edges = energy_edges(hdus)
+        whole_sky = "SKY" in hdus
+        own = [] if whole_sky else [_values(hdus[0])]
+        binning = _binning([*own, *(array for arrays in raw for array in arrays)])
 
         def looks(header: Header, values: Array) -> dict[str, Any]:
             wcs = _wcs(header, binning) if values.ndim > 1 else None
             labels = energy_labels(edges, len(values)) if values.ndim == 3 else ()
             return {"wcs": wcs, "labels": labels, "upward": rows_go_up(wcs, inputs)}
 
-        def sky(title: str, hdu: Any, on: Array | None = None) -> Layer:
-            values, cards = _values(hdu), hdu.header
-            return _sky(title, values, cards.get("BUNIT", ""), on, binning, looks(cards, values))
-
         observations = []
         for version, arrays in zip(versions, raw, strict=True):
-            own = hdus["COUNTS", version].header
-            name = str(own.get("DATASET", version)) if len(versions) > 1 else ""
-            observations.append(_observe(arrays, binning, name, looks(own, arrays[0])))
-        about = {
-            key: str(header.get(key, "")).strip() for key in ("OBJECT", "TELESCOP", "INSTRUME")
-        }
-        fixed = [row["name"] for row in hdus["COMPONENTS"].data if row["fixed"]]
+            cards = hdus["COUNTS", version].header
+            name = str(cards.get("DATASET", version)) if len(versions) > 1 else ""
+            observations.append(_observe(arrays, binning, name, looks(cards, arrays[0])))
+        skies = _whole_skies(hdus, edges) if whole_sky else _images(hdus, own[0], binning, looks)
         return {
-            "skies": [sky("Restored", hdus[0], mask)],
-            "truth": sky("Truth", hdus["TRUTH"]) if "TRUTH" in hdus else None,
+            **skies,
             "observations": observations,
+            "projections": projections,
             "binning": binning,
-            "about": about,
             "fixed": frozenset(fixed),
         }
+
+
+def _images(
+    hdus: Any, image: Array, binning: int, looks: Callable[[Header, Array], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the restored image, and the truth if it is known."""
+    header = hdus[0].header
+    mask = _values(hdus["MASK"]) > 0 if "MASK" in hdus else np.ones(image.shape, bool)
+
+    def sky(title: str, hdu: Any, on: Array | None = None) -> Layer:
+        values, cards = _values(hdu), hdu.header
+        return _sky(title, values, cards.get("BUNIT", ""), on, binning, looks(cards, values))
+
+    about = {key: str(header.get(key, "")).strip() for key in ("OBJECT", "TELESCOP", "INSTRUME")}
+    return {
+        "skies": [sky("Restored", hdus[0], mask)],
+        "truth": sky("Truth", hdus["TRUTH"]) if "TRUTH" in hdus else None,
+        "about": about,
+    }
+
+
+def _whole_skies(hdus: Any, edges: Quantity | None) -> dict[str, Any]:
+    """Return the restored whole sky, its truth and its sensitivity, laid out on the ellipse."""
+    mask, _, _ = from_table(hdus["MASK"])
+    marks: tuple[Mark, ...] = ()
+    if "TRUTH" in hdus:
+        marks = (truth_peak(*from_table(hdus["TRUTH"], edges)),)
+
+    def sky(title: str, name: str, on: Array | None = None) -> Layer:
+        values, sphere, unit = from_table(hdus[name], edges)
+        return sphere_layer(title, values, sphere, unit, on, marks)
+
+    seen, sphere, unit = from_table(hdus["SENSITIVITY"])
+    sensitivity = sphere_layer(
+        "Sensitivity", seen.mean(axis=1, keepdims=True), replace(sphere, energy_edges=None), unit
+    )
+    return {
+        "skies": [sky("Restored", "SKY", mask > 0)],
+        "truth": sky("Truth", "TRUTH") if "TRUTH" in hdus else None,
+        "sensitivity": replace(sensitivity, marks=marks),
+    }
+
+
+def _projection(table: Any) -> Projection:
+    """Return a projection from its table."""
+    from astropy.table import QTable
+
+    header = table.header
+    counts, expected = (
+        np.asarray(table.data[key], dtype=float) for key in ("COUNTS", "EXPECTATION")
+    )
+    if "PIXTYPE" in header:
+        axis = DataAxis(
+            header["LABEL"], nside=header["NSIDE"], nested=header["ORDERING"] == "NESTED"
+        )
+    else:
+        bins = QTable.read(table)
+        axis = DataAxis(header["LABEL"], np.append(bins["LOW"], bins["HIGH"][-1:]))
+    return Projection(axis, counts, expected, header["DATASET"])
 
 
 def _read_hdf5(file: Path, inputs: list[str]) -> dict[str, Any]:

@@ -59,15 +59,26 @@ def copyable(text: str, shown: str | None = None) -> Html:
     )
 
 
-def chart(figure: Figure, alternative: str) -> Html:
-    """Return a figure as an image that scales, in fonts of the reader's machine."""
+def chart(figure: Figure, alternative: str, size: str = "") -> Html:
+    """Return a figure as an image that scales, in fonts of the reader's machine.
+
+    Parameters
+    ----------
+    figure
+        The figure.
+    alternative
+        What it shows, for those who cannot see it.
+    size
+        ``wide`` for one that fills the page.
+    """
     from matplotlib import rc_context
 
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "skyfold"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     uri = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()
-    return Html(f'<img class="chart" src="{uri}" alt="{escape(alternative)}">')
+    names = f"chart {size}".strip()
+    return Html(f'<img class="{names}" src="{uri}" alt="{escape(alternative)}">')
 
 
 def whole(value: float) -> str:

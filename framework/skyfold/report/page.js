@@ -107,6 +107,7 @@ function choice(title, options, chosen, act) {
 function world(fx, fy) {
   const table = data.world;
   if (!table) return "";
+  if (table.ellipse) return onEllipse(table, 2 * fx - 1, 1 - 2 * fy);
   const n = table.places - 1, x = fx * n, y = fy * n;
   const i = Math.min(n - 1, Math.floor(x)), j = Math.min(n - 1, Math.floor(y));
   const sum = [0, 0, 0];
@@ -118,11 +119,22 @@ function world(fx, fy) {
   }
   const lon = (Math.atan2(sum[1], sum[0]) * 180 / Math.PI + 360) % 360;
   const lat = Math.atan2(sum[2], Math.hypot(sum[0], sum[1])) * 180 / Math.PI;
+  if (!table.sexagesimal) return inDegrees(table, lon, lat);
   const sign = lat < 0 ? "−" : "+";
-  if (!table.sexagesimal) {
-    return `${table.names[0]} ${lon.toFixed(table.digits)}° ${table.names[1]} ${sign}${Math.abs(lat).toFixed(table.digits)}°`;
-  }
   return `RA ${parts(lon / 15, "hms", table.digits + 1)} Dec ${sign}${parts(Math.abs(lat), "°′″", table.digits)}`;
+}
+
+function inDegrees(table, lon, lat) {
+  const sign = lat < 0 ? "−" : "+";
+  return `${table.names[0]} ${lon.toFixed(table.digits)}° ${table.names[1]} ${sign}${Math.abs(lat).toFixed(table.digits)}°`;
+}
+
+// Mollweide's projection, longitude increasing to the left; x and y from -1 to 1.
+function onEllipse(table, x, y) {
+  if (x * x + y * y >= 1) return "";
+  const angle = Math.asin(y), lon = -180 * x / Math.cos(angle);
+  const lat = Math.asin((2 * angle + Math.sin(2 * angle)) / Math.PI) * 180 / Math.PI;
+  return inDegrees(table, (lon + 360) % 360, lat);
 }
 
 function parts(value, marks, digits) {
@@ -147,7 +159,9 @@ async function build() {
   const canvases = [make("canvas"), make("canvas")];
   const tags = [make("b", { className: "left" }), make("b", { className: "right" })];
   const slider = make("input", { type: "range", min: 0, max: 100, value: shown.at, ariaLabel: "wipe between the two images" });
-  const wipe = make("div", { className: "wipe" }, ...canvases, ...tags, make("i"), slider);
+  const grid = document.getElementById("grid").content.cloneNode(true);
+  const sky = grid.childElementCount > 0;
+  const wipe = make("div", { className: sky ? "wipe sky" : "wipe" }, ...canvases, grid, ...tags, make("i"), slider);
   const readout = make("p", { className: "readout" });
   const bars = [0, 1].map(() => make("div", { className: "bar" }, make("canvas"), make("span"), make("span"), make("span")));
   const under = make("div", { className: "bars" }, ...bars);
@@ -193,8 +207,10 @@ async function build() {
     const [fx, fy] = place(event);
     if (event.buttons) move(100 * fx);
     if (fx < 0 || fx >= 1 || fy < 0 || fy >= 1) return;
+    const direction = world(fx, fy);
+    if (sky && !direction) return;
     const values = await Promise.all([...new Set(sides)].map(layer => valueAt(layer, fx, fy)));
-    readout.textContent = [world(fx, fy), ...values].filter(Boolean).join(" · ");
+    readout.textContent = [direction, ...values].filter(Boolean).join(" · ");
   });
   wipe.addEventListener("pointerleave", () => { readout.textContent = hint; });
 

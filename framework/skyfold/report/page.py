@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.dataspace import BLOCK
-from skyfold.layers import Layer, Observation, same_field
+from skyfold.dataspace import BLOCK, Projection
+from skyfold.layers import Layer, Observation, projection_layers, same_field
 from skyfold.plotting import curves, histogram, lines
+from skyfold.plotting import projections as along
 from skyfold.report.folder import RunFolder
 from skyfold.report.markup import (
     NARROW,
@@ -32,22 +33,36 @@ from skyfold.report.markup import (
     whole,
     words,
 )
-from skyfold.report.pixels import planes, plate, world_table
+from skyfold.report.overlay import overlay
+from skyfold.report.pixels import ellipse_table, planes, plate, world_table
 from skyfold.report.verdict import verdict
 from skyfold.shades import colours
+from skyfold.skymap import frame_name
 
+STOPS = ",".join(
+    f"rgb({r},{g},{b})" for r, g, b, _ in colours("sigma")(np.linspace(0, 1, 11), bytes=True)
+)
+SIGMA_BAR = (
+    f'<div class="bar"><div style="background:linear-gradient(to right,{STOPS})"></div>'
+    f"<span>\N{MINUS SIGN}5{SIGMA}</span><span>0</span><span>+5{SIGMA}</span></div>"
+)
 LONGEST_LINE = 5000  # bins; a longer line is a smear
 MARKS = {"ok": "\N{CHECK MARK}", "fixed": "\N{CHECK MARK}", "warning": "!"}
 
 
 def render(run: RunFolder) -> str:
     """Return the page of a run."""
-    layers = [*run.skies, run.truth, *(layer for seen in run.observations for layer in seen)]
+    layers = [
+        *run.skies,
+        run.truth,
+        run.sensitivity,
+        *(layer for seen in run.observations for layer in seen),
+    ]
     drawn = [layer for layer in layers if layer is not None and layer.flat.ndim == 2]
     images = [layer for layer in drawn if same_field(drawn[0], layer)]
     sections = [
         verdict(run.manifest, run.fixed),
-        section("Before and after", _pictures(run, images), _profiles(run)),
+        section(_heading(run), _pictures(run, images), _profiles(run)),
         _residuals(run),
         _convergence(run),
         _score(run),
@@ -70,6 +85,12 @@ def render(run: RunFolder) -> str:
         script_hash=digest,
         data=_data(images),
     )
+
+
+def _heading(run: RunFolder) -> str:
+    if any(layer.frame for layer in run.skies):
+        return f"The whole sky in {frame_name(run.skies[0].frame)} coordinates"
+    return "Before and after"
 
 
 def _resource(name: str) -> str:
@@ -104,8 +125,10 @@ def _pictures(run: RunFolder, images: list[Layer]) -> str:
     if not images:
         return ""
     skies = [layer for layer in run.skies if layer in images]
-    before = next((seen.counts for seen in run.observations if seen.counts in images), images[0])
+    candidates = [*(seen.counts for seen in run.observations), run.truth, run.sensitivity]
+    before = next((layer for layer in candidates if layer in images), images[0])
     after = skies[0] if skies else images[-1]
+    assert before is not None
     stills = "".join(
         _picture(layer, _span(layer)) for layer in dict.fromkeys([before, after, *skies])
     )
@@ -133,6 +156,7 @@ def _pictures(run: RunFolder, images: list[Layer]) -> str:
     return (
         f'<div id="stage" data-before="{images.index(before)}" '
         f'data-after="{images.index(after)}" hidden></div>'
+        f'<template id="grid">{overlay(after)}</template>'
         f'<div class="pair" id="stills">{stills}</div>{"".join(remarks)}'
     )
 
@@ -141,16 +165,18 @@ def _picture(layer: Layer, caption: str, below: str = "") -> str:
     image = plate(layer.flat, layer.kind, layer.upward)
     height, width = layer.flat.shape
     text = f"{escape(layer.title)} <span>{escape(caption)}</span>"
-    return (
-        f'<figure><img src="{image.uri}" width="{width}" height="{height}" '
-        f'alt="{escape(layer.title)}, {escape(caption)}">{below}'
-        f"<figcaption>{text}</figcaption></figure>"
+    drawn = (
+        f'<img src="{image.uri}" width="{width}" height="{height}" '
+        f'alt="{escape(layer.title)}, {escape(caption)}">'
     )
+    if layer.frame:
+        drawn = f'<div class="sky">{drawn}{overlay(layer)}</div>'
+    return f"<figure>{drawn}{below}<figcaption>{text}</figcaption></figure>"
 
 
 def _span(layer: Layer) -> str:
     image = plate(layer.flat, layer.kind, layer.upward)
-    return f"{image.low:.3g} to {image.high:.3g}{NARROW}{layer.unit}".strip()
+    return f"{image.low:.4g} to {image.high:.4g}{NARROW}{layer.unit}".strip()
 
 
 def _profiles(run: RunFolder) -> str:
@@ -166,11 +192,32 @@ def _is_line(layer: Layer) -> bool:
 
 def _residuals(run: RunFolder) -> Html:
     shown = [_residual(seen) for seen in run.observations]
+    if run.projections:
+        shown.append(_projections(run.projections))
+    if not run.observations:
+        return section("What is left", *shown)
     remark = note(
         "A histogram narrower than the curve means that the model has followed noise; wings mean "
         "that it has missed something."
     )
     return section("What is left", *shown, remark) if shown else Html()
+
+
+def _projections(projections: list[Projection]) -> str:
+    """Return counts, expectation and residual along every axis, summed over all others."""
+    told = note(
+        "The counts form no image: here they are summed over all axes but one. Bars are the root "
+        "of the counts; a residual that wanders shows what the model cannot make."
+    )
+    binned = [projection for projection in projections if projection.axis.nside is None]
+    drawn = chart(along(binned), "counts and expectation along the axes", "wide") if binned else ""
+    maps = [
+        _picture(layer, _span(layer), SIGMA_BAR if layer.kind == "sigma" else "")
+        for projection in projections
+        if projection.axis.nside is not None
+        for layer in projection_layers(projection)
+    ]
+    return f'{told}{drawn}<div class="three">{"".join(maps)}</div>'
 
 
 def _residual(seen: Observation) -> str:
@@ -184,14 +231,7 @@ def _residual(seen: Observation) -> str:
     if layer.flat.ndim == 1:
         line = chart(lines([[layer]]), "residual of each bin, in sigma") if _is_line(layer) else ""
         return f'<div class="pair">{line}{bars}</div>'
-    stops = ",".join(
-        f"rgb({r},{g},{b})" for r, g, b, _ in colours("sigma")(np.linspace(0, 1, 11), bytes=True)
-    )
-    legend = (
-        f'<div class="bar"><div style="background:linear-gradient(to right,{stops})"></div>'
-        f"<span>\N{MINUS SIGN}5{SIGMA}</span><span>0</span><span>+5{SIGMA}</span></div>"
-    )
-    picture = _picture(layer, "blue: too few counts, red: too many, grey: masked", legend)
+    picture = _picture(layer, "blue: too few counts, red: too many, grey: masked", SIGMA_BAR)
     return f'<div class="pair">{picture}{bars}</div>'
 
 
@@ -303,7 +343,12 @@ def _data(images: list[Layer]) -> str:
     bundle = {
         "layers": described,
         "planes": ["all together", *labels] if labels else [],
-        "world": placed and world_table(placed.wcs, placed.flat.shape, placed.upward),
+        "world": placed
+        and (
+            ellipse_table(placed.frame)
+            if placed.frame
+            else world_table(placed.wcs, placed.flat.shape, placed.upward)
+        ),
         "maps": {
             kind: colours(kind)(range(256), bytes=True)[:, :3].tobytes().hex()
             for kind in ("flux", "sigma")

@@ -12,6 +12,7 @@ import numpy as np
 
 from skyfold.layers import Layer
 from skyfold.shades import colours, limits, norm
+from skyfold.skymap import NAMES
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -169,3 +170,9 @@ def world_table(wcs: WCS, shape: tuple[int, ...], upward: bool) -> dict[str, Any
             [round(float(c), 9) for c in v] if np.all(np.isfinite(v)) else None for v in vectors
         ],
     }
+
+
+def ellipse_table(frame: str) -> dict[str, Any]:
+    """Return what the page needs to find directions on a whole sky: it knows the projection."""
+    names = NAMES.get(frame, ("lon", "lat"))
+    return {"names": names, "sexagesimal": False, "digits": 1, "ellipse": True}

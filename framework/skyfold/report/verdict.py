@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from html import escape
 from math import sqrt
+from statistics import NormalDist
 from typing import Any
 
 from skyfold.report.markup import SIGMA, Html
 
 FEW_COUNTS = 50
 VANISHED = 0.2  # of its template: a fitted background is seldom so wrong
-MOST_BLOCK = 4.0  # sigma; noise alone seldom takes a block further
+MOST_BLOCK = 4.0  # sigma; noise alone seldom takes one of a thousand blocks further
+RARE = 0.05  # chance that noise takes one of very many blocks too far
 MOST_OUTLIERS = 0.01  # share of bins beyond 3 sigma; 0.0027 for normal noise
 RATIO_TOLERANCE = 5e-3  # smoothed or weighted steps keep the total only so far
 
@@ -47,9 +49,9 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
                 "place. Keep it fixed, or confine the sky to where sources are (sky_mask)."
             )
     block = figures.get("largest_block", 0.0)
-    if not block <= MOST_BLOCK:
+    if not block <= _most_block(figures):
         found.append(
-            f"A block of 8 pixels a side is {block:.1f}{SIGMA} off: something is seen there that "
+            f"A block of {_block(figures)} is {block:.1f}{SIGMA} off: something is seen there that "
             "response and background cannot make, or the run was too short."
         )
     outliers = figures.get("outliers", 0.0)
@@ -64,6 +66,16 @@ def _tolerance(figures: Mapping[str, Any], fixed: Collection[str]) -> float:
     """Return how far expected and observed totals may be apart."""
     noise = 3 / sqrt(max(figures.get("counts", 0), 1))
     return max(RATIO_TOLERANCE, noise) if fixed else RATIO_TOLERANCE
+
+
+def _most_block(figures: Mapping[str, Any]) -> float:
+    """Return how far noise alone may take the worst of all blocks."""
+    chance = RARE / max(figures.get("blocks", 1), 1)
+    return max(MOST_BLOCK, -NormalDist().inv_cdf(chance / 2))
+
+
+def _block(figures: Mapping[str, Any]) -> str:
+    return str(figures.get("block", "8 x 8 pixels")).replace(" x ", " \N{MULTIPLICATION SIGN} ")
 
 
 def verdict(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> Html:
@@ -97,9 +109,9 @@ def _tiles(figures: Mapping[str, Any], fixed: Collection[str]) -> str:
     tiles = {
         "ratio": ("expected / observed counts", "{:.4f}", allowed),
         "largest_block": (
-            "largest residual of 8-pixel blocks",
+            "largest residual of a block",
             "{:.1f}" + SIGMA,
-            f"noise reaches {MOST_BLOCK:g}{SIGMA}",
+            f"noise reaches {_most_block(figures):.1f}{SIGMA}; blocks of {_block(figures)}",
         ),
         "outliers": (f"bins beyond 3{SIGMA}", "{:.2%}", "0.27% for normal noise"),
         "iterations": ("iterations", "{}", str(figures.get("stop_reason", ""))),
