@@ -103,23 +103,21 @@ def _instead_of_hdf5(path: Path) -> str:
 def _refuse_links(path: Path, file: h5py.File) -> None:
     import h5py
 
-    def look_at_link(name: bytes) -> None:
+    def leads_out(name: bytes) -> tuple[str, str] | None:
         link = file.get(name.decode(), getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            _refuse(path, name.decode(), link.filename)
+        return (name.decode(), link.filename) if isinstance(link, h5py.ExternalLink) else None
 
-    def look_at_object(name: str, found: Any) -> None:
+    def lies_outside(name: str, found: Any) -> tuple[str, str] | None:
         if isinstance(found, h5py.Dataset) and found.external:
-            _refuse(path, name, found.external[0][0])
+            return name, found.external[0][0]
         if isinstance(found, h5py.Dataset) and found.is_virtual:
-            _refuse(path, name, found.virtual_sources()[0].file_name)
+            return name, found.virtual_sources()[0].file_name
+        return None
 
-    file.id.links.visit(look_at_link)
-    file.visititems(look_at_object)
-
-
-def _refuse(path: Path, name: str, target: str) -> None:
-    raise DataError(
-        f"{path}: {name!r}: links to another file are not followed ({target}); give that file "
-        "itself, or make a copy that holds the data (h5repack)"
-    )
+    outside = file.id.links.visit(leads_out) or file.visititems(lies_outside)
+    if outside:
+        name, target = outside
+        raise DataError(
+            f"{path}: {name!r}: links to another file are not followed ({target}); give that file "
+            "itself, or make a copy that holds the data (h5repack)"
+        )

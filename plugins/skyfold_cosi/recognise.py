@@ -62,11 +62,12 @@ def _kind_of_hdf5(path: Path) -> str | None:
     import h5py
 
     with h5py.File(path, "r") as file:
-        if "DRM" in file:
+        own = [n for n in file if not isinstance(file.get(n, getlink=True), h5py.ExternalLink)]
+        if "DRM" in own:
             return "detector response"
-        if {"TimeTags", "Energies"} <= set(file):
+        if {"TimeTags", "Energies"} <= set(own):
             return "unbinned"
-        for group in file.values():
+        for group in (file.get(name) for name in own):
             if isinstance(group, h5py.Group) and {"axes", "contents"} <= set(group):
                 attributes = [axis.attrs for axis in group["axes"].values()]
                 return _kind_of_axes({_text(a.get("label", "")): a for a in attributes})

@@ -299,20 +299,20 @@ def _old_axes(path: Path, group: h5py.Group) -> tuple[Axis, ...]:
 
     tracked = group.id.get_create_plist().get_link_creation_order() & h5py.h5p.CRT_ORDER_TRACKED
     labels = list(group) if tracked else [label for label in DETECTOR if label in group]
-    axes = []
-    for label in labels:
-        dataset = group[label]
-        require_numbers(dataset, f"{path}: axis {label}")
-        about = dataset.attrs
-        if text(about.get("TYPE", "linear")) == "healpix":
-            nside, scheme = int(about["NSIDE"]), text(about.get("SCHEME", "ring")).upper()
-            axes.append(
-                Axis(label, dataset[()], nside=nside, scheme=scheme, frame="spacecraftframe")
-            )
-        else:
-            unit, scale = text(about.get("UNIT", "")), text(about.get("TYPE", "linear"))
-            axes.append(Axis(label, dataset[()], unit, scale))
-    return tuple(axes)
+    try:
+        return tuple(_old_axis(label, group[label]) for label in labels)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _old_axis(label: str, dataset: h5py.Dataset) -> Axis:
+    require_numbers(dataset, f"axis {label!r}")
+    edges, about = dataset[()], dataset.attrs
+    kind = text(about.get("TYPE", "linear"))
+    if kind != "healpix":
+        return Axis(label, edges, text(about.get("UNIT", "")), kind)
+    scheme = text(about.get("SCHEME", "ring")).upper()
+    return Axis(label, edges, nside=int(about["NSIDE"]), scheme=scheme, frame="spacecraftframe")
 
 
 def _sky_axes(path: Path | None, axes: tuple[Axis, ...], unit: str) -> tuple[tuple[Axis, ...], str]:

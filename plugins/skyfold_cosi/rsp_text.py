@@ -187,7 +187,7 @@ def _header(path: Path, file: IO[bytes]) -> tuple[Header, bytes]:
         key, _, value = line.decode("utf-8", "replace").strip().partition(" ")
         value = " ".join(value.split())
         if key == "StartStream":
-            size, started = int(value), True
+            size, started = int(value) if value.isdigit() else 0, True
             break
         if key == "RD":
             rest, started = line, True
@@ -198,21 +198,24 @@ def _header(path: Path, file: IO[bytes]) -> tuple[Header, bytes]:
             fields[key] = value
     if not names or not len(names) == len(types) == len(edges):
         raise DataError(f"{path} is no response: there are no axes (lines AN, AT, AD) in it")
-    sparse = fields.pop("MS", "true" if rest else "false") == "true"
+    sparse = fields.pop("MS", "true" if rest else "false").startswith("true")
     if not started and not sparse:
         raise FileError(f"{path} is cut off: there are no counts. {AGAIN}")
-    axes = tuple(_axis(path, *one) for one in zip(names, types, edges, strict=True))
+    try:
+        axes = tuple(_axis(*one) for one in zip(names, types, edges, strict=True))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
     if missing := {"NuLambda", "Ei", "Em", "Phi", "PsiChi"} - {axis.label for axis in axes}:
         raise DataError(f"{path}: there is no axis {', '.join(sorted(missing))}")
     return Header(axes, sparse, fields, size), rest
 
 
-def _axis(path: Path, name: str, kind: str, edges: str) -> Axis:
+def _axis(name: str, kind: str, edges: str) -> Axis:
     label = next((label for label, known in NAMES.items() if known == name), None)
     if label is None:
-        raise DataError(f"{path}: axis {name} is unknown; known: {', '.join(NAMES.values())}")
+        raise DataError(f"axis {name} is unknown; known: {', '.join(NAMES.values())}")
     if "FISBEL" in kind.upper():
-        raise DataError(f"{path}: axis {label}: FISBEL pixels are not read, only those of HEALPix")
+        raise DataError(f"axis {label}: FISBEL pixels are not read, only those of HEALPix")
     if "HEALPIX" not in kind.upper():
         scale = "log" if label in ("Ei", "Em") else "linear"
         return Axis(label, np.array(edges.split(), float), UNITS.get(label, ""), scale)
