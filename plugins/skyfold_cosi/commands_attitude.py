@@ -293,5 +293,5 @@ def _say_table(table: ExposureTable) -> None:
 
 
 def _say_hidden(pointings: Pointings, seen: float, pixels: int) -> None:
-    whole = pointings.exposure.sum() * pixels
-    say(f"occulted  {100 * (1 - seen / whole):.3g} % of the exposure of the sky")
+    hidden = max(0.0, 1 - seen / (pointings.exposure.sum() * pixels))
+    say(f"occulted  {100 * hidden:.3g} % of the exposure of the sky")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NAME = "EXPOSURETABLE"
 
 
-def read_exposure_table(path: Path) -> ExposureTable:
+def read_exposure_table(path: Path | str) -> ExposureTable:
     """Read an exposure table of either generation.
 
     Raises
@@ -32,6 +32,7 @@ def read_exposure_table(path: Path) -> ExposureTable:
     """
     from astropy.io import fits
 
+    path = Path(path)
     require_data(path)
     try:
         with fits.open(path, memmap=False) as file:
@@ -45,7 +46,7 @@ def read_exposure_table(path: Path) -> ExposureTable:
         raise FileError(f"{path} cannot be read as FITS: {error}") from error
 
 
-def write_exposure_table(path: Path, table: ExposureTable, *, generation: int = 2025) -> None:
+def write_exposure_table(path: Path | str, table: ExposureTable, *, generation: int = 2025) -> None:
     """Write an exposure table, whole or not at all.
 
     Parameters
@@ -76,7 +77,7 @@ def write_exposure_table(path: Path, table: ExposureTable, *, generation: int = 
         hdu.header["BINMETH"] = table.axis.label
     if table.intervals is not None:
         hdu.header["FORMAT"], hdu.header["SCALE"] = "unix", "utc"
-    with replacing(path) as partial:
+    with replacing(Path(path)) as partial:
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(partial, overwrite=True)
 
 

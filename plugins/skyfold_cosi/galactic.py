@@ -17,13 +17,13 @@ from skyfold_cosi.histogram import Axis, Histogram
 from skyfold_responses import _kernels
 from skyfold_responses.attitude import (
     Pointings,
-    cores,
     interpolation,
     pixel_centres,
     quaternion_rotations,
     rotations,
     turning_table,
 )
+from skyfold_responses.memory import usable_threads
 
 if TYPE_CHECKING:
     from skyfold_cosi.orientation import Orientation
@@ -241,7 +241,7 @@ def galactic_response(
         rotations(pointings.mean_x, pointings.mean_z),
         nside or _nside(detector),
         occultation,
-        threads=threads or cores(),
+        threads=threads or usable_threads(),
     )
 
 
@@ -288,7 +288,7 @@ def published_response(
         nside or _nside(detector),
         occultation,
         nearest=True,
-        threads=threads or cores(),
+        threads=threads or usable_threads(),
     )
 
 

@@ -5,7 +5,6 @@ Directions are unit vectors; HEALPix pixels (Gorski et al. 2005) are in RING ord
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,18 +15,13 @@ import numpy as np
 from skyfold.errors import DataError
 from skyfold.vector import Array
 from skyfold_responses import _kernels
+from skyfold_responses.memory import usable_threads
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 EARTH_RADIUS = 6378.0  # km
 EVERYWHERE = -2.0  # the cosine of a horizon that hides nothing
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def unit_vectors(longitude: Array, latitude: Array) -> Array:
@@ -117,7 +111,7 @@ def interpolation(nside: int, directions: Array, threads: int | None = None) -> 
     The weights of a direction, like the pixels of shape (n, 4), add up to 1.
     """
     directions = np.ascontiguousarray(directions, dtype=np.float64)
-    pixels, weights = _kernels.interpolation(nside, directions, threads or cores())
+    pixels, weights = _kernels.interpolation(nside, directions, threads or usable_threads())
     return pixels, weights
 
 
@@ -252,7 +246,7 @@ class Pointings:
             limit,
             np.ascontiguousarray(self.first, dtype=np.int64),
             np.ascontiguousarray(directions, dtype=np.float64),
-            threads or cores(),
+            threads or usable_threads(),
         )
 
     def sojourn(
@@ -317,7 +311,7 @@ class Pointings:
             limit,
             np.ascontiguousarray(self.first, dtype=np.int64),
             np.ascontiguousarray(directions, dtype=np.float64),
-            threads or cores(),
+            threads or usable_threads(),
         )
         starts = np.concatenate([[0], np.cumsum(lengths)])
         return csr_array((values, columns, starts), shape=shape)
