@@ -80,7 +80,8 @@ def dense_reader(
             within = [range(n)[part] for n, part in zip(dataset.shape, inside, strict=True)]
             sizes = [len(one) for one in within]
             bulk = prod(sizes[2:]) * summed.itemsize
-            for pixels, energies in _pieces(sizes[0], sizes[1], bulk, piece, dataset.chunks):
+            offset = within[0].start
+            for pixels, energies in _pieces(sizes[:2], bulk, piece, dataset.chunks, offset):
                 rows, columns = within[0][pixels], within[1][energies]
                 part = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
                 slab = loaded[(*part, *inside[2:])]
@@ -95,7 +96,7 @@ def dense_reader(
 
 
 def _pieces(
-    pixels: int, energies: int, bulk: int, piece: int, chunks: tuple[int, ...] | None
+    sizes: list[int], bulk: int, piece: int, chunks: tuple[int, ...] | None, offset: int
 ) -> Iterator[tuple[slice, slice]]:
     """Yield ranges of pixels and energies whose contents take about ``piece`` bytes.
 
@@ -104,25 +105,26 @@ def _pieces(
 
     Parameters
     ----------
-    pixels, energies
-        Number of each.
+    sizes
+        Number of pixels and energies.
     bulk
         Bytes for one pixel and one energy.
     piece
         Bytes of a piece.
     chunks
         Shape of the chunks of the file.
+    offset
+        Place of the first pixel in the file.
     """
+    pixels, energies = sizes
     step = max(1, piece // (bulk * energies))
     if chunks is not None and chunks[0] * bulk * energies <= 4 * piece:
         step = ceil(step / chunks[0]) * chunks[0]
     several = energies if bulk * energies <= 4 * piece else max(1, piece // bulk)
-    for first in range(0, pixels, step):
-        for energy in range(0, energies, several):
-            yield (
-                slice(first, min(first + step, pixels)),
-                slice(energy, min(energy + several, energies)),
-            )
+    for start in range(-offset, pixels, step):
+        first, last = max(start, 0), min(start + step, pixels)
+        for energy in range(0, energies if last > first else 0, several):
+            yield slice(first, last), slice(energy, min(energy + several, energies))
 
 
 def sparse_reader(path: Path, labels: tuple[str, ...], sizes: tuple[int, ...]) -> Reader:
