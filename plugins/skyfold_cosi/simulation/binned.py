@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
     from skyfold_cosi.orientation import Orientation
+    from skyfold_cosi.response_files import ResponseFile
 
 Axes = tuple[Axis, Axis, Axis, Axis, Axis]
 FINE_SKY, FINE_PSICHI = 16, 32  # nside of the places that a pixel's mean is taken over
@@ -59,13 +60,36 @@ class BinnedResponse:
         assert psichi.nside is not None
         origins, to = places(sky.nside, FINE_SKY), places(psichi.nside, FINE_PSICHI)
         columns, share = self.table.reshape(len(self.table), -1), self.share.ravel()
-        for pixel, inside in enumerate(origins):
-            place = np.arccos(np.clip(to @ inside.T, -1, 1)).reshape(len(to), -1) / STEP
-            means = interpolation(place, len(columns))
-            rings = means @ columns
-            rings *= share / np.maximum(rings.sum(axis=0), np.finfo(float).tiny)
-            rows = rings.T.reshape(energies.size, -1) * self.area[pixel][:, None]
-            yield pixel * energies.size, rows
+        turns = _quarter_turns(psichi.nside)
+        first = 0
+        for size in _ring_sizes(sky.nside):
+            quarter = []
+            for inside in origins[first : first + size // 4]:
+                place = np.arccos(np.clip(to @ inside.T, -1, 1)).reshape(len(to), -1) / STEP
+                rings = interpolation(place, len(columns)) @ columns
+                rings *= share / np.maximum(rings.sum(axis=0), np.finfo(float).tiny)
+                quarter.append(rings)
+            for pixel in range(first, first + size):
+                turn, start = divmod(pixel - first, size // 4)
+                rows = quarter[start][turns[turn]].T.reshape(energies.size, -1)
+                yield pixel * energies.size, rows * self.area[pixel][:, None]
+            first += size
+
+    def file(self) -> ResponseFile:
+        """Return the response as if it had been opened from a file."""
+        from skyfold_cosi.response_files import ResponseFile
+
+        def read(dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
+            for first, rows in self:
+                yield first, rows.astype(dtype, copy=False)
+
+        frame, unit = self.axes[0].frame or "galactic", self.unit
+        return ResponseFile(None, "simulated", self.axes, frame, unit, (), {}, read)
+
+    @property
+    def unit(self) -> str:
+        """Unit of the contents."""
+        return "cm2" if self.axes[0].frame == "spacecraftframe" else "cm2 s"
 
     def dense(self) -> Array:
         """Return the whole, shaped like the axes."""
@@ -131,6 +155,24 @@ def galactic_response(
     return _response(telescope, axes, seen.reshape(inside.shape[:2]).mean(axis=1), line)
 
 
+def _ring_sizes(nside: int) -> Array:
+    """Return the number of pixels in each ring of latitude."""
+    ring = np.arange(1, 4 * nside)
+    return np.asarray(4 * np.minimum(nside, np.minimum(ring, 4 * nside - ring)))
+
+
+def _quarter_turns(nside: int) -> Array:
+    """Return where each pixel comes from in a map turned by 0, 90, 180, 270 degrees.
+
+    All rings of HEALPix look the same after a quarter turn about the poles.
+    """
+    sizes = _ring_sizes(nside)
+    first = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    size = np.repeat(sizes, sizes)
+    inside = np.arange(len(first)) - first
+    return np.stack([first + (inside - turn * size // 4) % size for turn in range(4)])
+
+
 def interpolation(place: Array, nodes: int) -> csr_array:
     """Return the matrix that takes a table to the means over each row of places in it."""
     from scipy.sparse import csr_array
@@ -138,7 +180,7 @@ def interpolation(place: Array, nodes: int) -> csr_array:
     rows, count = place.shape
     index = np.minimum(place.astype(np.int32), nodes - 2)
     above = place - index
-    if count <= 16:  # few to add up: the matrix product does it
+    if count <= 64:  # few to add up: the matrix product does it
         both = np.stack([index, index + 1]).transpose(1, 2, 0).ravel()
         weights = np.stack([1 - above, above]).transpose(1, 2, 0).ravel()
         starts = 2 * count * np.arange(rows + 1)

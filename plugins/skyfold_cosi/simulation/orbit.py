@@ -50,7 +50,7 @@ def low_earth_orbit(
     Returns
     -------
     Orientation
-        Without livetime where the South Atlantic Anomaly begins and lasts.
+        Without livetime in the South Atlantic Anomaly, and while it rocks.
     """
     count = max(1, round(days * 86400 / step))
     passed = step * np.arange(count + 1)
@@ -65,7 +65,9 @@ def low_earth_orbit(
     side = np.where(passed // period % 2 == 0, 1.0, -1.0)[:, None]
     rock = np.radians(rocking)
     axis = np.cos(rock) * zenith + side * np.sin(rock) * pole
-    livetime = np.where(_in_anomaly(zenith, passed), 0.0, step)
+    blind = _in_anomaly(zenith, passed)
+    blind[:-1] |= side[1:, 0] != side[:-1, 0]
+    livetime = np.where(blind, 0.0, step)
     livetime[-1] = 0.0
     galactic = _galactic_axes()
     return Orientation(
@@ -86,11 +88,8 @@ def attitude(orientation: Orientation, time: Array) -> tuple[Array, Array, Array
     part = ((time - orientation.time[row]) / np.diff(orientation.time)[row])[:, None]
 
     def between(vectors: Array) -> Array:
-        # a telescope does not turn round within a step: it has rocked in the middle of it
-        near = np.sum(vectors[row] * vectors[row + 1], axis=1, keepdims=True) > 0.9
-        mixed = vectors[row] + np.where(near, part, part >= 0.5) * (vectors[row + 1] - vectors[row])
-        normalised: Array = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
-        return normalised
+        mixed = (1 - part) * vectors[row] + part * vectors[row + 1]
+        return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True))
 
     return between(orientation.x), between(orientation.z), between(orientation.zenith)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from skyfold import shapes
+from skyfold.sphere import Sphere
 from skyfold.vector import Array
 from skyfold_cosi.simulation.telescope import ELECTRON
-from skyfold_responses.attitude import unit_vectors
+from skyfold_responses.attitude import pixel_centres, unit_vectors
 
 FINE = 64  # nside on which an intensity is known
-
-Intensity = Callable[[Array, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Scene:
     description
         What it shows, in a few words.
     extended
-        Relative intensity by Galactic longitude (-180 to 180) and latitude, degrees; or None.
+        Makes the extended part on the pixels of a sphere; None for none.
     points
         Longitude, latitude and relative flux of each point source.
     diffuse
@@ -39,7 +40,7 @@ class Scene:
     """
 
     description: str
-    extended: Intensity | None = None
+    extended: Callable[[Sphere], Array] | None = None
     points: tuple[tuple[float, float, float], ...] = ()
     diffuse: float = 1.0
     energies: tuple[float, ...] = (509.0, 513.0)
@@ -52,7 +53,7 @@ class Scene:
 
         flux = np.zeros(12 * nside**2)
         if self.extended is not None:
-            fine, share = self._fine()
+            fine, share = self._fine
             pixel = healpy.vec2pix(nside, *fine.T)
             flux += self.diffuse * np.bincount(pixel, share, len(flux))
         places, share = self._points()
@@ -66,7 +67,7 @@ class Scene:
         parts = []
         of_points = count if self.extended is None else rng.binomial(count, 1 - self.diffuse)
         if self.extended is not None:
-            _, share = self._fine()
+            _, share = self._fine
             pixel = rng.choice(len(share), count - of_points, p=share)
             inside = healpy.ring2nest(FINE, pixel) * 256 + rng.integers(0, 256, len(pixel))
             parts.append(np.stack(healpy.pix2vec(16 * FINE, inside, nest=True), axis=-1))
@@ -79,14 +80,12 @@ class Scene:
         low, high = (self.energies[i] ** (1 - self.index) for i in (0, -1))
         return directions, (low + (high - low) * rng.random(count)) ** (1 / (1 - self.index))
 
+    @cached_property
     def _fine(self) -> tuple[Array, Array]:
         """Return fine pixels and the share of the flux of each."""
-        import healpy
-
         assert self.extended is not None
-        lon, lat = healpy.pix2ang(FINE, np.arange(12 * FINE**2), lonlat=True)
-        share = self.extended((lon + 180) % 360 - 180, lat)
-        return unit_vectors(lon, lat), share / share.sum()
+        share = self.extended(Sphere(FINE)).ravel()
+        return pixel_centres(FINE), share / share.sum()
 
     def _points(self) -> tuple[Array, Array]:
         lon, lat, flux = np.array(self.points, float).reshape(-1, 3).T
@@ -100,19 +99,17 @@ class Scene:
         return np.asarray(inside / inside.sum())
 
 
-def positrons(lon: Array, lat: Array) -> Array:
-    """Return the 511 keV sky: a bulge on a thin disk (after Siegert et al. 2016, simplified)."""
-    disk = np.exp(-0.5 * (lat / 3) ** 2 - 0.5 * (lon / 60) ** 2)
-    bulge = np.exp(-0.5 * (lat**2 + lon**2) / 8.7**2)
-    return np.asarray(disk / (2 * np.pi * 3 * 60) * 0.6 + bulge / (2 * np.pi * 8.7**2) * 0.4)
+def positrons(sky: Sphere) -> Array:
+    """Return a 511 keV sky: a bulge on a thin disk (after Siegert et al. 2016, simplified)."""
+    disk = shapes.elliptic_gaussian(sky, 0.0, 0.0, 60.0, 3.0, 0.6)
+    return disk + shapes.gaussian(sky, 0.0, 0.0, 8.7, 0.4)
 
 
-def spiral_arms(lon: Array, lat: Array) -> Array:
-    """Return a disk with a few bright regions, as 26Al shows."""
-    disk = np.exp(-np.abs(lat) / 5) * (1 + np.cos(np.radians(lon))) ** 2
-    cygnus = np.exp(-0.5 * (((lon - 80) / 5) ** 2 + ((lat - 1) / 4) ** 2))
-    vela = np.exp(-0.5 * (((lon + 95) / 5) ** 2 + (lat / 4) ** 2))
-    return np.asarray(disk + 2.5 * cygnus + 1.5 * vela)
+def aluminium(sky: Sphere) -> Array:
+    """Return a 1809 keV sky: a disk with two bright regions, Cygnus and Vela."""
+    disk = shapes.elliptic_gaussian(sky, 0.0, 0.0, 50.0, 5.0, 0.75)
+    cygnus = shapes.gaussian(sky, 80.0, 1.0, 4.0, 0.15)
+    return disk + cygnus + shapes.gaussian(sky, 265.0, 0.0, 4.0, 0.1)
 
 
 CONTINUUM = (200.0, 300.0, 450.0, 700.0, 1100.0, 1800.0)
@@ -121,7 +118,7 @@ SCENES = {
     "511": Scene("511 keV: thin disk and bulge", positrons, line=ELECTRON),
     "al26": Scene(
         "1809 keV: disk with Cygnus and Vela",
-        spiral_arms,
+        aluminium,
         energies=(1803.0, 1817.0),
         line=1808.7,
     ),
