@@ -113,7 +113,7 @@ class Orientation:
             )
         first = int(np.searchsorted(self.time, start, "right"))
         last = int(np.searchsorted(self.time, stop, "left"))
-        ends = self._at(np.array([start, stop]))
+        ends = self.at(np.array([start, stop]))
         x, z, zenith, altitude = (
             np.concatenate([at[:1], held[first:last], at[1:]])
             for at, held in zip(ends, (self.x, self.z, self.zenith, self.altitude), strict=True)
@@ -123,18 +123,21 @@ class Orientation:
         livetime = np.append(self.livetime[first - 1 : last] * share, 0.0)
         return Orientation(time, x, z, zenith, altitude, livetime)
 
-    def live_at(self, time: Array) -> Array:
-        """Return for each time, in unix seconds, whether the instrument observed then."""
-        row = np.searchsorted(self.time, time, "right") - 1
-        row[time == self.time[-1]] = len(self) - 2
-        inside = (row >= 0) & (row < len(self) - 1)
-        live: Array = inside & (self.livetime[np.where(inside, row, 0)] > 0)
-        return live
+    @property
+    def good_times(self) -> Array:
+        """Beginning and end of each stretch with livetime, in unix seconds, shape (n, 2)."""
+        live = np.concatenate([[False], self.livetime[:-1] > 0, [False]])
+        begins, ends = np.flatnonzero(live[1:] & ~live[:-1]), np.flatnonzero(live[:-1] & ~live[1:])
+        return np.stack([self.time[begins], self.time[ends]], axis=-1)
 
-    def _at(self, time: Array) -> tuple[Array, Array, Array, Array]:
-        """Return x, z, zenith and altitude at times between the rows."""
+    def at(self, time: Array) -> tuple[Array, Array, Array, Array]:
+        """Return x, z, zenith and altitude at times between the rows.
+
+        Directions are interpolated as vectors; times outside take the first or last row.
+        """
         row = np.clip(np.searchsorted(self.time, time, "right") - 1, 0, len(self) - 2)
         part = (time - self.time[row]) / (self.time[row + 1] - self.time[row])
+        part = np.clip(part, 0.0, 1.0)
 
         def between(vectors: Array) -> Array:
             mixed = (1 - part)[:, None] * vectors[row] + part[:, None] * vectors[row + 1]
@@ -207,7 +210,7 @@ def write_orientation(path: Path | str, orientation: Orientation) -> None:
         file.write(b"EN\n")
 
 
-def _blocks(file: IO[bytes], path: Path) -> Iterator[Array]:
+def _blocks(file: IO[bytes] | gzip.GzipFile, path: Path) -> Iterator[Array]:
     """Yield the numbers of the rows up to the line ``EN``, block by block, shape (rows, 9 or 5)."""
     line, columns, rest = 2, 0, b""
     while block := file.read(BLOCK):
