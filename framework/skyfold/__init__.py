@@ -21,10 +21,18 @@ if TYPE_CHECKING:
     from skyfold.methods import Method
     from skyfold.model import Component, Model
     from skyfold.observers import Observer
+    from skyfold.priors import Prior
     from skyfold.response import Diagonal, Matrix, Response, Template, check_adjoint
     from skyfold.result import Result
     from skyfold.runner import iterate, read, resume, run
-    from skyfold.stopping import DeltaLogLikelihood, MaxIterations, StoppingRule, WallTime
+    from skyfold.sphere import Sphere
+    from skyfold.stopping import (
+        DeltaLogLikelihood,
+        DeltaLogPosterior,
+        MaxIterations,
+        StoppingRule,
+        WallTime,
+    )
     from skyfold.vector import Array, Vector
 
 _HOMES = {
@@ -37,10 +45,18 @@ _HOMES = {
     "methods": ("Method",),
     "model": ("Component", "Model"),
     "observers": ("Observer",),
+    "priors": ("Prior",),
     "response": ("Diagonal", "Matrix", "Response", "Template", "check_adjoint"),
     "result": ("Result",),
     "runner": ("iterate", "read", "resume", "run"),
-    "stopping": ("DeltaLogLikelihood", "MaxIterations", "StoppingRule", "WallTime"),
+    "sphere": ("Sphere",),
+    "stopping": (
+        "DeltaLogLikelihood",
+        "DeltaLogPosterior",
+        "MaxIterations",
+        "StoppingRule",
+        "WallTime",
+    ),
     "vector": ("Array", "Vector"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -54,6 +70,7 @@ __all__ = [
     "Damped",
     "DataInterface",
     "DeltaLogLikelihood",
+    "DeltaLogPosterior",
     "Diagonal",
     "Expectation",
     "Grid",
@@ -67,10 +84,12 @@ __all__ = [
     "Observer",
     "Origin",
     "Poisson",
+    "Prior",
     "Proposal",
     "Refinement",
     "Response",
     "Result",
+    "Sphere",
     "State",
     "StoppingRule",
     "Template",
