@@ -94,6 +94,16 @@ def parser() -> argparse.ArgumentParser:
     report = command("report", "write report.html of a run folder again", "report")
     report.add_argument("folder", metavar="RUN", help="run folder")
 
+    compare = command("compare", "put runs side by side, and against a truth", "compare")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
+    compare.add_argument(
+        "--truth",
+        metavar="FILE",
+        help="the true sky: a HEALPix map, or an image on the pixels of the runs (default: what a "
+        "run was simulated from)",
+    )
+    compare.add_argument("--json", action="store_true", help="print the figures as JSON")
+
     plugins = _group(commands, "plugins", "what is installed, and how to add to it")
     command("list", "list plugins and what they offer", "plugins_list", plugins)
     info = command(

@@ -94,6 +94,15 @@ def report(arguments: Arguments) -> None:
     say(f"written   {write(folder)}")
 
 
+def compare(arguments: Arguments) -> None:
+    """Put runs side by side."""
+    from skyfold import compare as figures
+
+    truth = Path(arguments.truth) if arguments.truth else None
+    found = figures.compare([Path(run) for run in arguments.runs], truth)
+    say(figures.as_json(found) if arguments.json else figures.as_table(found))
+
+
 def plugins_list(arguments: Arguments) -> None:
     """List plugins and what they offer."""
     registry = default_registry()
@@ -365,10 +374,9 @@ def _print_result(result: Any, folder: Path) -> None:
     say(f"stopped   {result.reason}")
     quality = [f"total expectation / counts {figures['ratio']:.5f}"]
     if "largest_block" in figures:
-        quality += [
-            f"largest residual of blocks of {figures['block']} {figures['largest_block']:.1f} sigma",
-            f"{100 * figures['outliers']:.2f} % of bins beyond 3 sigma",
-        ]
+        worst, share = figures["largest_block"], 100 * figures["outliers"]
+        quality.append(f"largest residual {worst:.1f} sigma in blocks of {figures['block']}")
+        quality.append(f"{share:.2f} % of bins beyond 3 sigma")
     say(f"quality   {', '.join(quality)}")
     for name, value in figures["normalisations"].items():
         held = name.partition("[")[0] in fixed

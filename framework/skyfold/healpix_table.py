@@ -87,7 +87,7 @@ def from_table(table: Any, edges: Quantity | None = None) -> tuple[Array, Sphere
         If it is no HEALPix map, or its number of pixels is none that a sphere can have.
     """
     header, names = table.header, list(table.columns.names)
-    if str(header.get("PIXTYPE", "")).upper() != "HEALPIX":
+    if not is_healpix(table):
         raise DataError(f"HDU {table.name!r} holds no HEALPix map: PIXTYPE is not HEALPIX")
     explicit = str(header.get("INDXSCHM", "IMPLICIT")).upper() == "EXPLICIT"
     index = names.pop(0) if explicit else None
@@ -126,11 +126,16 @@ def read(path: Path) -> tuple[Array, Sphere, str]:
     try:
         with fits.open(path) as hdus:
             for hdu in hdus:
-                if str(hdu.header.get("PIXTYPE", "")).upper() == "HEALPIX":
+                if is_healpix(hdu):
                     return from_table(hdu, energy_edges(hdus))
     except (OSError, ValueError, TypeError) as error:
         raise FileError(f"{path} is damaged or no FITS file: {error}") from error
     raise DataError(f"{path}: no HEALPix map in it; no table has PIXTYPE = 'HEALPIX'")
+
+
+def is_healpix(hdu: Any) -> bool:
+    """Return whether an HDU holds a HEALPix map."""
+    return str(hdu.header.get("PIXTYPE", "")).upper() == "HEALPIX"
 
 
 def energy_edges(hdus: Any) -> Quantity | None:

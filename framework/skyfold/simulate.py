@@ -10,8 +10,9 @@ import numpy as np
 
 from skyfold.data import BinnedData
 from skyfold.errors import DataError
-from skyfold.geometry import Grid
 from skyfold.result import Result
+from skyfold.skymap import integrated
+from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 
@@ -103,20 +104,24 @@ def score(demo: Demo, result: Result) -> dict[str, float]:
     -------
     figures
         ``nrmse`` of the restored sky; ``nrmse_observed`` of the counts themselves, less what is
-        no sky and divided by the counts that a sky of one would give; ``flux_error_percent`` of
+        no sky and divided by the counts that a sky of one would give, where they are an image;
+        ``correlation`` of restored and true pixels, where both vary; ``flux_error_percent`` of
         the sky's sum; for each fitted normalisation ``NAME_error_percent``.
     """
     sky = result.sky
-    geometry = result.model.components[sky].geometry
-    field = geometry.field if isinstance(geometry, Grid) and geometry.field else ...
-    truth, restored = demo.truth[sky][field], result.model[sky][field]
-    figures = {"nrmse": _nrmse(restored, truth)}
-    observed = _observed(demo, result, sky)
-    if observed.shape == truth.shape:
-        figures["nrmse_observed"] = _nrmse(observed, truth)
-    figures["flux_error_percent"] = _percent(restored, truth)
+    component = result.model.components[sky]
+    truth, restored = demo.truth[sky][result.field], result.model[sky][result.field]
+    if isinstance(component.geometry, Sphere):
+        truth, _ = integrated(truth, component.geometry, component.unit)
+        restored, _ = integrated(restored, component.geometry, component.unit)
+    figures = {"nrmse": nrmse(restored, truth)}
+    if demo.data.shape == truth.shape:
+        figures["nrmse_observed"] = nrmse(_observed(demo, result, sky), truth)
+    if np.ptp(truth) > 0 and np.ptp(restored) > 0:
+        figures["correlation"] = correlation(restored, truth)
+    figures["flux_error_percent"] = percent(restored, truth)
     for name in sorted(result.model.free - result.model.skies):
-        figures[f"{name}_error_percent"] = _percent(result.model[name], demo.truth[name])
+        figures[f"{name}_error_percent"] = percent(result.model[name], demo.truth[name])
     return figures
 
 
@@ -132,9 +137,16 @@ def _observed(demo: Demo, result: Result, sky: str) -> Array:
     return np.divide(part.full_counts - others, per_unit, where=seen, out=np.zeros(part.shape))
 
 
-def _nrmse(image: Array, truth: Array) -> float:
+def nrmse(image: Array, truth: Array) -> float:
+    """Return the root mean square of the difference, in units of that of the truth."""
     return float(np.linalg.norm((image - truth).ravel()) / np.linalg.norm(truth.ravel()))
 
 
-def _percent(found: Array, truth: Array) -> float:
+def correlation(image: Array, truth: Array) -> float:
+    """Return Pearson's correlation of two images."""
+    return float(np.corrcoef(np.ravel(image), np.ravel(truth))[0, 1])
+
+
+def percent(found: Array, truth: Array) -> float:
+    """Return by how many percent a sum is off."""
     return float(100 * (np.sum(found) / np.sum(truth) - 1))

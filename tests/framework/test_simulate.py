@@ -84,3 +84,11 @@ def test_score_of_the_truth_is_zero_and_of_twice_the_truth_is_one():
     assert twice["flux_error_percent"] == pytest.approx(100)
     assert twice["background_error_percent"] == pytest.approx(100)
     assert 0 < right["nrmse_observed"] < 1
+
+
+def test_score_of_a_whole_sky(sky_result, sky_demo):
+    figures = score(sky_demo, sky_result)
+    assert "nrmse_observed" not in figures
+    assert abs(figures["flux_error_percent"]) < 20
+    assert 0.9 < figures["correlation"] < 1
+    assert 0 < figures["nrmse"] < 0.5
