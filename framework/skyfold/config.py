@@ -150,12 +150,15 @@ class RunConfig:
         }
         return dataclasses.replace(self, method=method)
 
-    def build_layouts(self, folder: Path) -> list[Observer]:
+    def build_layouts(self, folder: Path, data: DataInterface) -> list[Observer]:
         """Return observers that write the results of a run folder in further ways."""
         chosen = {self.layout: {}} if isinstance(self.layout, str) else self.layout
         registry, place = default_registry(), self.place / "layout"
+        here = {"folder": folder, "data": data}
         return [
-            options.build(named(registry.layouts, name, place), {**(given or {}), "folder": folder})
+            options.build(
+                named(registry.layouts, name, place), {**(given or {}), **here}, place / name
+            )
             for name, given in chosen.items()
         ]
 

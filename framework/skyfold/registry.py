@@ -132,7 +132,7 @@ class Registry:
         self.priors: Shelf[type[Prior]] = Shelf("prior")
         self.stopping_rules: Shelf[type[StoppingRule]] = Shelf("stopping rule")
         self.observers: Shelf[Callable[..., Observer]] = Shelf("observer")
-        self.layouts: Shelf[Callable[[Path], Observer]] = Shelf("layout")
+        self.layouts: Shelf[Callable[..., Observer]] = Shelf("layout")
         self.demos: Shelf[Callable[[int], Demo]] = Shelf("demo")
         self.datasets: Shelf[DataSet] = Shelf("data set")
         self.commands: Shelf[Callable[..., Any]] = Shelf("command")

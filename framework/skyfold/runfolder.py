@@ -153,7 +153,7 @@ def _go(
     with _logging_to(folder / "log.txt"), _resumable(folder):
         for check in notes["checks"]:
             log.info("%s %s: %s", check["level"], check["subject"], check["message"])
-        own += problem.config.build_layouts(folder)
+        own += problem.config.build_layouts(folder, problem.data)
         watching = [*own, *_watching(problem, observers, progress)]
         state, trace, reason, interrupted = solve(problem, watching, state, trace)
         result = _result(problem, notes, state, trace, reason)

@@ -105,9 +105,7 @@ class ParameterFile:
             raise ConfigError(f"{place.origin}: no release of cosipy knows the key {name}. {near}")
 
 
-def translate(
-    document: Document, flags: Sequence[str], *, strict: bool = True
-) -> Document | None:
+def translate(document: Document, flags: Sequence[str], *, strict: bool = True) -> Document | None:
     """Return a parameter file as a configuration of ours, or None if it is no such file.
 
     Parameters

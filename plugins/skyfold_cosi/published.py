@@ -54,7 +54,7 @@ class Published:
             step *= (exposure / np.max(exposure)) ** self.response_weighting
         if self.smoothing is not None:
             step = harmonic_smoothing(component.geometry, step, self.smoothing)
-        factor = self._factor(old, step, on)
+        factor = largest_factor(old, step, on, self.acceleration)
         values = np.where(on, np.maximum(old + factor * step, self.floor), 0.0)
         notes = {**proposal.notes, "acceleration": factor}
         return replace(
@@ -64,12 +64,22 @@ class Published:
             notes=notes,
         )
 
-    def _factor(self, old: Array, step: Array, on: Array) -> float:
-        falling = on & (step < 0) & (old > 0)
-        if self.acceleration == 1 or not np.any(falling):
-            return self.acceleration
-        reach = float(np.min(old[falling] / -step[falling]))
-        return max(1.0, min(reach, self.acceleration))
+
+def largest_factor(values: Array, step: Array, on: Array | bool, maximum: float) -> float:
+    """Return the largest factor of a step that keeps all values positive, at least 1.
+
+    Parameters
+    ----------
+    values, step
+        Values before the step, and the step.
+    on
+        Where values may change.
+    maximum
+        Largest factor.
+    """
+    falling = on & (step < 0) & (values > 0)
+    reach = float(np.min(values[falling] / -step[falling], initial=np.inf))
+    return max(1.0, min(reach, maximum))
 
 
 def harmonic_smoothing(geometry: object, values: Array, fwhm: Length) -> Array:
