@@ -108,6 +108,8 @@ class Origin:
     options
         What the instrument was asked for, so that the data can be opened again; empty if they were
         changed since.
+    remedy
+        What to do about counts that nothing can make.
     """
 
     name: str = "data"
@@ -117,6 +119,7 @@ class Origin:
     geometry: Geometry | None = None
     header: Any = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    remedy: str = "Mask these bins, or add a background"
 
 
 class DataInterface(ABC):
@@ -368,7 +371,7 @@ class BinnedData(DataInterface):
             raise DataError(
                 f"{self.origin.name}: {lost.size} bins hold {self.counts[lost].sum():g} counts, "
                 "but neither response nor background can produce any there; first at "
-                f"{self._place_of(first)}. Mask these bins, or add a background"
+                f"{self._place_of(first)}. {self.origin.remedy}"
             )
 
     def _place_of(self, bin_: int) -> str:

@@ -72,7 +72,15 @@ def _require_whole_hdf5(path: Path) -> None:
     import h5py
 
     try:
-        h5py.File(path, "r").close()
+        with h5py.File(path, "r") as file:
+            for name in file:
+                link = file.get(name, getlink=True)
+                if isinstance(link, h5py.ExternalLink):
+                    raise FileError(
+                        f"{path} links to another file, {link.filename}: links are not followed"
+                    )
+    except FileError:
+        raise
     except OSError as error:
         sizes = re.search(r"eof = (\d+).*stored_eof = (\d+)", str(error))
         if sizes:

@@ -133,6 +133,7 @@ def open_cosi(
         (*((role, str(path)) for role, path in files if path), *seen.files),
         (_judge_counts(counts), *checks, *seen.checks, _judge_memory(counts, seen, storage, limit)),
         DataSpace([_data_axis(axis) for axis in seen.axes]),
+        remedy="Add a background, or leave these bins out (--mask impossible)",
     )
     responses, components = {"sky": seen.response, **responses}, {"sky": sky, **components}
     data = BinnedData(counts.dense, responses, components=components, origin=origin)

@@ -127,7 +127,7 @@ def write_counts(
 
 
 def race(peer: Side, ours: Side, rounds: int) -> tuple[float, float, float, bool]:
-    """Iterate by turns; return medians of the seconds and of their ratio, and whether they agree."""
+    """Iterate by turns; return medians of seconds and ratio, and whether they agree."""
     first = [side.ask("iterate")["log_likelihood"] for side in (peer, ours)]
     times = []
     for _ in range(rounds):
