@@ -90,7 +90,7 @@ def _kind_of_axes(axes: dict[str, Any]) -> str | None:
 def _kind_of_fits(path: Path) -> str | None:
     from astropy.io import fits
 
-    with fits.open(path) as hdus:
+    with path.open("rb") as file, fits.open(file) as hdus:
         for header in (hdu.header for hdu in hdus[1:]):
             names = {header.get(f"TTYPE{i}") for i in range(1, header.get("TFIELDS", 0) + 1)}
             if {"TimeTags", "Energies"} <= names:

@@ -19,7 +19,8 @@ from skyfold_cosi.hdf5 import opened
 from skyfold_cosi.histogram import Sparse
 
 LABELS = ("NuLambda", "Ei", "Em", "Phi", "PsiChi")
-PIECE = 1 << 26  # bytes of a slab, about
+PIECE = 1 << 24  # bytes of a slab, about; larger ones fall out of the cache
+LARGEST = 1 << 28  # bytes of a slab where less would unpack chunks of the file several times
 
 Reader = Callable[[np.dtype[Any], int], Iterator[tuple[int, Array]]]
 
@@ -75,20 +76,18 @@ def dense_reader(
     def read(dtype: np.dtype[Any], piece: int) -> Iterator[tuple[int, Array]]:
         with opened(path) as file:
             dataset = file[place]
-            summed = np.dtype(np.float64) if others or area is not None else dtype
-            loaded = dataset.astype(summed)
             within = [range(n)[part] for n, part in zip(dataset.shape, inside, strict=True)]
             sizes = [len(one) for one in within]
-            bulk = prod(sizes[2:]) * summed.itemsize
+            bulk = prod(sizes[2:]) * dataset.dtype.itemsize
             offset = within[0].start
             for pixels, energies in _pieces(sizes[:2], bulk, piece, dataset.chunks, offset):
                 rows, columns = within[0][pixels], within[1][energies]
                 part = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
-                slab = loaded[(*part, *inside[2:])]
+                slab = dataset[(*part, *inside[2:])]  # numpy converts faster than HDF5
                 if others:
-                    slab = slab.sum(axis=others)
+                    slab = slab.sum(axis=others, dtype=np.float64)
                 if area is not None:
-                    slab *= area[energies, None, None, None]
+                    slab = slab * area[energies, None, None, None]
                 matrix = slab.reshape(slab.shape[0] * slab.shape[1], -1)
                 yield pixels.start * sizes[1] + energies.start, matrix.astype(dtype, copy=False)
 
@@ -100,8 +99,8 @@ def _pieces(
 ) -> Iterator[tuple[slice, slice]]:
     """Yield ranges of pixels and energies whose contents take about ``piece`` bytes.
 
-    Whole chunks are taken along the pixels where that is not more than four pieces, so that none is
-    unpacked twice; a single pixel that is larger is split by energy.
+    Whole chunks are taken along the pixels where that is not too much, so that none is unpacked
+    twice; a single pixel that is too large is split by energy.
 
     Parameters
     ----------
@@ -118,9 +117,9 @@ def _pieces(
     """
     pixels, energies = sizes
     step = max(1, piece // (bulk * energies))
-    if chunks is not None and chunks[0] * bulk * energies <= 4 * piece:
+    if chunks is not None and chunks[0] * bulk * energies <= LARGEST:
         step = ceil(step / chunks[0]) * chunks[0]
-    several = energies if bulk * energies <= 4 * piece else max(1, piece // bulk)
+    several = energies if bulk * energies <= LARGEST else max(1, piece // bulk)
     for start in range(-offset, pixels, step):
         first, last = max(start, 0), min(start + step, pixels)
         for energy in range(0, energies if last > first else 0, several):

@@ -278,7 +278,7 @@ def _from_fits(path: Path, part: str | None, ordering: Ordering | None) -> SkyMa
     from astropy.io import fits
 
     try:
-        with fits.open(path) as hdus:
+        with path.open("rb") as file, fits.open(file) as hdus:
             maps = [hdu for hdu in hdus if _is_map(hdu) and part in (None, hdu.name)]
             if not maps:
                 raise DataError(f"{path}: there is no HEALPix map in it (PIXTYPE = 'HEALPIX')")
