@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 BINS = "Time", "ScAtt"
+MERGING = 8
 
 
 def conversion_histogram(
@@ -27,7 +28,6 @@ def conversion_histogram(
     averaged: bool = False,
     occultation: bool = True,
     reference: bool = False,
-    threads: int | None = None,
 ) -> Histogram:
     """Return the conversion matrix of an exposure table.
 
@@ -46,14 +46,14 @@ def conversion_histogram(
         Whether sky pixels are numbered in NESTED order.
     averaged
         Whether each bin counts as one attitude, the mean of its pointings: much faster, and
-        as sharp as the bins are small.
+        as sharp as the bins are small. By default every pointing counts, but those closer
+        together than an eighth of a detector pixel count as one.
     occultation
         Whether what is behind the Earth is not seen.
     reference
-        Whether to follow what cosipy published until 2025: no occultation, and axes that are not
-        quite perpendicular, as averaged ones are, stay so. The table should be made alike.
-    threads
-        Threads; all cores by default.
+        Whether to follow what cosipy published until 2025: every pointing, no occultation, and
+        axes that are not quite perpendicular, as averaged ones are, become rotations as in the
+        SciPy of that time. The table should be made alike.
 
     Returns
     -------
@@ -70,13 +70,15 @@ def conversion_histogram(
         raise DataError(f"axis {local.label!r} of the detector response has no HEALPix pixels")
     sky = Axis.healpix("lb", nside or local.nside, "galactic", "NESTED" if nested else "RING")
     assert sky.nside is not None
-    matrix = table.pointings.sojourn(
+    pointings = table.pointings
+    if not averaged and not reference:
+        pointings = pointings.merged(MERGING * local.nside)
+    matrix = pointings.sojourn(
         local.nside,
         pixel_centres(sky.nside, nested),
         averaged=averaged,
         occultation=occultation and not reference,
         rotation=_published_rotations if reference else rotations,
-        threads=threads,
     )
     if local.scheme == "NESTED":
         import healpy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,8 +104,6 @@ class GalacticResponse:
     nearest
         Whether directions take the value of the nearest pixel; by default they are interpolated
         between four, and totals are conserved (`skyfold_responses.attitude.turning_table`).
-    threads
-        Threads; the result does not depend on them.
     """
 
     detector: Detector
@@ -113,18 +112,17 @@ class GalacticResponse:
     nside: int
     occultation: bool = True
     nearest: bool = False
-    threads: int = 1
 
-    def __post_init__(self) -> None:
-        directions = self.detector.axes[4].nside
-        assert directions is not None
-        if self.nearest:
-            turned = _turned(self.rotation, pixel_centres(directions))
-            pixels = _nearest(directions, turned)[..., None]
-            table = pixels, np.ones(pixels.shape)
-        else:
-            table = turning_table(directions, self.rotation, self.threads)
-        object.__setattr__(self, "_table", table)
+    @cached_property
+    def table(self) -> tuple[Array, Array]:
+        """Pixels of PsiChi in each frame, and weights, for each pixel of PsiChi in the sky."""
+        nside = self.detector.axes[4].nside
+        assert nside is not None
+        if not self.nearest:
+            return turning_table(nside, self.rotation)
+        turned = _turned(self.rotation, pixel_centres(nside))
+        pixels = _nearest(nside, turned)[..., None].astype(np.int32)
+        return pixels, np.ones(pixels.shape)
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -175,7 +173,7 @@ class GalacticResponse:
         Array
             cm2 s, shape (n, Ei, Em, Phi, PsiChi), in the precision of the detector response.
         """
-        seconds = self.pointings.visible(directions, self.occultation, self.threads)
+        seconds = self.pointings.visible(directions, self.occultation)
         turned = _turned(self.rotation, directions)
         local = self.detector.axes[0].nside
         assert local is not None
@@ -183,17 +181,15 @@ class GalacticResponse:
             pixels = np.repeat(_nearest(local, turned)[..., None], 4, axis=-1)
             weights = seconds[..., None] * np.array([1.0, 0.0, 0.0, 0.0])
         else:
-            flat = interpolation(local, turned.reshape(-1, 3), self.threads)
+            flat = interpolation(local, turned.reshape(-1, 3))
             pixels, weights = (part.reshape(*seconds.shape, 4) for part in flat)
             weights = weights * seconds[..., None]
-        table: tuple[Array, Array] = self._table  # type: ignore[attr-defined]
         made = _kernels.turned_response(
             self.detector.values,
             np.ascontiguousarray(pixels.transpose(1, 0, 2), dtype=np.int32),
             np.ascontiguousarray(weights.transpose(1, 0, 2)),
-            np.ascontiguousarray(table[0], dtype=np.int32),
-            np.ascontiguousarray(table[1]),
-            self.threads,
+            *self.table,
+            usable_threads(),
         )
         inner = tuple(axis.size for axis in self.axes[1:4])
         made = np.moveaxis(made.reshape(len(directions), -1, *inner), 1, -1)
@@ -215,7 +211,6 @@ def galactic_response(
     nside: int | None = None,
     *,
     occultation: bool = True,
-    threads: int | None = None,
 ) -> GalacticResponse:
     """Return the response of the sky for an exposure table.
 
@@ -231,8 +226,6 @@ def galactic_response(
         Resolution of the sky; the detector's by default.
     occultation
         Whether what is behind the Earth is not seen.
-    threads
-        Threads; all cores by default.
     """
     pointings = table.pointings
     return GalacticResponse(
@@ -241,7 +234,6 @@ def galactic_response(
         rotations(pointings.mean_x, pointings.mean_z),
         nside or _nside(detector),
         occultation,
-        threads=threads or usable_threads(),
     )
 
 
@@ -252,7 +244,6 @@ def published_response(
     *,
     nside_attitude: int | None = None,
     occultation: bool = True,
-    threads: int | None = None,
 ) -> GalacticResponse:
     """Return the response of the sky as cosipy published it.
 
@@ -271,8 +262,6 @@ def published_response(
         Resolution of the bins of attitude; the detector's by default.
     occultation
         Whether what is behind the Earth is not seen.
-    threads
-        Threads; all cores by default.
     """
     resolution = nside_attitude or _nside(detector)
     pointings, pixels = published_attitudes(orientation, resolution)
@@ -288,7 +277,6 @@ def published_response(
         nside or _nside(detector),
         occultation,
         nearest=True,
-        threads=threads or usable_threads(),
     )
 
 

@@ -224,6 +224,38 @@ class Pointings:
             rows_of(self.altitude),
         )
 
+    def merged(self, nside: int) -> Pointings:
+        """Return the same with pointings of a group joined that lie close together.
+
+        Those whose axes, and zenith, fall into the same pixels become one, with their mean
+        directions and the sum of their seconds; those without seconds go.
+        """
+        import healpy
+
+        held = np.flatnonzero(self.seconds > 0)
+        cell = self.group[held]
+        for vectors in (self.x, self.z, self.zenith):
+            if vectors is not None and np.all(np.isfinite(vectors)):
+                pixel = healpy.vec2pix(nside, *vectors[held].T)
+                _, at, cell = np.unique(
+                    cell * (12 * nside**2) + pixel, return_index=True, return_inverse=True
+                )
+        group = self.group[held][at]
+        seconds = np.bincount(cell, self.seconds[held])
+
+        def mean(values: Array | None) -> Array | None:
+            if values is None:
+                return None
+            columns = np.atleast_2d(values[held].T)
+            sums = np.array([np.bincount(cell, self.seconds[held] * c) for c in columns]).T
+            return _normalised(sums) if values.ndim == 2 else sums[:, 0] / seconds
+
+        x, z = mean(self.x), mean(self.z)
+        assert x is not None
+        assert z is not None
+        first = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=self.groups))])
+        return Pointings(x, z, seconds, first, mean(self.zenith), mean(self.altitude))
+
     def visible(
         self, directions: Array, occultation: bool = True, threads: int | None = None
     ) -> Array:

@@ -130,6 +130,14 @@ def test_a_range_of_time_is_cut_out():
     assert until == pytest.approx(19 * 54)
 
 
+def test_a_range_may_begin_between_rows_without_livetime():
+    orientation = orbit()
+    assert orientation.livetime[5] == 0
+    start = orientation.time[5] + 12.25
+    table = by_attitude(orientation, 4, start=start, stop=orientation.time[7] + 30)
+    assert table.exposure.sum() == pytest.approx(54 + 27)
+
+
 def test_times_are_shared_by_the_bins_they_touch():
     orientation = looking_at([0, 10, 20, 30], livetime=[1, 0.5, 1, 0])
     table = by_time(orientation, [0.25, 1.5, 2.5])

@@ -149,6 +149,28 @@ def test_taken_groups_keep_their_pointings(rng):
     assert np.array_equal(taken.altitude, pointings.altitude[[4, 5, 6, 7, 0, 1, 2]])
 
 
+def test_close_pointings_merge(rng):
+    path = Rotation.from_rotvec(np.outer(np.linspace(0, 1, 400), [0.3, -0.5, 0.8])).as_matrix()
+    zenith = np.tile([0, 0, 1.0], (400, 1))
+    first = np.array([0, 150, 150, 400])
+    seconds = rng.uniform(0, 1, 400)
+    seconds[::7] = 0
+    every = Pointings(path[:, 0], path[:, 2], seconds, first, zenith, np.full(400, 530.0))
+    few = every.merged(32)
+    assert len(few.seconds) < 150
+    assert np.allclose(few.exposure, every.exposure)
+    assert np.allclose(few.altitude, 530)
+    directions = pixel_centres(2)
+    exact, close = (p.sojourn(4, directions) for p in (every, few))
+    assert abs(exact - close).sum() < 0.003 * exact.sum()
+    # a fixed attitude under a moving zenith stays apart
+    n = 100
+    still = Pointings(
+        np.tile([1.0, 0, 0], (n, 1)), zenith[:n], np.ones(n), np.array([0, n]), path[::4, 2]
+    )
+    assert 1 < len(still.merged(8).seconds) < n
+
+
 @pytest.mark.parametrize("nside", [1, 4])
 def test_turned_maps_keep_their_totals(nside, rng):
     turned = Rotation.random(5, rng=rng).as_matrix()
