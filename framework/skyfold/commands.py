@@ -352,7 +352,7 @@ def _print_data(data: Any) -> None:
     """Print one line per check."""
     for part in data.parts:
         shape = " x ".join(map(str, part.shape))
-        total = part.full_counts[part.weight > 0].sum()
+        total = part.full_counts.sum(where=part.weight > 0)
         say(f"data      {part.origin.name}: {shape} bins, {total:.0f} counts")
         for item in part.origin.checks:
             mark = {"ok": "ok     ", "fixed": "fixed  ", "warning": "WARNING"}[item.level]

@@ -29,6 +29,9 @@ COORDINATES = re.compile(
 )
 
 
+PROJECTION = "PROJECTION_"  # and the label of the axis: name of a table or group
+
+
 def to_fits(result: Result) -> HDUList:
     """Return a result as FITS (see `skyfold.Result.to_fits`)."""
     from astropy.io import fits
@@ -74,7 +77,7 @@ def _whole_sky(result: Result) -> Iterator[Any]:
     assert isinstance(sphere, Sphere)
     yield fits.PrimaryHDU()
     yield to_table(result.model[name], sphere, unit, "SKY")
-    per_unit = (1 / u.Unit(unit)).to_string()
+    per_unit = (u.Unit(unit) ** -1).to_string()
     yield to_table(np.asarray(result.data.sensitivity[name]), sphere, per_unit, "SENSITIVITY")
     on = np.ones(sphere.shape, bool) if component.mask is None else component.mask
     yield to_table(on, sphere, "", "MASK")
@@ -116,7 +119,7 @@ def _projection(projection: Projection, axis: int, version: int) -> BinTableHDU:
     from astropy.table import QTable
 
     own, counts, expected = projection.axis, projection.counts, projection.expectation
-    name = f"PROJECTION_{_ascii(own.label)}"
+    name = f"{PROJECTION}{_ascii(own.label)}"
     columns = {
         "COUNTS": counts,
         "EXPECTATION": expected,
@@ -163,6 +166,8 @@ def write_hdf5(result: Result, path: Path) -> None:
         for name, component in result.model.components.items():
             stored = file.create_dataset(f"MODEL/{name}", data=result.model[name])
             stored.attrs["unit"], stored.attrs["fixed"] = component.unit, component.fixed
+            if isinstance(component.geometry, Sphere):
+                _describe(stored, component.geometry)
             file[f"SENSITIVITY/{name}"] = result.data.sensitivity[name]
             if component.mask is not None:
                 file[f"MASK/{name}"] = component.mask.astype(np.uint8)
@@ -174,10 +179,30 @@ def write_hdf5(result: Result, path: Path) -> None:
             for key, (values, _) in _every_bin(part, explained).items():
                 group[key] = values
             for projection in explained.projections:
-                own = group.create_group(f"PROJECTION_{projection.axis.label}")
-                own["COUNTS"], own["EXPECTATION"] = projection.counts, projection.expectation
+                _store(group.create_group(f"{PROJECTION}{projection.axis.label}"), projection)
         for name, column in result.trace_table().items():
             file[f"TRACE/{name}"] = np.asarray(column)
+
+
+def _describe(stored: Any, sphere: Sphere) -> None:
+    """Note the places of HEALPix pixels as attributes."""
+    order = "NESTED" if sphere.nested else "RING"
+    stored.attrs.update({"NSIDE": sphere.nside, "ORDERING": order, "FRAME": sphere.frame})
+    if sphere.energy_edges is not None:
+        stored.attrs["EDGES"] = sphere.energy_edges.value
+        stored.attrs["EDGES_UNIT"] = str(sphere.energy_edges.unit)
+
+
+def _store(group: Any, projection: Projection) -> None:
+    own = projection.axis
+    group["COUNTS"], group["EXPECTATION"] = projection.counts, projection.expectation
+    group.attrs["LABEL"] = own.label
+    if own.nside is not None:
+        order = "NESTED" if own.nested else "RING"
+        group.attrs.update({"NSIDE": own.nside, "ORDERING": order})
+    else:
+        group["EDGES"] = own.values
+        group.attrs["UNIT"] = own.unit
 
 
 def _image_header(grid: Grid | None, cards: Header | None, unit: str) -> Header:

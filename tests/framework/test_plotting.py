@@ -12,17 +12,29 @@ from hypothesis.extra.numpy import arrays
 
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import BinnedData, Origin
-from skyfold.drawing import draw_image
+from skyfold.dataspace import DataAxis
+from skyfold.drawing import bins_of, draw_image
+from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid
 from skyfold.joint import JointData
-from skyfold.layers import energy_labels, layers_of, observe, on_pixels, rows_go_up, same_field
+from skyfold.layers import (
+    energy_labels,
+    layers_of,
+    observe,
+    on_pixels,
+    rows_go_up,
+    same_field,
+    sphere_layer,
+)
 from skyfold.model import Component, Model
-from skyfold.plotting import curves, overview
+from skyfold.plotting import curves, overview, sky
 from skyfold.residuals import block_residual
 from skyfold.response import Diagonal, Matrix
 from skyfold.result import Result
 from skyfold.shades import limits, ticks
 from skyfold.simulate import Demo
+from skyfold.skymap import layout, map_wcs, project, unproject
+from skyfold.sphere import Sphere
 
 
 def restore(data, iterations=3, **extra):
@@ -212,3 +224,78 @@ def test_curves_tell_rises_falls_and_notes():
 def test_curves_of_a_run_that_did_not_move():
     figure = curves([{"iteration": 0, "log_likelihood": 1.0}])
     assert len(figure.axes) == 1
+
+
+def test_overview_of_a_whole_sky_shows_map_and_projections(sky_result):
+    pytest.importorskip("healpy")
+    figure = overview(sky_result)
+    shown = [title for title in titles(figure) if title]
+    assert shown[:2] == ["Restored", "Truth"]
+    assert "Truth, 200\N{EN DASH}500 keV" in shown
+    assert shown[-1] == "Residual over PsiChi"
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert "Time [s]" in labels
+    assert "Phi [deg]" in labels
+
+
+@pytest.mark.parametrize("scale", ["linear", "log", "asinh"])
+def test_a_sky_is_drawn_with_grid_marks_and_unit(sky_result, scale):
+    pytest.importorskip("healpy")
+    figure = sky(sky_result, scale=scale, marks=[(184.6, -5.8, "Crab")], energy=1, title="Now")
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    (bar,) = axes.child_axes
+    words = [text.get_text() for text in axes.texts]
+    assert {"Crab", "Galactic", "0\N{DEGREE SIGN}", "+30\N{DEGREE SIGN}"} <= set(words)
+    assert axes.get_title() == "Now, 200\N{EN DASH}500 keV"
+    assert "cm2" in bar.get_xlabel()
+    shown = axes.images[0]
+    assert shown.norm.vmax == pytest.approx(sky_result.image[:, 1].value.max())
+    (ring,) = [line for line in axes.lines if line.get_marker() == "o"]
+    assert ring.get_xdata()[0] > 1.8  # l = 184.6 deg is at the right edge
+
+
+def test_a_sky_without_places_or_scale_is_refused(sky_result):
+    with pytest.raises(DataError, match="Sphere"):
+        sky(np.ones(12))
+    with pytest.raises(ConfigError, match="asinh, linear and log"):
+        sky(np.arange(12.0), Sphere(1), scale="sqrt")
+
+
+def test_curves_of_a_result_leave_out_what_was_fixed(sky_result):
+    labels = [axes.get_ylabel() for axes in curves(sky_result).axes]
+    assert labels == ["gain of log-likelihood\nper iteration", "normalisation"]
+
+
+def test_clocks_are_counted_from_their_first_edge():
+    edges, label = bins_of(DataAxis("Time", np.array([1.8e9, 1.8e9 + 60]) * u.s))
+    assert edges.tolist() == [0, 60]
+    assert label == "Time since 1800000000 [s]"
+
+
+@given(st.floats(-179.9, 179.9), st.floats(-90, 90))
+def test_the_map_and_its_coordinates_agree(lon, lat):
+    x, y = project(np.array(lon), np.array(lat))
+    again = unproject(x, y)
+    assert again[1] == pytest.approx(lat, abs=1e-5)
+    if abs(lat) < 89:
+        assert again[0] == pytest.approx(lon, abs=1e-5)
+        wcs = map_wcs("galactic", 400)
+        place = wcs.world_to_pixel_values(lon, lat)
+        assert place == (pytest.approx(200 * x + 199.5), pytest.approx(100 * y + 99.5))
+
+
+def test_pixels_keep_their_area_on_the_map():
+    pytest.importorskip("healpy")
+    drawn = layout(np.arange(12), 1)
+    _, area = np.unique(drawn[np.isfinite(drawn)], return_counts=True)
+    np.testing.assert_allclose(area, area.mean(), rtol=0.01)
+
+
+def test_values_per_energy_are_shown_per_bin():
+    pytest.importorskip("healpy")
+    sphere = Sphere(1, [1, 2, 4] * u.MeV)
+    layer = sphere_layer("x", np.ones((12, 2)), sphere, "1 / (cm2 s sr keV)")
+    assert u.Unit(layer.unit) == u.Unit("cm-2 s-1 sr-1")
+    assert np.nanmax(layer.total) == pytest.approx(3000)
+    assert np.nanmax(layer.values[1]) == pytest.approx(2000)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import islice
 from pathlib import Path
@@ -32,6 +33,7 @@ from skyfold.report.verdict import doubts
 from skyfold.response import Diagonal, Matrix
 from skyfold.result import Result, summary
 from skyfold.simulate import Demo
+from skyfold.sphere import Sphere
 
 EVIL = '</script><script>alert("x")</script><img src=http://evil.example/a.png>'
 
@@ -377,3 +379,87 @@ def test_a_header_with_oddities_does_no_harm(finished):
         hdus[0].header["MJD-OBS"] = 61365.0
         hdus[0].header["OBJECT"] = "Sgr A*"
     assert "Sgr A*" in Page(report.write(finished)).text
+
+
+def whole_sky(path, result, **more):
+    figures = summary(result) | {"block": result.block, "normalisations": result.normalisations}
+    notes = {"results": figures | {"iterations": 20, "stop_reason": "enough"}, **more}
+    replace(result, manifest=notes).write(path)
+    return Page(report.write(path))
+
+
+def test_a_whole_sky_lies_on_its_ellipse(sky_result, tmp_path):
+    pytest.importorskip("healpy")
+    page = whole_sky(tmp_path, sky_result)
+    assert "The whole sky in Galactic coordinates" in page.text
+    assert [layer["title"] for layer in page.data["layers"]] == [
+        "Restored", "Truth", "Sensitivity",
+    ]  # fmt: skip
+    assert page.data["planes"] == ["all together", "100\N{EN DASH}200 keV", "200\N{EN DASH}500 keV"]
+    assert page.data["world"] == {
+        "names": ["l", "b"], "sexagesimal": False, "digits": 1, "ellipse": True,
+    }  # fmt: skip
+    index = pixels(base64.b64decode(page.data["layers"][0]["planes"][0]["png"]))
+    y, x = np.mgrid[1 : -1 : len(index) * 1j, -1 : 1 : index.shape[1] * 1j]
+    off = x**2 + y**2
+    assert np.all(index[off > 1.02] == MASKED)
+    assert not np.any(index[off < 0.98] == MASKED)
+    bright = index == index[index != MASKED].max()
+    assert x[bright].mean() > 0.3  # l = 303 deg: longitude increases to the left
+    assert page.text.count("true peak") >= 3
+    assert (
+        "2 \N{MULTIPLICATION SIGN} 6 \N{MULTIPLICATION SIGN} 4 bins (Time, Phi, PsiChi)"
+        in page.text
+    )
+
+
+def test_counts_that_are_no_image_are_shown_along_their_axes(sky_result, tmp_path):
+    pytest.importorskip("healpy")
+    page = whole_sky(tmp_path, sky_result)
+    drawn = [image["alt"] for image in page.all("img")]
+    assert "counts and expectation along the axes" in drawn
+    for what in ("Counts", "Expected counts", "Residual"):
+        assert any(alt.startswith(f"{what} over PsiChi") for alt in drawn)
+
+
+def test_an_event_list_has_no_residual_to_show(tmp_path, rng):
+    pytest.importorskip("healpy")
+
+    class Events(Matrix):
+        complete = False
+
+    data = BinnedData(
+        np.ones(300),
+        {"sky": Events(rng.random((300, 12)), (12, 1))},
+        components={"sky": Component(Sphere(1), "ct")},
+    )
+    page = write(tmp_path, data)
+    assert "What is left" not in page.text
+    assert "largest residual" not in page.text
+    assert page.data["planes"] == []
+
+
+def test_several_whole_skies_are_read_from_hdf5(sky_demo, tmp_path):
+    pytest.importorskip("healpy")
+    data, part = sky_demo.data, sky_demo.data.components["sky"]
+    two = BinnedData(
+        data.full_counts,
+        {"line": data.whole["sky"], "rest": data.whole["sky"]},
+        components={"line": part, "rest": part},
+        origin=data.origin,
+    )
+    page = write(tmp_path, two)
+    titles = [layer["title"] for layer in page.data["layers"]]
+    assert titles == ["Restored: line", "Restored: rest"]
+    assert page.data["planes"][1] == "100\N{EN DASH}200 keV"
+    assert any(image["alt"].startswith("Residual over PsiChi") for image in page.all("img"))
+
+
+def test_the_worst_of_many_blocks_may_be_further_off():
+    good = {"ratio": 1.0, "largest_block": 4.5}
+    assert len(doubts({"results": good | {"blocks": 100}})) == 1
+    assert doubts({"results": good | {"blocks": 100_000}}) == []
+    (said,) = doubts(
+        {"results": {"ratio": 1.0, "largest_block": 9.0, "block": "8 x 64 bins (a, b)"}}
+    )
+    assert "8 \N{MULTIPLICATION SIGN} 64 bins (a, b)" in said

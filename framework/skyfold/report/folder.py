@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,8 +25,10 @@ from skyfold.layers import (
     sphere_layer,
     truth_peak,
 )
+from skyfold.products import PROJECTION
 from skyfold.residuals import deviance_residual
 from skyfold.skymap import Mark
+from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 MAX_PIXELS = 6_000_000  # of all layers together; a larger image is binned for the page
-PROJECTION = "PROJECTION_"
 FLATTEST = 16  # arrays longer than this in one direction are tables, not images
 
 
@@ -249,14 +250,25 @@ def _read_hdf5(file: Path, inputs: list[str]) -> dict[str, Any]:
 
     upward = rows_go_up(None, inputs)
     with h5py.File(file, "r") as stored:
-        model = {name: (item[()], item.attrs["unit"]) for name, item in stored["MODEL"].items()}
+        model = {
+            name: (item[()], item.attrs["unit"], _sphere(item.attrs))
+            for name, item in stored["MODEL"].items()
+        }
         fixed = frozenset(n for n, item in stored["MODEL"].items() if item.attrs["fixed"])
         masks = {name: item[()] > 0 for name, item in stored.get("MASK", {}).items()}
+        projections = [
+            _stored_projection(group[key], str(group.attrs["name"]))
+            for group in stored["DATA"].values()
+            for key in group
+            if key.startswith(PROJECTION)
+        ]
         data = {
-            key: [group[name][()] for name in _OBSERVED] for key, group in stored["DATA"].items()
+            key: [group[name][()] for name in _OBSERVED]
+            for key, group in stored["DATA"].items()
+            if _OBSERVED[0] in group and not any(name.startswith(PROJECTION) for name in group)
         }
         names = {key: str(group.attrs["name"]) for key, group in stored["DATA"].items()}
-    images = {name: entry for name, entry in model.items() if _drawable(entry[0])}
+    images = {n: (v, unit) for n, (v, unit, sphere) in model.items() if not sphere and _drawable(v)}
     binning = _binning([*(v for v, _ in images.values()), *(a for d in data.values() for a in d)])
 
     def looks(values: Array) -> dict[str, Any]:
@@ -266,6 +278,11 @@ def _read_hdf5(file: Path, inputs: list[str]) -> dict[str, Any]:
         }
 
     skies = [
+        sphere_layer(f"Restored: {name}", values, sphere, str(unit), masks.get(name))
+        for name, (values, unit, sphere) in model.items()
+        if sphere
+    ]
+    skies += [
         _sky(f"Restored: {name}", values, unit, masks.get(name), binning, looks(values))
         for name, (values, unit) in images.items()
     ]
@@ -273,7 +290,35 @@ def _read_hdf5(file: Path, inputs: list[str]) -> dict[str, Any]:
         _observe(arrays, binning, names[key] if len(data) > 1 else "", looks(arrays[0]))
         for key, arrays in data.items()
     ]
-    return {"skies": skies, "observations": observations, "binning": binning, "fixed": fixed}
+    return {
+        "skies": skies,
+        "observations": observations,
+        "projections": projections,
+        "binning": binning,
+        "fixed": fixed,
+    }
+
+
+def _sphere(notes: Mapping[str, Any]) -> Sphere | None:
+    """Return the places of values from the notes beside them, if they are a whole sky."""
+    from astropy import units as u
+
+    if "NSIDE" not in notes:
+        return None
+    edges = notes["EDGES"] * u.Unit(notes["EDGES_UNIT"]) if "EDGES" in notes else None
+    return Sphere(int(notes["NSIDE"]), edges, notes["ORDERING"] == "NESTED", notes["FRAME"])
+
+
+def _stored_projection(group: Any, observation: str) -> Projection:
+    from astropy import units as u
+
+    notes = group.attrs
+    if "NSIDE" in notes:
+        nested = notes["ORDERING"] == "NESTED"
+        axis = DataAxis(notes["LABEL"], nside=int(notes["NSIDE"]), nested=nested)
+    else:
+        axis = DataAxis(notes["LABEL"], group["EDGES"][()] * u.Unit(notes["UNIT"]))
+    return Projection(axis, group["COUNTS"][()], group["EXPECTATION"][()], observation)
 
 
 _OBSERVED = ("COUNTS", "EXPECTATION", "RESIDUAL")
