@@ -20,7 +20,7 @@ using Size = py::ssize_t;
 namespace {
 
 constexpr Size most_chunks = 32;   // each with its own sums, added in order: threads change no bit
-constexpr Size least_rows = 64;    // of a chunk
+constexpr Size least_rows = 128;   // of a chunk
 constexpr Size parallel = 1 << 16; // numbers below which threads do not pay
 constexpr Size line = 64;          // bytes of a cache line
 constexpr double tiny = std::numeric_limits<double>::min();
@@ -115,28 +115,33 @@ template <int count, class T> struct Rows {
   }
 };
 
-template <class T> SKYFOLD_CLONES void chunk_of_rows(const Problem<T>& p, Size begin, Size end, double* acc) {
+template <int count, class T> SKYFOLD_INLINE void some_rows(const Problem<T>& p, Size i, double* acc) {
+  Rows<count, T> rows(p, i);
+  if (p.values) dots<count>(rows.at, p.values, p.width, rows.sum);
+  rows.judge(p, i);
+  if (p.back) add_rows<count>(rows.at, rows.q, p.width, acc);
+}
+
+template <class T> SKYFOLD_INLINE void rows_from_cache(const Problem<T>& p, Size begin, Size end, double* acc) {
   Size i = begin;
-  if (i + 4 <= end) {
-    Rows<4, T> rows(p, i);
-    if (p.values) dots<4>(rows.at, p.values, p.width, rows.sum);
-    rows.judge(p, i);
-    for (i += 4; i + 4 <= end; i += 4) {
-      Rows<4, T> next(p, i);
-      if (p.values && p.back) add_and_dot(rows.at, rows.q, acc, next.at, p.values, p.width, next.sum);
-      else if (p.values) dots<4>(next.at, p.values, p.width, next.sum);
-      else add_rows<4>(rows.at, rows.q, p.width, acc);
-      next.judge(p, i);
-      rows = next;
-    }
-    if (p.back) add_rows<4>(rows.at, rows.q, p.width, acc);
+  for (; i + 4 <= end; i += 4) some_rows<4>(p, i, acc);
+  for (; i < end; ++i) some_rows<1>(p, i, acc);
+}
+
+template <class T> SKYFOLD_CLONES void rows_from_memory(const Problem<T>& p, Size begin, Size end, double* acc) {
+  if (!p.values || !p.back || begin + 8 > end) return rows_from_cache(p, begin, end, acc);
+  Size i = begin;
+  Rows<4, T> rows(p, i);
+  dots<4>(rows.at, p.values, p.width, rows.sum);
+  rows.judge(p, i);
+  for (i += 4; i + 4 <= end; i += 4) {
+    Rows<4, T> next(p, i);
+    add_and_dot(rows.at, rows.q, acc, next.at, p.values, p.width, next.sum);
+    next.judge(p, i);
+    rows = next;
   }
-  for (; i < end; ++i) {
-    Rows<1, T> row(p, i);
-    if (p.values) dots<1>(row.at, p.values, p.width, row.sum);
-    row.judge(p, i);
-    if (p.back) add_rows<1>(row.at, row.q, p.width, acc);
-  }
+  add_rows<4>(rows.at, rows.q, p.width, acc);
+  rows_from_cache(p, i, end, acc);
 }
 
 // Zeros on cache lines of their own.
@@ -155,69 +160,16 @@ template <class T> void all_rows(const Problem<T>& p, Size size, double* back, [
   const Size chunks = std::clamp<Size>(p.back ? size / least_rows : size, 1, most_chunks);
   Sums sums(p.back ? chunks : 0, p.width);
 #pragma omp parallel for num_threads(threads) if (threads > 1 && size * p.width >= parallel) schedule(dynamic, 1)
-  for (Size c = 0; c < chunks; ++c) chunk_of_rows(p, c * size / chunks, (c + 1) * size / chunks, sums[c]);
+  for (Size c = 0; c < chunks; ++c) rows_from_memory(p, c * size / chunks, (c + 1) * size / chunks, sums[c]);
   if (!p.back) return;
   std::copy_n(sums[0], p.width, back);
   for (Size c = 1; c < chunks; ++c)
     for (Size j = 0; j < p.width; ++j) back[j] += sums[c][j];
 }
 
-// Cells (attitude s, row r) of a product U R^T, for up to four cells that share their row.
-template <class T> struct Cells {
-  const T* numbers;
-  Size width;
-  const double* scales;                 // or null
-  const std::int64_t *attitude, *row, *place;
-  const double *seen, *counts, *others; // seen: U
-  double *expectation, *back;           // back: G, shaped like U
-};
-
-template <int count, class T> SKYFOLD_INLINE void some_cells(const Cells<T>& p, Size i, Size next) {
-  const T *row = p.numbers + p.row[i] * p.width, *coming = p.numbers + p.row[next] * p.width;
-  const double scale = p.scales ? p.scales[p.row[i]] : 1.0;
-  double q[count];
-  for (int k = 0; k < count; ++k) q[k] = p.counts ? p.counts[p.place[i + k]] : 0.0;
-  if (p.seen) {
-    const double* seen[count];
-    double sum[count];
-    for (int k = 0; k < count; ++k) seen[k] = p.seen + p.attitude[i + k] * p.width;
-    dots<count>(seen, row, p.width, sum);
-    for (int k = 0; k < count; ++k) {
-      const Size at = p.place[i + k];
-      const double e = sum[k] * scale + (p.others ? p.others[at] : 0.0);
-      p.expectation[at] = e;
-      q[k] /= e < tiny ? tiny : e;
-    }
-  }
-  if (!p.back) return;
-  double* back[count];
-  for (int k = 0; k < count; ++k) {
-    back[k] = p.back + p.attitude[i + k] * p.width;
-    q[k] *= scale;
-  }
-  constexpr Size step = line / sizeof(T);
-  Size j = 0;
-  for (; j + step <= p.width; j += step) {
-    __builtin_prefetch(coming + j);
-    for (int k = 0; k < count; ++k)
-#pragma omp simd
-      for (Size l = j; l < j + step; ++l) back[k][l] += q[k] * static_cast<double>(row[l]);
-  }
-  for (; j < p.width; ++j)
-    for (int k = 0; k < count; ++k) back[k][j] += q[k] * static_cast<double>(row[j]);
-}
-
-template <class T> SKYFOLD_CLONES void block_of_cells(const Cells<T>& p, Size begin, Size end) {
-  for (Size i = begin; i < end;) {
-    Size same = 1;
-    while (same < 4 && i + same < end && p.row[i + same] == p.row[i]) ++same;
-    const Size next = std::min(i + same, end - 1);
-    if (same == 4) some_cells<4>(p, i, next);
-    else if (same == 3) some_cells<3>(p, i, next);
-    else if (same == 2) some_cells<2>(p, i, next);
-    else some_cells<1>(p, i, next);
-    i += same;
-  }
+// A run of cells is a product like any other: some rows times the sky that one attitude saw.
+template <class T> SKYFOLD_CLONES void one_run(const Problem<T>& p, Size begin, Size end, double* acc) {
+  rows_from_cache(p, begin, end, acc);
 }
 
 // For each uniform number in [0, 1) the value that a count of this row came from: the first at which
@@ -339,42 +291,48 @@ void row_products(const Array<T>& rows, const Maybe<std::int64_t>& index, const 
   all_rows(p, size, result, threads);
 }
 
-// The same for cells of seen @ rows^T, given in blocks: no two blocks share an attitude, and inside a
-// block the cells of one row are neighbours. back must hold zeros.
+// The same for cells of seen @ rows^T, in runs that share an attitude; `groups` of runs share none.
+// back must hold zeros.
 template <class T>
-void cell_products(const Array<T>& rows, const Maybe<double>& scales, const Array<std::int64_t>& blocks,
-                   const Array<std::int64_t>& attitude, const Array<std::int64_t>& row,
-                   const Array<std::int64_t>& place, const Maybe<double>& seen, const Maybe<double>& counts,
-                   const Maybe<double>& others, Maybe<double>& expectation, Maybe<double>& back,
-                   [[maybe_unused]] int threads) {
+void run_products(const Array<T>& rows, const Maybe<double>& scales, const Array<std::int64_t>& row,
+                  const Array<std::int64_t>& ends, const Array<std::int64_t>& attitude,
+                  const Array<std::int64_t>& groups, const Maybe<double>& seen, const Maybe<double>& counts,
+                  const Maybe<double>& others, Maybe<double>& expectation, Maybe<double>& back,
+                  [[maybe_unused]] int threads) {
   require(rows.ndim() == 2, "rows must be (bins, values)");
   require(threads >= 1, "threads must be at least 1");
-  const Size size = attitude.size(), width = rows.shape(1), many = blocks.size() - 1;
-  require(row.size() == size && place.size() == size, "each cell needs attitude, row and place");
+  const Size size = row.size(), width = rows.shape(1), runs = attitude.size(), many = groups.size() - 1;
   require(seen ? expectation.has_value() : back.has_value(), "nothing to compute");
   require(!back || counts.has_value(), "the transpose needs counts");
   const Size attitudes = (seen ? seen->size() : back->size()) / std::max<Size>(width, 1);
-  Cells<T> p{};
+  Problem<T> p{};
   p.numbers = rows.data();
   p.width = width;
+  p.index = row.data();
   p.scales = pointer(scales, rows.shape(0), "there must be one scale for each row");
-  p.attitude = attitude.data();
-  p.row = row.data();
-  p.place = place.data();
-  p.seen = pointer(seen, attitudes * width, "seen must be (attitudes, values)");
+  const double* sky = pointer(seen, attitudes * width, "seen must be (attitudes, values)");
   p.counts = pointer(counts, size, "there must be one count for each cell");
   p.others = pointer(others, size, "there must be one other expectation for each cell");
   p.expectation = writable(expectation, size, "there must be one expectation for each cell");
-  p.back = writable(back, attitudes * width, "back must be (attitudes, values)");
-  require_rows(p.row, size, rows.shape(0));
-  require_rows(p.attitude, size, attitudes);
-  require_rows(p.place, size, size);
-  const std::int64_t* ends = blocks.data();
-  require(many >= 0 && ends[0] == 0 && ends[many] == size && std::is_sorted(ends, ends + many + 1),
-          "blocks must begin at 0 and end at the number of cells");
+  double* result = writable(back, attitudes * width, "back must be (attitudes, values)");
+  p.back = back.has_value();
+  require_rows(p.index, size, rows.shape(0));
+  require_rows(attitude.data(), runs, attitudes);
+  const std::int64_t *end = ends.data(), *s = attitude.data(), *group = groups.data();
+  const auto splits = [](const Array<std::int64_t>& parts, Size total) {
+    const std::int64_t* at = parts.data();
+    return parts.size() > 0 && at[0] == 0 && at[parts.size() - 1] == total && std::is_sorted(at, at + parts.size());
+  };
+  require(ends.size() == runs + 1 && splits(ends, size), "ends must begin at 0 and end at the number of cells");
+  require(splits(groups, runs), "groups must begin at 0 and end at the number of runs");
   py::gil_scoped_release unlocked;
 #pragma omp parallel for num_threads(threads) if (threads > 1 && size * width >= parallel) schedule(dynamic, 1)
-  for (Size b = 0; b < many; ++b) block_of_cells(p, ends[b], ends[b + 1]);
+  for (Size g = 0; g < many; ++g)
+    for (Size r = group[g]; r < group[g + 1]; ++r) {
+      Problem<T> run = p;
+      if (sky) run.values = sky + s[r] * width;
+      one_run(run, end[r], end[r + 1], result + s[r] * width);
+    }
 }
 
 // Adds to drawn[attitude] which value each count came from; uniforms hold one number for each count.
@@ -482,9 +440,9 @@ template <class T> void bind_storage(py::module_& m) {
         py::arg("scales").noconvert() = none, py::arg("values").noconvert() = none,
         py::arg("counts").noconvert() = none, py::arg("others").noconvert() = none,
         py::arg("expectation").noconvert() = none, py::arg("back").noconvert() = none, py::arg("threads") = 1);
-  m.def("cell_products", &cell_products<T>, py::arg("rows").noconvert(), py::arg("scales").noconvert(),
-        py::arg("blocks").noconvert(), py::arg("attitude").noconvert(), py::arg("row").noconvert(),
-        py::arg("place").noconvert(), py::arg("seen").noconvert() = none, py::arg("counts").noconvert() = none,
+  m.def("run_products", &run_products<T>, py::arg("rows").noconvert(), py::arg("scales").noconvert(),
+        py::arg("row").noconvert(), py::arg("ends").noconvert(), py::arg("attitude").noconvert(),
+        py::arg("groups").noconvert(), py::arg("seen").noconvert() = none, py::arg("counts").noconvert() = none,
         py::arg("others").noconvert() = none, py::arg("expectation").noconvert() = none,
         py::arg("back").noconvert() = none, py::arg("threads") = 1);
   m.def("draw_cells", &draw_cells<T>, py::arg("rows").noconvert(), py::arg("attitude").noconvert(),

@@ -16,13 +16,13 @@ def row_products(
     back: Array | None = None,
     threads: int = 1,
 ) -> None: ...
-def cell_products(
+def run_products(
     rows: Array,
     scales: Array | None,
-    blocks: Array,
-    attitude: Array,
     row: Array,
-    place: Array,
+    ends: Array,
+    attitude: Array,
+    groups: Array,
     seen: Array | None = None,
     counts: Array | None = None,
     others: Array | None = None,

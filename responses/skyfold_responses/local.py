@@ -10,11 +10,12 @@ import numpy as np
 from skyfold.errors import DataError
 from skyfold.response import Response
 from skyfold.vector import Array
-from skyfold_responses._kernels import cell_products
+from skyfold_responses._kernels import run_products
 from skyfold_responses.matrix import HeldRows, RowMatrix, attribute_cells, judged
 from skyfold_responses.memory import usable_threads
 
-CACHE = 1 << 20  # bytes of sky and back-projection in the detector's frame that one block works on
+CACHE = 1 << 18  # bytes of detector rows that are used for one attitude after the other
+RUN = 16  # cells for which the sky of an attitude is worth fetching
 BLOCK = 1 << 23  # expected counts that are computed at a time
 DRAWS = 1 << 20  # counts that are brought back to the sky at a time
 
@@ -114,9 +115,9 @@ class LocalFrame(Response):
 class Cells(Response):
     """The cells (attitude, detector bin) of a `LocalFrame` that hold counts.
 
-    Cells are visited in blocks of attitudes, by bin inside a block: what the block works on stays
-    in the cache, and a row serves all its cells. Each attitude belongs to one block, each block to
-    one thread, so results do not depend on threads or blocks, to the last bit.
+    A few detector rows at a time stay in the cache while all attitudes that need them pass by; the
+    cells of one attitude among these rows are one run, a product of rows with what was seen. Each
+    thread has attitudes of its own, so results do not depend on threads, to the last bit.
 
     Parameters
     ----------
@@ -134,18 +135,18 @@ class Cells(Response):
         self.frame, self.detector = frame, detector
         self.attitude, self.row = (np.ascontiguousarray(a, np.int64) for a in (attitude, row))
         self.model_shape, self.data_shape = frame.model_shape, self.attitude.shape
-        self._order = self._sorted()
+        self._place, self._runs = self._sorted()
 
     def forward(self, values: Array) -> Array:
         """Return the expected counts of the cells."""
         expectation = np.empty(self.data_shape)
         self._products(seen=self.frame.to_local(values), expectation=expectation)
-        return expectation
+        return self._in_given_order(expectation)
 
     def adjoint(self, weights: Array) -> Array:
         """Return R^T w."""
         back = self._zeros()
-        self._products(counts=np.ascontiguousarray(weights, np.float64).ravel(), back=back)
+        self._products(counts=self._in_runs(weights), back=back)
         return self.frame.to_sky(back)
 
     def rows(self, bins: Array) -> Cells:
@@ -159,12 +160,12 @@ class Cells(Response):
         expectation, back = np.empty(self.data_shape), self._zeros()
         self._products(
             seen=self.frame.to_local(values),
-            counts=np.ascontiguousarray(counts, np.float64).ravel(),
-            others=None if others is None else np.ascontiguousarray(others, np.float64).ravel(),
+            counts=self._in_runs(counts),
+            others=None if others is None else self._in_runs(others),
             expectation=expectation,
             back=back,
         )
-        return judged(expectation, self.frame.to_sky(back), counts)
+        return judged(self._in_given_order(expectation), self.frame.to_sky(back), counts)
 
     def attribute(self, values: Array, counts: Array, rng: np.random.Generator) -> Array:
         """Draw the local value each count came from, then the sky pixel that was seen there.
@@ -181,20 +182,38 @@ class Cells(Response):
 
     def _products(self, **arrays: Any) -> None:
         held, threads = self.detector, usable_threads()
-        cell_products(held.numbers, held.scales, *self._order, threads=threads, **arrays)
+        run_products(held.numbers, held.scales, *self._runs, threads=threads, **arrays)
 
-    def _sorted(self) -> tuple[Array, Array, Array, Array]:
-        """Return where blocks end, and attitude, row and place of each cell in their order."""
-        width = 8 * prod(self.frame.detector.model_shape)
-        share = self.frame.attitudes // (4 * usable_threads())
-        block = self.attitude // max(1, min(CACHE // (2 * width), share))
-        place = np.lexsort((self.row, block))
-        ends = np.bincount(block, minlength=1).cumsum()
-        row = self._numbers_of(self.row[place])
-        return np.append(0, ends), self.attitude[place], row, place
+    def _sorted(self) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+        """Return the order of the work: places of the cells; their rows, runs, and shares of work.
+
+        Runs follow each other by share (one for each thread), by block of rows, by attitude.
+        """
+        attitudes, cells = self.frame.attitudes, self.attitude.size
+        share = np.cumsum(np.bincount(self.attitude, minlength=attitudes))
+        share = np.maximum(share - 1, 0) * usable_threads() // max(cells, 1)
+        rows = self.detector.data_shape[0]
+        fit = CACHE // (self.detector.numbers.itemsize * self.detector.numbers.shape[1])
+        tall = max(1, fit, RUN * attitudes * rows // max(cells, 1))
+        blocks = rows // tall + 1
+        run = (share[self.attitude] * blocks + self.row // tall) * attitudes + self.attitude
+        place = np.argsort(run * tall + self.row % tall, kind="stable")
+        starts = np.flatnonzero(np.diff(run[place], prepend=-1))
+        attitude = self.attitude[place[starts]]
+        groups = np.append(np.flatnonzero(np.diff(share[attitude], prepend=-1)), starts.size)
+        ends = np.append(starts, cells)
+        return place, (self._numbers_of(self.row[place]), ends, attitude, groups)
 
     def _numbers_of(self, row: Array) -> Array:
         return row if self.detector.index is None else self.detector.index[row]
+
+    def _in_runs(self, array: Array) -> Array:
+        return np.ascontiguousarray(array, np.float64).ravel()[self._place]
+
+    def _in_given_order(self, array: Array) -> Array:
+        given = np.empty_like(array)
+        given[self._place] = array
+        return given
 
     def _zeros(self) -> Array:
         return np.zeros((self.frame.attitudes, prod(self.frame.detector.model_shape)))

@@ -233,8 +233,8 @@ class RowMatrix(Response):
     def _checked(self, sums: Array) -> Array:
         if not np.max(sums, initial=0) > np.finfo(np.float32).tiny:
             raise DataError(
-                f"no entry of the response is above 1e-38: nothing is left of it in {self.storage}. "
-                "Is the unit right? A factor can bring it to usual numbers"
+                "no entry of the response is above 1e-38: nothing is left of it in "
+                f"{self.storage}. Is the unit right? A factor can bring it to usual numbers"
             )
         return sums
 
