@@ -18,6 +18,12 @@ def skyfold_register(registry: Registry) -> None:
     """Offer the instrument, its commands, and the recipes and layout of cosipy."""
     registry.instruments.add("cosi", "skyfold_cosi.opener:open_cosi")
     registry.refinements.add("published", "skyfold_cosi.published:Published")
+    for name, command in (
+        ("bin", "bin_events"),
+        ("select", "select_events"),
+        ("combine", "combine_counts"),
+    ):
+        registry.commands.add(f"cosi {name}", f"skyfold_cosi.commands:{command}")
     for name in ("exposure", "conversion", "response"):
         registry.commands.add(f"cosi {name}", f"skyfold_cosi.commands_attitude:make_{name}")
     registry.demos.add("compton", "skyfold_cosi.demos:compton")
