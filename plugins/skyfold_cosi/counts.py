@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,29 +11,38 @@ import numpy as np
 
 from skyfold.data import Check
 from skyfold.errors import ConfigError, DataError, FileError
+from skyfold_cosi.binning import bin_events
 from skyfold_cosi.histogram import Axis, Histogram, from_histpy
+from skyfold_cosi.recognise import kind_of
+from skyfold_cosi.unbinned import Unbinned, read_blocks
 
 MEASURED = ("Em", "Phi", "PsiChi")
 EXPOSED = ("Time", "ScAtt")
+ALL_TIMES = Axis("Time", np.array([-np.inf, np.inf]), "s")
 
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A histogram, where it came from, and what was found.
+    """A histogram or a file of events, where it came from, and what was found.
 
     Parameters
     ----------
     histogram
-        The histogram.
+        The histogram; None for events that are yet to be binned.
     path
         Its file, if it has one.
     checks
         What was looked at.
     """
 
-    histogram: Histogram
+    histogram: Histogram | None
     path: Path | None = None
     checks: tuple[Check, ...] = ()
+
+    def events(self) -> Iterator[Unbinned]:
+        """Yield the events of the file, block by block."""
+        assert self.path is not None
+        return read_blocks(self.path)
 
 
 def open_histogram(
@@ -70,6 +79,8 @@ def open_histogram(
         raise FileError(f"{role}: {path}: there is no such file")
     if read is not None:
         return Opened(read(path), path)
+    if kind_of(path) == "unbinned":
+        return Opened(None, path)
     histogram, flow = read_noting(path)
     text = "bins for under- and overflow left out"
     return Opened(histogram, path, (Check("fixed", role, text),) if flow else ())
@@ -83,6 +94,8 @@ def on_bins(opened: Opened, axes: Sequence[Axis], role: str) -> tuple[Histogram,
     DataError
         If an axis is missing or has other bins.
     """
+    if opened.histogram is None:
+        return _binned(opened, axes, role)
     found, name = opened.histogram, str(opened.path or role)
     wanted = [axis.label for axis in axes]
     if missing := [label for label in wanted if label not in found.labels]:
@@ -101,6 +114,23 @@ def on_bins(opened: Opened, axes: Sequence[Axis], role: str) -> tuple[Histogram,
             text = f"axis {mine.label} is in {mine.unit}, the response in {theirs.unit}: converted"
             checks.append(Check("fixed", role, text))
     return replace(found, axes=tuple(axes)), checks
+
+
+def _binned(opened: Opened, axes: Sequence[Axis], role: str) -> tuple[Histogram, list[Check]]:
+    """Bin events as the response wants them."""
+    exposed, *measured = axes if axes[0].label in EXPOSED else (ALL_TIMES, *axes)
+    if exposed.label == "ScAtt":
+        raise ConfigError(
+            f"{role}: {opened.path} holds events; bin them by attitude with the exposure table of "
+            "the conversion matrix first: skyfold cosi bin --exposure-table"
+        )
+    made = bin_events(opened.events(), (exposed.in_unit("s"), *measured))
+    told = ", ".join(f"{number} {reason}" for reason, number in made.outside.items())
+    text = f"{made.accepted} of {made.events} events binned" + (
+        f"; outside: {told}" if told else ""
+    )
+    counts = made.histogram.project(*(axis.label for axis in axes))
+    return replace(counts, axes=tuple(axes)), [Check("fixed", role, text)]
 
 
 def compare(mine: Axis, theirs: Axis, name: str) -> None:

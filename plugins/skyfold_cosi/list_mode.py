@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -12,44 +11,23 @@ import numpy as np
 from skyfold.errors import require
 from skyfold.vector import Array
 from skyfold_cosi.histogram import Axis
+from skyfold_cosi.unbinned import Unbinned
 from skyfold_responses.events import EventRows
 from skyfold_responses.matrix import RowMatrix
 
 BLOCK = 4096  # events whose rows are made at a time
 
 
-@dataclass(frozen=True, eq=False)
-class Events:
-    """What was measured of each photon.
-
-    Parameters
-    ----------
-    energy
-        Measured energy in keV, shape (n,).
-    phi
-        Compton angle in degrees.
-    lon, lat
-        Direction of the scattered photon, in degrees, in the frame of the response.
-    """
-
-    energy: Array
-    phi: Array
-    lon: Array
-    lat: Array
-
-    def __getitem__(self, chosen: Any) -> Events:
-        return Events(self.energy[chosen], self.phi[chosen], self.lon[chosen], self.lat[chosen])
-
-
-def inside(axes: Sequence[Axis], events: Events) -> Array:
+def inside(axes: Sequence[Axis], events: Unbinned) -> Array:
     """Return which events lie within the bins of the data space, shape (n,)."""
     measured, phi, _ = axes
+    angle = np.degrees(events.phi)
     within: Array = (events.energy >= measured.edges[0]) & (events.energy < measured.edges[-1])
-    within &= (events.phi >= phi.edges[0]) & (events.phi <= phi.edges[-1])
-    return within & np.isfinite(events.lon) & np.isfinite(events.lat)
+    within &= (angle >= phi.edges[0]) & (angle <= phi.edges[-1])
+    return within & np.all(np.isfinite(events.galactic), axis=1)
 
 
-def interpolation(axes: Sequence[Axis], events: Events) -> Any:
+def interpolation(axes: Sequence[Axis], events: Unbinned) -> Any:
     """Return a sparse matrix (events, bins) that turns contents of bins into densities.
 
     The measured energy keeps its bin; between the centres of Phi bins the density is linear, on
@@ -59,7 +37,7 @@ def interpolation(axes: Sequence[Axis], events: Events) -> Any:
     Parameters
     ----------
     axes
-        Em, Phi, PsiChi of the bins.
+        Em, Phi, PsiChi of the bins, in Galactic coordinates.
     events
         Events that lie inside.
     """
@@ -68,14 +46,14 @@ def interpolation(axes: Sequence[Axis], events: Events) -> Any:
     healpy = require("healpy", "healpix")
     measured, phi, sphere = axes
     n = len(events.energy)
-    at = np.clip(np.searchsorted(measured.edges, events.energy, "right") - 1, 0, measured.size - 1)
+    at = np.searchsorted(measured.edges, events.energy, "right") - 1
     centres = 0.5 * (phi.edges[1:] + phi.edges[:-1])
-    place = np.interp(events.phi, centres, np.arange(phi.size))
+    place = np.interp(np.degrees(events.phi), centres, np.arange(phi.size))
     below = np.minimum(place.astype(int), phi.size - 1)
     share = place - below
     nested = sphere.scheme == "NESTED"
     pixels, weights = healpy.get_interp_weights(
-        sphere.nside, events.lon, events.lat, nest=nested, lonlat=True
+        sphere.nside, *events.galactic.T, nest=nested, lonlat=True
     )
     per_energy = 1.0 / np.diff(measured.edges)[at]
     per_angle = 1.0 / np.diff(phi.edges)

@@ -16,12 +16,23 @@ from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Normalisations
 from skyfold.model import Component, Model
 from skyfold.options import Energy
-from skyfold.response import Template
+from skyfold.response import Response, Template
 from skyfold.sphere import Sphere
-from skyfold_cosi.counts import judge_totals, named, on_bins, open_histogram, require_frame
+from skyfold_cosi.backgrounds import components_of, responses_of
+from skyfold_cosi.counts import (
+    Opened,
+    judge_totals,
+    named,
+    on_bins,
+    open_histogram,
+    require_frame,
+)
 from skyfold_cosi.histogram import Axis, Histogram
+from skyfold_cosi.list_mode import event_rows, inside, interpolation
 from skyfold_cosi.respond import DETECTOR, Sight, sight
 from skyfold_cosi.sky import FLUX, back_projection, judge_coverage, mask_values, start_values
+from skyfold_cosi.unbinned import Unbinned
+from skyfold_responses.matrix import RowMatrix
 from skyfold_responses.memory import Storage, memory_sentence
 
 ALMOST_ZERO = 1e-12  # counts that cosipy adds to the expectation of every bin
@@ -43,6 +54,7 @@ def open_cosi(
     start: float | list[float] | Literal["backprojection"] | Source | None = None,
     sky_mask: Source | None = None,
     mask: Literal["impossible"] | None = None,
+    list_mode: bool = False,
     nside: Annotated[int, Field(ge=1)] | None = None,
     scheme: Literal["ring", "nested"] | None = None,
     energies: list[Energy] | None = None,
@@ -51,13 +63,13 @@ def open_cosi(
     reference: bool = False,
     name: str | None = None,
 ) -> BinnedData:
-    """Open binned counts of a Compton telescope, with backgrounds and response.
+    """Open counts or events of a Compton telescope, with backgrounds and response.
 
     Parameters
     ----------
     event
         Counts over Em, Phi and PsiChi, in Galactic coordinates, or in the detector frame by time
-        or attitude.
+        or attitude; or events, which are binned as the response is.
     response
         Response file: pre-computed in Galactic coordinates, or of the detector.
     background
@@ -79,6 +91,8 @@ def open_cosi(
         Map that is positive where the sky may shine.
     mask
         Leave out ``impossible`` counts, which neither sky nor background can make.
+    list_mode
+        Take each event as it is, without bins; for Galactic responses.
     nside, scheme, energies
         What the sky must be like; refused if the files say otherwise.
     storage
@@ -104,85 +118,86 @@ def open_cosi(
         response, conversion, orientation, events.histogram, nside, storage, limit, reference
     )
     _require_sky(seen.geometry, nside, scheme, energies)
-    counts, checks = on_bins(events, seen.axes, "event")
-    require_frame(counts, seen.frame, str(events.path or "event"))
     given = named(background, "background")
     opened = {key: open_histogram(one, f"background {key}") for key, one in given.items()}
-    templates = {}
+    templates, checks = {}, []
     for key, found in opened.items():
         templates[key], more = on_bins(found, seen.axes, f"background {key}")
         checks += more
-    if templates:
-        checks += judge_totals(templates, counts.total)
-
-    from_counts = isinstance(start, str) and start == "backprojection"
-    values = None if from_counts else start_values(start, seen.geometry)
-    sky = Component(seen.geometry, FLUX, mask=mask_values(sky_mask, seen.geometry), start=values)
-    responses, components = _backgrounds(templates, seen.axes, background_per)
-    for key, component in components.items():
-        bounds = _range(background_range, key, components)
-        components[key] = replace(component, fixed=not fit_background, bounds=bounds)
-    if reference:
-        nothing = np.broadcast_to(ALMOST_ZERO, tuple(axis.size for axis in seen.axes))
-        responses["almost_zero"] = Template(nothing)
-        components["almost_zero"] = Component(Normalisations(), fixed=True)
+    components = {
+        **_sky(seen.geometry, start, sky_mask),
+        **components_of(templates, seen.axes, background_per, fit_background, background_range),
+    }
     files = [("event", events.path), *((f"background {k}", o.path) for k, o in opened.items())]
     origin = Origin(
         name or (events.path.name if events.path else "COSI"),
         "cosi",
         (*((role, str(path)) for role, path in files if path), *seen.files),
-        (_judge_counts(counts), *checks, *seen.checks, _judge_memory(counts, seen, storage, limit)),
-        DataSpace([_data_axis(axis) for axis in seen.axes]),
         remedy="Add a background, or leave these bins out (--mask impossible)",
     )
-    responses, components = {"sky": seen.response, **responses}, {"sky": sky, **components}
-    data = BinnedData(counts.dense, responses, components=components, origin=origin)
+    if list_mode:
+        data = _event_list(events, seen, templates, components, origin)
+    else:
+        counts, noted = on_bins(events, seen.axes, "event")
+        require_frame(counts, seen.frame, str(events.path or "event"))
+        responses = {"sky": seen.response, **responses_of(templates, seen.axes, background_per)}
+        if reference:
+            responses["almost_zero"] = Template(np.broadcast_to(ALMOST_ZERO, counts.shape))
+            components["almost_zero"] = Component(Normalisations(), fixed=True)
+        origin = replace(
+            origin,
+            checks=(_judge_counts(counts), *noted),
+            geometry=DataSpace([_data_axis(axis) for axis in seen.axes]),
+        )
+        data = BinnedData(counts.dense, responses, components=components, origin=origin)
+        checks.append(_judge_memory(counts, seen, storage, limit))
     if mask == "impossible":
         data = _without_impossible(data)
-    if from_counts:
-        data = data.with_components(sky=replace(sky, start=back_projection(data)))
-    return data.with_origin(checks=(*data.origin.checks, *judge_coverage(data)))
+    if isinstance(start, str) and start == "backprojection":
+        sky = replace(data.components["sky"], start=back_projection(data))
+        data = data.with_components(sky=sky)
+    total = float(np.sum(data.full_counts))
+    checks += [*seen.checks, *judge_totals(templates, total), *judge_coverage(data)]
+    return data.with_origin(checks=(*data.origin.checks, *checks))
 
 
-def _backgrounds(
-    templates: Mapping[str, Histogram], axes: tuple[Axis, ...], per: str
-) -> tuple[dict[str, Any], dict[str, Component]]:
-    """Return response and component of each background, its normalisation in groups if asked."""
-    groups, names = None, ("",)
-    if per != "all":
-        labels = {"time": ("Time", "ScAtt"), "energy": ("Em",)}[per]
-        places = [i for i, axis in enumerate(axes) if axis.label in labels]
-        if not places:
-            raise ConfigError(
-                f"background_per: {per}: the counts have no axis {' or '.join(labels)}, only "
-                f"{', '.join(axis.label for axis in axes)}"
-            )
-        size = axes[places[0]].size
-        groups = np.arange(size).reshape([-1 if i == places[0] else 1 for i in range(len(axes))])
-        names = tuple(str(i) for i in range(size))
-    if "sky" in templates:
-        raise ConfigError("a background cannot be called 'sky'; give it another name")
-    return (
-        {key: Template(template.dense, groups) for key, template in templates.items()},
-        {key: Component(Normalisations(names)) for key in templates},
-    )
+def _sky(geometry: Sphere, start: Any, mask: Any) -> dict[str, Component]:
+    """Return the sky as a component."""
+    from_counts = isinstance(start, str) and start == "backprojection"
+    values = None if from_counts else start_values(start, geometry)
+    return {"sky": Component(geometry, FLUX, mask=mask_values(mask, geometry), start=values)}
 
 
-def _range(given: Any, key: str, known: Mapping[str, Any]) -> Range:
-    """Return smallest and largest normalisation of a background."""
-    if given is None:
-        return 0.0, float("inf")
-    if isinstance(given, Mapping):
-        if unknown := set(given) - set(known):
-            raise ConfigError(
-                f"background_range names {', '.join(sorted(unknown))}, but the backgrounds are "
-                f"{', '.join(known) or 'none'}"
-            )
-        given = given.get(key, (0.0, float("inf")))
-    low, high = (float(limit) for limit in given)
-    if not 0 <= low <= high:
-        raise ConfigError(f"background_range of {key}: {low:g} to {high:g} is no range above 0")
-    return low, high
+def _event_list(
+    events: Opened,
+    seen: Sight,
+    templates: Mapping[str, Histogram],
+    components: Mapping[str, Component],
+    origin: Origin,
+) -> BinnedData:
+    """Return data of one bin for each event.
+
+    Raises
+    ------
+    ConfigError
+        If there are no events, or the response is in the detector's frame.
+    """
+    if events.histogram is not None:
+        raise ConfigError("list mode needs a file of events; this one holds counts in bins")
+    if not isinstance(seen.response, RowMatrix):
+        raise ConfigError(
+            "list mode needs a Galactic response; with a detector response give --orientation"
+        )
+    every = Unbinned.joined(events.events())
+    taken = every[inside(seen.axes, every)]
+    weights = interpolation(seen.axes, taken)
+    responses: dict[str, Response] = {"sky": event_rows(seen.response, weights)}
+    for key, template in templates.items():
+        totals = np.array([template.total])
+        responses[key] = Template(weights @ template.dense.ravel(), totals=totals)
+    text = f"{len(taken.time)} of {len(every.time)} events lie within the response; list mode"
+    origin = replace(origin, checks=(Check("ok", "event", text),))
+    return BinnedData(np.ones(len(taken.time)), responses, components=components, origin=origin)
 
 
 def _require_sky(

@@ -66,7 +66,7 @@ def sight(
     response: Any,
     conversion: Any,
     orientation: Path | None,
-    counts: Histogram,
+    counts: Histogram | None,
     nside: int | None,
     storage: Storage,
     memory: int | None,
@@ -81,7 +81,7 @@ def sight(
     conversion, orientation
         Conversion matrix, or what it is made from, for a response in the detector frame.
     counts
-        Whose bins decide what is needed.
+        Whose bins decide what is needed; None for events, which can be binned as is best.
     nside
         Resolution of the sky, where the response is made here; the detector's by default.
     storage, memory
@@ -109,18 +109,18 @@ def sight(
         return _local(file, opened.histogram, files, storage, memory)
     if orientation is None:
         raise ConfigError(NO_CONVERSION)
-    history, exposed = read_orientation(orientation), set(counts.labels) & set(EXPOSED)
-    if counts["PsiChi"].frame == GALACTIC:
+    history = read_orientation(orientation)
+    if counts is None or counts["PsiChi"].frame == GALACTIC:
         detector = Detector.from_slabs(file.axes, file.slabs("float32"))
         assert file["NuLambda"].nside is not None
         table = by_attitude(history, file["NuLambda"].nside, reference=reference)
         made = galactic_response(detector, table)
         turned = _galactic(file, made, made.axes, "cm2 s", storage, memory)
         return replace(turned, files=(*turned.files, *files), checks=(*turned.checks, *made.checks))
-    if "Time" in exposed:
+    if "Time" in counts.labels:
         axis = counts["Time"].in_unit("s")
         table = by_time(history, axis.edges, reference=reference)
-    elif "ScAtt" in exposed:
+    elif "ScAtt" in counts.labels:
         assert file["NuLambda"].nside is not None
         table = by_attitude(history, file["NuLambda"].nside, reference=reference)
     else:
