@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +20,8 @@ SOURCE, BACKGROUND = 4e4, 2e5  # counts
 
 
 def compton(seed: int = 1) -> Demo:
-    """Simulate four months of the 511 keV sky, binned in Galactic coordinates."""
-    survey = Survey(SCENES["511"], low_earth_orbit(120, 900), nside=8, phi_step=6)
+    """Simulate two months of the 511 keV sky, binned in Galactic coordinates."""
+    survey = Survey(SCENES["511"], low_earth_orbit(60, 900), nside=8, phi_step=6)
     template = survey.template(BACKGROUND)
     options = {
         "response": Histogram(survey.response.axes, survey.response.dense(), "cm2 s"),
@@ -47,10 +48,7 @@ def compton_attitude(seed: int = 1) -> Demo:
     orbit = low_earth_orbit(1, 60)
     survey = Survey(SCENES["511"], orbit, nside=4, phi_step=6)
     table = by_attitude(orbit, 4)
-    shape = survey.background.template(survey.telescope, survey.energies, survey.phi, survey.nside)
-    share = table.exposure / table.exposure.sum()
-    axes = table.axis, *survey.detector.axes[2:]
-    template = Histogram(axes, BACKGROUND * share[:, None, None, None] * shape)
+    template = survey.template(BACKGROUND, table)
     options = {
         "response": Histogram(survey.detector.axes, survey.detector.dense(), "cm2"),
         "conversion": conversion_histogram(table, survey.detector.axes[0]),
@@ -70,7 +68,7 @@ def compton_attitude(seed: int = 1) -> Demo:
 
 
 def _observed(
-    survey: Survey, template: Histogram, options: dict[str, object], seed: int
+    survey: Survey, template: Histogram, options: dict[str, Any], seed: int
 ) -> tuple[BinnedData, dict[str, Array]]:
     """Return simulated data, opened like real ones, and the truth they were drawn from."""
     nothing = Histogram(template.axes, np.zeros(template.shape))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gamma
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,10 +69,8 @@ class Background:
 
     def shape(self, angle: Array, cosine: Array) -> Array:
         """Return the density per rad of the Compton angle and per sr, at a cosine to the axis."""
-        from scipy.stats import beta
-
-        rings = Rings(beta.pdf(angle / np.pi, *ALBEDO) / np.pi, np.cos(angle), np.array(SPREAD))
-        own = beta.pdf(angle / np.pi, *INSTRUMENT) / np.pi * (1 + TILT * cosine) / (4 * np.pi)
+        rings = Rings(_beta(angle, *ALBEDO), np.cos(angle), np.array(SPREAD))
+        own = _beta(angle, *INSTRUMENT) * (1 + TILT * cosine) / (4 * np.pi)
         return np.asarray((1 - self.albedo) * own + self.albedo * rings.density(-cosine))
 
     def template(
@@ -141,6 +140,13 @@ class Background:
 
     def _in_line(self, measured: Array) -> float:
         return self.line if measured[0] < ELECTRON < measured[-1] else 0.0
+
+
+def _beta(angle: Array, p: float, q: float) -> Array:
+    """Return the density, per rad, of angles that follow a beta distribution in angle / pi."""
+    part = angle / np.pi
+    scale = np.pi * gamma(p) * gamma(q) / gamma(p + q)
+    return np.asarray(part ** (p - 1) * (1 - part) ** (q - 1) / scale)
 
 
 def _line_below(telescope: Telescope, energy: Array) -> Array:

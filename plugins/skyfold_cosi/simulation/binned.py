@@ -209,7 +209,7 @@ def _response(telescope: Telescope, axes: Axes, seen: Array, line: float | None)
     first, angles = _divided(np.radians(phi.edges))
     cosine = np.cos(ANGLES)[:, None]
     for i in range(true.size):
-        bin_ = nodes(*true.edges[i : i + 2], line)
+        bin_ = nodes(true.edges[i], true.edges[i + 1], line)
         chances = [(e, w * float(telescope.area(e))) for e, w in bin_]
         area[i] = sum(weight for _, weight in chances)
         for energy, weight in chances:

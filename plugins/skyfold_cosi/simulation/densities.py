@@ -49,7 +49,7 @@ def sky_rows(
     limit = horizon(np.interp(events.time, orientation.time, orientation.altitude))
     rows = np.empty((len(events.time), pixels, len(energies) - 1), np.float32)
     scale = 4 * np.pi / len(flat)
-    bins = [nodes(*energies[i : i + 2], line) for i in range(len(energies) - 1)]
+    bins = [nodes(energies[i], energies[i + 1], line) for i in range(len(energies) - 1)]
     rings = [
         (i, w * float(telescope.area(e)), telescope.event_rings(e, events.energy, events.angle))
         for i, bin_ in enumerate(bins)

@@ -13,6 +13,7 @@ from skyfold_cosi.simulation.background import Background
 from skyfold_cosi.simulation.orbit import attitude, middles, visible
 from skyfold_cosi.simulation.scene import Scene
 from skyfold_cosi.simulation.telescope import Telescope
+from skyfold_cosi.unbinned import Unbinned, from_vectors
 from skyfold_responses.attitude import rotations
 
 BATCH = 1 << 17
@@ -53,6 +54,13 @@ class Drawn:
         columns = (np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls))
         whole = cls(*columns)
         return whole[np.argsort(whole.time, kind="stable")]
+
+
+def unbinned(events: Drawn, rng: np.random.Generator) -> Unbinned:
+    """Return events as COSI's files hold them, with distances between their interactions."""
+    distance = 0.5 + rng.exponential(2.0, len(events.time))
+    step = events.local * distance[:, None]
+    return from_vectors(events.time, events.energy, events.angle, events.x, events.z, step)
 
 
 def draw_source(

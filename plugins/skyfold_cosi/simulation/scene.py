@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,7 @@ from skyfold.vector import Array
 from skyfold_cosi.simulation.telescope import ELECTRON
 from skyfold_responses.attitude import pixel_centres, unit_vectors
 
-FINE = 64  # nside on which an intensity is known
+FINE = 32  # nside on which an intensity is known
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Scene:
         if self.extended is not None:
             _, share = self._fine
             pixel = rng.choice(len(share), count - of_points, p=share)
-            inside = healpy.ring2nest(FINE, pixel) * 256 + rng.integers(0, 256, len(pixel))
-            parts.append(np.stack(healpy.pix2vec(16 * FINE, inside, nest=True), axis=-1))
+            inside = healpy.ring2nest(FINE, pixel) * 1024 + rng.integers(0, 1024, len(pixel))
+            parts.append(np.stack(healpy.pix2vec(32 * FINE, inside, nest=True), axis=-1))
         if of_points:
             places, share = self._points()
             parts.append(places[rng.choice(len(share), of_points, p=share)])
@@ -79,6 +79,17 @@ class Scene:
             return directions, np.full(count, self.line)
         low, high = (self.energies[i] ** (1 - self.index) for i in (0, -1))
         return directions, (low + (high - low) * rng.random(count)) ** (1 / (1 - self.index))
+
+    def varied(self, rng: np.random.Generator) -> Scene:
+        """Return the same with three more point sources, which hold a fifth of the flux."""
+        lon, sine = rng.uniform(0, 360, 3), rng.uniform(-1, 1, 3)
+        share = rng.dirichlet([2.0, 2.0, 2.0])
+        known = sum(flux for *_, flux in self.points)
+        scale = 0.25 * known if self.extended is None else 1.0
+        places = zip(lon, np.degrees(np.arcsin(sine)), scale * share, strict=True)
+        added = tuple((float(x), float(y), float(flux)) for x, y, flux in places)
+        diffuse = 0.0 if self.extended is None else 0.8 * self.diffuse
+        return replace(self, points=self.points + added, diffuse=diffuse)
 
     @cached_property
     def _fine(self) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from skyfold.vector import Array
+from skyfold_cosi.exposure import ExposureTable
 from skyfold_cosi.histogram import Axis, Histogram, Sparse
 from skyfold_cosi.orientation import Orientation
 from skyfold_cosi.simulation.background import Background
@@ -78,26 +79,44 @@ class Survey:
         """Return the intensity, 1/(cm2 s sr), shape (pixels, Ei), that makes so many counts."""
         flux = self.scene.truth(self.nside)
         made = np.sum(flux * self.response.area * self.response.share.sum(axis=(1, 2)))
-        return flux * (counts / made) / (4 * np.pi / len(flux))
+        return np.asarray(flux * (counts / made) / (4 * np.pi / len(flux)))
 
-    def template(self, counts: float) -> Histogram:
-        """Return the expected background in Galactic coordinates."""
+    def template(self, counts: float, table: ExposureTable | None = None) -> Histogram:
+        """Return the expected background, in Galactic coordinates or in bins of attitude."""
         shape = self.background.template(
-            self.telescope, self.energies, self.phi, self.nside, self.orientation
+            self.telescope,
+            self.energies,
+            self.phi,
+            self.nside,
+            self.orientation if table is None else None,
         )
-        return Histogram(self.axes, counts * shape[None])
+        if table is None:
+            return Histogram(self.axes, counts * shape[None])
+        share = table.exposure / table.exposure.sum()
+        axes = (table.axis, *self.detector.axes[2:])
+        return Histogram(axes, counts * share[:, None, None, None] * shape)
 
-    def binned(self, events: Drawn) -> Histogram:
-        """Return counts in Galactic coordinates."""
+    def binned(self, events: Drawn, table: ExposureTable | None = None) -> Histogram:
+        """Return counts in Galactic coordinates, or in bins of attitude in the detector's frame.
+
+        Events in no bin of the table are left out.
+        """
         import healpy
 
-        _, measured, phi, psichi = self.axes
+        axes = self.axes
+        exposed, directions = np.zeros(len(events.time), np.int64), events.galactic
+        if table is not None:
+            axes = (table.axis, *self.detector.axes[2:])
+            exposed = table.find(events.x, events.z)
+            events, exposed = events[exposed >= 0], exposed[exposed >= 0]
+            directions = events.local
+        _, measured, phi, _ = axes
         place = (
-            np.zeros(len(events.time), np.int64),
+            exposed,
             np.searchsorted(measured.edges, events.energy, "right") - 1,
             np.minimum(np.degrees(events.angle) // self.phi_step, phi.size - 1).astype(np.int64),
-            healpy.vec2pix(self.nside, *events.galactic.T),
+            healpy.vec2pix(self.nside, *directions.T),
         )
-        shape = tuple(axis.size for axis in self.axes)
+        shape = tuple(axis.size for axis in axes)
         counts = Sparse.from_coordinates(shape, np.array(place), np.ones(len(events.time)))
-        return Histogram(self.axes, counts)
+        return Histogram(axes, counts)

@@ -116,7 +116,9 @@ class Telescope:
     def opening(self, axis_cosine: Array | float) -> Array:
         """Return the part of the area that is left off the axis, by the cosine to it."""
         angle = np.degrees(np.arccos(np.clip(axis_cosine, -1, 1)))
-        return self.leakage + (1 - self.leakage) / (1 + np.exp((angle - self.field) / 8))
+        return np.asarray(
+            self.leakage + (1 - self.leakage) / (1 + np.exp((angle - self.field) / 8))
+        )
 
     def area(self, energy: Array | float) -> Array:
         """Return the effective area on the axis; off the axis it is times `opening`."""
