@@ -26,6 +26,8 @@ def skyfold_register(registry: Registry) -> None:
         registry.commands.add(f"cosi {name}", f"skyfold_cosi.commands:{command}")
     for name in ("exposure", "conversion", "response"):
         registry.commands.add(f"cosi {name}", f"skyfold_cosi.commands_attitude:make_{name}")
+    registry.demos.add("compton", "skyfold_cosi.demos:compton")
+    registry.demos.add("compton-attitude", "skyfold_cosi.demos:compton_attitude")
     registry.commands.add("simulate compton", "skyfold_cosi.simulation.challenge:simulate_compton")
     registry.layouts.add("cosipy", "skyfold_cosi.layout:CosipyLayout")
 
