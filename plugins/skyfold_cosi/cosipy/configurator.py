@@ -8,6 +8,8 @@ from typing import Any
 from skyfold import strict_yaml
 from skyfold.errors import ConfigError
 
+SAME = ({"alpha_max", "accel_factor_max"},)  # names of one parameter in different releases
+
 
 class Configurator:
     """Parameters in groups: ``parameter["deconvolution:parameter:iteration_max"]``.
@@ -54,6 +56,8 @@ class Configurator:
             place = place[part]
         if not isinstance(place, dict):
             raise KeyError(f"{key!r}: {groups[-1]!r} is no group of parameters")
+        for other in set().union(*(names for names in SAME if last in names)) - {last}:
+            place.pop(other, None)
         place[last] = value
 
     def get(self, key: str, default: Any = None) -> Any:

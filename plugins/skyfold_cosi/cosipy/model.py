@@ -92,6 +92,36 @@ class AllSkyImageModel(ModelBase):
         energy = Axis(energy_edges.to("keV"), label=label_energy, scale="log")
         super().__init__(Axes([image, energy]), sparse=False, unit=unit)
 
+    @property
+    def nside(self) -> int:
+        """HEALPix resolution."""
+        return int(self.axes[0].nside)
+
+    @property
+    def scheme(self) -> str:
+        """``ring`` or ``nested``."""
+        return str(self.axes[0].scheme).lower()
+
+    @property
+    def coordsys(self) -> Any:
+        """Frame of the sky."""
+        return self.axes[0].coordsys
+
+    @property
+    def energy_edges(self) -> u.Quantity:
+        """Edges of the energy bins."""
+        return self.axes[1].edges
+
+    @property
+    def label_image(self) -> str:
+        """Label of the axis of pixels."""
+        return str(self.axes[0].label)
+
+    @property
+    def label_energy(self) -> str:
+        """Label of the axis of energies."""
+        return str(self.axes[1].label)
+
     @classmethod
     def open(cls, filename: str | Path, name: str = "hist") -> AllSkyImageModel:
         """Read a model from a histogram in HDF5.
@@ -152,7 +182,7 @@ class AllSkyImageModel(ModelBase):
             Galactic longitude and latitude in degrees; it returns the flux per sr.
         """
         flux = integrated_flux(extendedmodel.spectrum.main.shape, self.axes[1].edges.to("keV"))
-        sky = Sphere(self.axes[0].nside, nested=self.axes[0].is_nested)
+        sky = Sphere(self.nside, nested=self.scheme == "nested")
         shape = np.asarray(extendedmodel.spatial_shape(*sky.directions()), float)
         self[:] = shape[:, None] * flux[None] / u.sr
 
@@ -169,7 +199,7 @@ class AllSkyImageModel(ModelBase):
         width = sigma * FWHM_PER_SIGMA if sigma is not None else fwhm
         if width is None:
             return with_numbers(self, numbers(self))
-        sky = Sphere(self.axes[0].nside, nested=self.axes[0].is_nested)
+        sky = Sphere(self.nside, nested=self.scheme == "nested")
         return with_numbers(self, harmonic_smoothing(sky, numbers(self), width))
 
 
