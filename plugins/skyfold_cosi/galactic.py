@@ -121,8 +121,8 @@ class GalacticResponse:
         if not self.nearest:
             return turning_table(nside, self.rotation)
         turned = _turned(self.rotation, pixel_centres(nside))
-        pixels = _nearest(nside, turned)[..., None].astype(np.int32)
-        return pixels, np.ones(pixels.shape)
+        pixels = _nearest(nside, turned).astype(np.int32)
+        return _only(pixels, np.ones(pixels.shape))
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -178,8 +178,7 @@ class GalacticResponse:
         local = self.detector.axes[0].nside
         assert local is not None
         if self.nearest:
-            pixels = np.repeat(_nearest(local, turned)[..., None], 4, axis=-1)
-            weights = seconds[..., None] * np.array([1.0, 0.0, 0.0, 0.0])
+            pixels, weights = _only(_nearest(local, turned), seconds)
         else:
             flat = interpolation(local, turned.reshape(-1, 3))
             pixels, weights = (part.reshape(*seconds.shape, 4) for part in flat)
@@ -297,6 +296,12 @@ def _nearest(nside: int, directions: Array) -> Array:
 
     pixels: Array = healpy.vec2pix(nside, *np.moveaxis(directions, -1, 0))
     return pixels
+
+
+def _only(pixels: Array, weights: Array) -> tuple[Array, Array]:
+    """Return single pixels and weights in the form of interpolation between four."""
+    four = np.array([1.0, 0.0, 0.0, 0.0])
+    return np.repeat(pixels[..., None], 4, axis=-1), weights[..., None] * four
 
 
 def _galactic_to_icrs() -> Array:

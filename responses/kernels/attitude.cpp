@@ -115,14 +115,14 @@ SKYFOLD_CLONES void add_visible(const double* zenith, double horizon, double sec
   for (py::ssize_t i = 0; i < size; ++i) sum[i] += a * x[i] + b * y[i] + c * z[i] > horizon ? seconds : 0.0;
 }
 
+// out[r] = sum over k of w[k] slab[k][r]: a slab interpolated between four
 template <class T>
 SKYFOLD_INLINE void mix_body(const T* const* slab, const double* w, py::ssize_t rows, py::ssize_t stride,
                              py::ssize_t width, double* out) {
-  for (py::ssize_t p = 0; p < rows; ++p) {
-    const T *a = slab[0] + p * stride, *b = slab[1] + p * stride, *c = slab[2] + p * stride, *d = slab[3] + p * stride;
-    double* o = out + p * width;
+  for (py::ssize_t r = 0; r < rows; ++r, out += width) {
+    const T *a = slab[0] + r * stride, *b = slab[1] + r * stride, *c = slab[2] + r * stride, *d = slab[3] + r * stride;
 #pragma omp simd
-    for (py::ssize_t i = 0; i < width; ++i) o[i] = w[0] * a[i] + w[1] * b[i] + w[2] * c[i] + w[3] * d[i];
+    for (py::ssize_t i = 0; i < width; ++i) out[i] = w[0] * a[i] + w[1] * b[i] + w[2] * c[i] + w[3] * d[i];
   }
 }
 SKYFOLD_CLONES void mix(const float* const* slab, const double* w, py::ssize_t rows, py::ssize_t stride,
@@ -134,15 +134,16 @@ SKYFOLD_CLONES void mix(const double* const* slab, const double* w, py::ssize_t 
   mix_body(slab, w, rows, stride, width, out);
 }
 
+// out[r] += sum over k of w[r][k] in[pixel[r][k]]: its rows, in their places in the sky
 SKYFOLD_CLONES void turn(const double* in, const std::int32_t* pixel, const double* w, py::ssize_t rows,
-                         py::ssize_t neighbours, py::ssize_t width, py::ssize_t stride, double* out) {
-  for (py::ssize_t p = 0; p < rows; ++p, pixel += neighbours, w += neighbours, out += stride)
-    for (py::ssize_t k = 0; k < neighbours; ++k) {
-      const double* from = in + pixel[k] * width;
-      const double weight = w[k];
+                         py::ssize_t width, py::ssize_t stride, double* out) {
+  for (py::ssize_t r = 0; r < rows; ++r, pixel += 4, w += 4, out += stride) {
+    const double *a = in + pixel[0] * width, *b = in + pixel[1] * width;
+    const double *c = in + pixel[2] * width, *d = in + pixel[3] * width;
+    const double p = w[0], q = w[1], s = w[2], t = w[3];
 #pragma omp simd
-      for (py::ssize_t i = 0; i < width; ++i) out[i] += weight * from[i];
-    }
+    for (py::ssize_t i = 0; i < width; ++i) out[i] += p * a[i] + q * b[i] + s * c[i] + t * d[i];
+  }
 }
 
 } // namespace
@@ -282,7 +283,8 @@ Array<double> turned_response(const Array<T>& response, const Array<std::int32_t
                               [[maybe_unused]] int threads) {
   require(response.ndim() == 3 && response.shape(0) > 0, "response must be (pixels, pixels, channels)");
   require(pixels.ndim() == 3 && pixels.shape(2) == 4, "pixels must be (sky, attitudes, 4)");
-  require(table.ndim() == 3 && table.shape(0) == pixels.shape(1), "table must be (attitudes, pixels, neighbours)");
+  require(table.ndim() == 3 && table.shape(0) == pixels.shape(1) && table.shape(2) == 4,
+          "table must be (attitudes, pixels, 4)");
   require(std::equal(pixels.shape(), pixels.shape() + 3, weights.shape(), weights.shape() + weights.ndim()),
           "pixels and weights must be of the same shape");
   require(std::equal(table.shape(), table.shape() + 3, table_weights.shape(),
@@ -294,7 +296,7 @@ Array<double> turned_response(const Array<T>& response, const Array<std::int32_t
   };
   require(inside(pixels, locals) && inside(table, rows), "a pixel lies outside the response");
   const py::ssize_t sky = pixels.shape(0), attitudes = pixels.shape(1);
-  const py::ssize_t turned_rows = table.shape(1), neighbours = table.shape(2);
+  const py::ssize_t turned_rows = table.shape(1);
   const py::ssize_t width = std::min(channels, std::max<py::ssize_t>(16, (1 << 15) / rows)); // stays in cache
   Array<double> result({sky, turned_rows, channels});
   const T* in = response.data();
@@ -317,8 +319,8 @@ Array<double> turned_response(const Array<T>& response, const Array<std::int32_t
             const T* slab[4];
             for (int k = 0; k < 4; ++k) slab[k] = in + pixel[(s * attitudes + a) * 4 + k] * rows * channels + c;
             mix(slab, here, rows, channels, size, mixed.data());
-            turn(mixed.data(), from + a * turned_rows * neighbours, share + a * turned_rows * neighbours, turned_rows,
-                 neighbours, size, channels, out + s * turned_rows * channels + c);
+            turn(mixed.data(), from + a * turned_rows * 4, share + a * turned_rows * 4, turned_rows, size, channels,
+                 out + s * turned_rows * channels + c);
           }
         }
     }

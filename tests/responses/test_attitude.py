@@ -199,8 +199,8 @@ def test_turned_responses_are_the_written_sum(dtype, rng):
     pixels = rng.integers(0, 12, (5, 3, 4), dtype=np.int32)
     weights = rng.uniform(size=(5, 3, 4))
     weights[2, 1] = 0
-    table = rng.integers(0, 48, (3, 48, 2), dtype=np.int32)
-    shares = rng.uniform(size=(3, 48, 2))
+    table = rng.integers(0, 48, (3, 48, 4), dtype=np.int32)
+    shares = rng.uniform(size=(3, 48, 4))
     found = _kernels.turned_response(response, pixels, weights, table, shares, 2)
     mixed = np.einsum("sak,sakpc->sapc", weights, response[pixels].astype(float))
     expected = sum(np.einsum("qk,sqkc->sqc", shares[a], mixed[:, a][:, table[a]]) for a in range(3))
