@@ -1,7 +1,7 @@
 """Public data sets by name: where they lie, how they are fetched and how they are checked.
 
 A data set is a folder ``<where>/<data set>/<file>``. Every file is trusted only while its size
-and SHA-256 are those of its registry entry, whoever put it there.
+and checksum are those of its registry entry, whoever put it there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from skyfold.errors import FileError
 
 CHUNK = 1 << 16
+KINDS = {"sha256": "SHA-256", "md5": "MD5"}
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,33 @@ class DataFile:
         File name on disk, without folders.
     url
         Permanent http or https address, such as one that holds a commit or a version.
-    sha256
-        Checksum of the content, 64 lower-case hexadecimal digits.
+    checksum
+        SHA-256 of the content, 64 lower-case hexadecimal digits; or ``md5:`` and its 32 digits
+        where only that is published; None where nothing is.
     size
         Length in bytes.
+    rounded
+        Whether the length is published only roughly, to 10 %.
     """
 
     name: str
     url: str
-    sha256: str
+    checksum: str | None
     size: int
+    rounded: bool = False
+
+    @property
+    def digest(self) -> tuple[str, str] | None:
+        """Kind, ``sha256`` or ``md5``, and digits of the checksum; None if none is published."""
+        if self.checksum is None:
+            return None
+        kind, _, digits = self.checksum.rpartition(":")
+        return kind or "sha256", digits
+
+    @property
+    def longest(self) -> int:
+        """Bytes that it can have at most."""
+        return self.size * 11 // 10 if self.rounded else self.size
 
 
 @dataclass(frozen=True)
@@ -79,7 +97,10 @@ def info(dataset: DataSet) -> str:
         f"size     {readable_size(dataset.size)} in {len(dataset.files)} files",
     ]
     for file in dataset.files:
-        lines.append(f"  {file.name:{width}}  {readable_size(file.size):>8}  {file.url}")
+        about = "about " if file.rounded else ""
+        lines.append(f"  {file.name:{width}}  {about + readable_size(file.size):>14}  {file.url}")
+        kind, digits = file.digest or ("checksum", "not published")
+        lines.append(f"  {'':{width}}  {KINDS.get(kind, kind):>14}  {digits}")
     return "\n".join(lines)
 
 
@@ -120,7 +141,7 @@ def verify(name: str, dataset: DataSet) -> list[tuple[str, str]]:
 def fetch(name: str, dataset: DataSet, progress: bool = True) -> list[Path]:
     """Download what is missing of a data set, and return the paths of its verified files.
 
-    A download goes to ``FILE.part`` and is moved to its place once size and SHA-256 are right; one
+    A download goes to ``FILE.part`` and is moved to its place once size and checksum are right; one
     that was interrupted goes on where it stopped. A file with the wrong content becomes
     ``FILE.bad``.
 
@@ -183,15 +204,18 @@ def _state(path: Path, file: DataFile) -> str:
         if page:
             return f"damaged: an HTML page, not data (first line: {page})"
         size = path.stat().st_size
-        if size < file.size:
+        if size < file.size and not file.rounded:
             return f"damaged: cut off, {size} of {file.size} bytes"
-        if size > file.size:
+        if size > file.longest:
             return f"damaged: too long, {size} bytes where {file.size} are expected"
-        digest = pooch.file_hash(str(path), alg="sha256")
+        if file.digest is None:
+            return "ok"
+        kind, expected = file.digest
+        digest = pooch.file_hash(str(path), alg=kind)
     except OSError as error:
         return f"damaged: cannot be read ({error.strerror})"
-    if digest != file.sha256:
-        return f"damaged: SHA-256 is {digest}, expected {file.sha256}"
+    if digest != expected:
+        return f"damaged: {KINDS[kind]} is {digest}, expected {expected}"
     return "ok"
 
 
@@ -229,9 +253,9 @@ def _download(file: DataFile, target: Path, advance: Callable[[int], object]) ->
     part, bad = _part(target), target.with_name(target.name + ".bad")
     again = f"skyfold data get {target.parent.name}"
     try:
-        if _size(part) > file.size:
+        if _size(part) > file.longest:
             part.unlink()
-        if _size(part) < file.size:
+        if file.rounded or _size(part) < file.size:
             _receive(file, target, advance)
         state = _state(part, file)
         if state == "ok":
@@ -240,7 +264,7 @@ def _download(file: DataFile, target: Path, advance: Callable[[int], object]) ->
             part.replace(target)
             return
         fault = f"{file.name} from {file.url} is {state}"
-        if _size(part) < file.size:
+        if _size(part) < file.size and not file.rounded:
             raise FileError(f"{fault}; it is kept as {part}, `{again}` goes on from there")
         part.replace(bad)
         raise FileError(
@@ -275,6 +299,8 @@ def _receive(file: DataFile, target: Path, advance: Callable[[int], object]) -> 
     try:
         with requests.get(file.url, headers=headers, stream=True, timeout=30) as answer:
             if have and answer.status_code == requests.codes.requested_range_not_satisfiable:
+                if file.rounded:
+                    return None  # nothing is missing: the checksum tells whether it is right
                 part.unlink()
                 return _receive(file, target, advance)
             if answer.status_code >= 400:
@@ -304,7 +330,7 @@ def _write(
             "login page or a proxy between here and the server?"
         )
     with part.open(mode) as stream:
-        while chunk and stream.tell() <= file.size:
+        while chunk and stream.tell() <= file.longest:
             stream.write(chunk)
             advance(len(chunk))
             chunk = next(chunks, b"")

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 @hookimpl
 def skyfold_register(registry: Registry) -> None:
     """Offer the instrument, its commands, and the recipes and layout of cosipy."""
+    from skyfold_cosi.datasets import DATASETS
+
     registry.instruments.add("cosi", "skyfold_cosi.opener:open_cosi")
     registry.refinements.add("published", "skyfold_cosi.published:Published")
+    for name, dataset in DATASETS.items():
+        registry.datasets.add(name, dataset)
     for name, command in (
         ("bin", "bin_events"),
         ("select", "select_events"),

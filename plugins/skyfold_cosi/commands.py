@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from skyfold.commands import say
+from skyfold.datasets import readable_size
 from skyfold.errors import ConfigError, FileError
 from skyfold.vector import Array
 from skyfold_cosi.inputs_file import Inputs, phi_edges, read_inputs, time_edges
@@ -102,7 +103,7 @@ def bin_events(
     _say_lost(skipped + Counter(binned.outside))
     container.write(output, binned.histogram)
     stored = len(binned.histogram.sparse.index)
-    say(f"written   {output} ({stored} bins with counts, {output.stat().st_size / 1e6:.1f} MB)")
+    say(f"written   {output} ({stored} bins with counts, {readable_size(output.stat().st_size)})")
 
 
 def select_events(
@@ -151,7 +152,7 @@ def select_events(
     written = write_unbinned(output, selected())
     say(f"events    {read} in {len(events)} files, {written} of them selected")
     _say_lost(skipped)
-    say(f"written   {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    say(f"written   {output} ({readable_size(output.stat().st_size)})")
 
 
 def combine_counts(
@@ -180,7 +181,7 @@ def combine_counts(
     total = combined([container.read(path) for path in counts], factor or [])
     container.write(output, total)
     say(f"counts    {total.total:g} from {len(counts)} files")
-    say(f"written   {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    say(f"written   {output} ({readable_size(output.stat().st_size)})")
 
 
 def _blocks(
@@ -201,8 +202,8 @@ def _history(path: Path) -> Orientation:
     from skyfold_cosi.orientation import read_orientation
 
     found = read_orientation(path)
-    hours = (found.time[-1] - found.time[0]) / 3600
-    say(f"attitude  {path}: {hours:.2f} h, {found.total_livetime / 3600:.2f} h of livetime")
+    length = found.time[-1] - found.time[0]
+    say(f"attitude  {path}: {length:.0f} s, {found.total_livetime:.0f} s of livetime")
     return found
 
 

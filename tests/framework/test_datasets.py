@@ -88,7 +88,7 @@ def toy(url: str, **changes: object) -> DataSet:
     entry = {
         "name": "counts.fits.gz",
         "url": url,
-        "sha256": hashlib.sha256(CONTENT).hexdigest(),
+        "checksum": hashlib.sha256(CONTENT).hexdigest(),
         "size": len(CONTENT),
     }
     return DataSet("A toy.", (DataFile(**(entry | changes)),), "CC0", "this test")  # type: ignore[arg-type]
@@ -179,10 +179,40 @@ def test_part_of_another_file_is_found_out_and_the_next_download_is_right(
     assert path.read_bytes() == CONTENT
 
 
+def test_size_known_only_roughly_is_settled_by_the_checksum(server: Server, folder: Path) -> None:
+    md5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
+    about: dict[str, object] = {"checksum": md5, "size": 195_000, "rounded": True}
+    data = toy(f"{server.url}/broken/f", **about)
+    with pytest.raises(FileError, match="failed"):
+        datasets.fetch("toy", data)
+    kept = (folder / "counts.fits.gz.part").stat().st_size
+    (path,) = datasets.fetch("toy", data)
+    assert path.read_bytes() == CONTENT
+    assert [asked for _, asked in server.asked] == [None, f"bytes={kept}-"]
+
+    path.replace(folder / "counts.fits.gz.part")  # broken off between download and move
+    (path,) = datasets.fetch("toy", data)
+    assert path.read_bytes() == CONTENT
+
+    path.write_bytes(CONTENT[:-1] + b"0")
+    ((_, state),) = datasets.verify("toy", data)
+    assert "MD5" in state
+    path.write_bytes(CONTENT * 2)
+    ((_, state),) = datasets.verify("toy", data)
+    assert "too long" in state
+
+
+def test_no_published_checksum_is_said(server: Server) -> None:
+    data = toy(f"{server.url}/good/f", checksum=None)
+    (path,) = datasets.fetch("toy", data)
+    assert path.read_bytes() == CONTENT
+    assert "not published" in datasets.info(data)
+
+
 def test_wrong_checksum_is_refused_and_kept_aside(server: Server, folder: Path) -> None:
     expected = "0" * 64
     with pytest.raises(FileError) as caught:
-        datasets.fetch("toy", toy(f"{server.url}/good/f", sha256=expected))
+        datasets.fetch("toy", toy(f"{server.url}/good/f", checksum=expected))
     message = str(caught.value)
     assert expected in message
     assert hashlib.sha256(CONTENT).hexdigest() in message
