@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from skyfold.errors import ConfigError, FileError
+
+if TYPE_CHECKING:
+    import h5py
 
 AGAIN = "Download it again (skyfold data verify)"
 
@@ -73,14 +77,7 @@ def _require_whole_hdf5(path: Path) -> None:
 
     try:
         with h5py.File(path, "r") as file:
-            for name in file:
-                link = file.get(name, getlink=True)
-                if isinstance(link, h5py.ExternalLink):
-                    raise FileError(
-                        f"{path} links to another file, {link.filename}: links are not followed"
-                    )
-    except FileError:
-        raise
+            outside = _outside(file)
     except OSError as error:
         sizes = re.search(r"eof = (\d+).*stored_eof = (\d+)", str(error))
         if sizes:
@@ -88,3 +85,28 @@ def _require_whole_hdf5(path: Path) -> None:
                 f"{path} is cut off: {sizes[1]} of {sizes[2]} bytes. {AGAIN}"
             ) from error
         raise FileError(f"{path} is damaged and cannot be opened: {error}. {AGAIN}") from error
+    if outside:
+        name, target = outside
+        raise FileError(
+            f"{path}: {name!r}: links to another file are not followed ({target}); give that file "
+            "itself, or make a copy that holds the data (h5repack)"
+        )
+
+
+def _outside(file: h5py.File) -> tuple[str, str] | None:
+    """Return what in an HDF5 file lies in another file, and in which."""
+    import h5py
+
+    def link(name: bytes) -> tuple[str, str] | None:
+        found = file.get(name.decode(), getlink=True)
+        return (name.decode(), found.filename) if isinstance(found, h5py.ExternalLink) else None
+
+    def contents(name: str, found: Any) -> tuple[str, str] | None:
+        if isinstance(found, h5py.Dataset) and found.external:
+            return name, found.external[0][0]
+        if isinstance(found, h5py.Dataset) and found.is_virtual:
+            return name, found.virtual_sources()[0].file_name
+        return None
+
+    outside: tuple[str, str] | None = file.id.links.visit(link) or file.visititems(contents)
+    return outside

@@ -81,10 +81,9 @@ def read(path: Path | str, name: str | None = None, *, dtype: DTypeLike | None =
     Raises
     ------
     FileError
-        If the file is empty, damaged, or no HDF5 file.
+        If the file is empty, damaged, no HDF5 file, or leads to another file.
     DataError
-        If there is no such histogram, several and no name, a link to another file, or if axes and
-        contents do not agree.
+        If there is no such histogram, several and no name, or axes and contents do not agree.
     """
     return read_noting(path, name, dtype=dtype)[0]
 

