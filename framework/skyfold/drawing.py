@@ -150,27 +150,26 @@ def draw_sky(
             (-8 if left else 8, 7),
             textcoords="offset points",
             ha="right" if left else "left",
-            color="#38bdf8",
+            color="white" if ink == "white" else "#0369a1",
             fontsize="small",
-            path_effects=_outline("white" if ink != "white" else "black"),
+            path_effects=_outline("black" if ink == "white" else "white", 2.5, 0.8),
         )
-    axes.set(xlim=(-2.02, 2.02), ylim=(-1.02, 1.02), aspect="equal")
+    axes.set(xlim=(-2.02, 2.02), ylim=(-1.4 if bar else -1.02, 1.02), aspect="equal")
     axes.axis("off")
-    axes.text(
-        0, 0, frame_name(frame), transform=axes.transAxes, fontsize="small", color="0.4", va="top"
+    if not bar or axes.figure is None:
+        return
+    axes.text(-2, -1.05, frame_name(frame), fontsize="small", color="0.4", va="top")
+    beside = axes.inset_axes((-1, -1.17, 2, 0.09), transform=axes.transData)
+    made = axes.figure.colorbar(
+        image, cax=beside, orientation="horizontal", extend=beyond(values, shade)
     )
-    if bar and axes.figure is not None:
-        beside = axes.inset_axes((0.25, -0.07, 0.5, 0.045))
-        made = axes.figure.colorbar(
-            image, cax=beside, orientation="horizontal", extend=beyond(values, shade)
-        )
-        made.set_label(unit, size="small")
-        if kind != "sigma":
-            if scale != "linear":
-                made.set_ticks(ticks(values, kind, scale, apart=0.13))
-            made.ax.xaxis.set_major_formatter("{x:.4g}")
-        made.minorticks_off()
-        made.ax.tick_params(labelsize="small")
+    made.set_label(unit, size="small")
+    if kind != "sigma":
+        if scale != "linear":
+            made.set_ticks(ticks(values, kind, scale, apart=0.13))
+        made.ax.xaxis.set_major_formatter("{x:.4g}")
+    made.minorticks_off()
+    made.ax.tick_params(labelsize="small")
 
 
 def _draw_graticule(axes: Axes, ink: str, named: bool) -> None:
@@ -192,8 +191,8 @@ def _draw_graticule(axes: Axes, ink: str, named: bool) -> None:
     axes.add_patch(Ellipse((0, 0), 4, 2, fill=False, edgecolor="0.4", linewidth=0.8))
 
 
-def _outline(colour: str) -> list[Any]:
-    return [withStroke(linewidth=1.6, foreground=colour, alpha=0.5)]
+def _outline(colour: str, width: float = 1.6, alpha: float = 0.5) -> list[Any]:
+    return [withStroke(linewidth=width, foreground=colour, alpha=alpha)]
 
 
 def draw_projection(axes: Axes, below: Axes, projection: Projection) -> None:

@@ -211,7 +211,12 @@ def energy_labels(edges: Quantity | None, planes: int) -> tuple[str, ...]:
         units = [unit for unit in (u.eV, u.keV, u.MeV, u.GeV, u.TeV) if middle >= 1 * unit]
         edges = edges.to((units or [u.eV])[-1])
     pairs = zip(edges.value[:-1], edges.value[1:], strict=True)
-    return tuple(f"{low:.3g}\N{EN DASH}{high:.3g} {edges.unit}" for low, high in pairs)
+    return tuple(f"{_short(low)}\N{EN DASH}{_short(high)} {edges.unit}" for low, high in pairs)
+
+
+def _short(value: float) -> str:
+    """Return a number in three digits, more only where it is that long."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def rows_go_up(wcs: WCS | None, files: Iterable[str]) -> bool:

@@ -129,7 +129,7 @@ def sky(
     if layer.total is not None:
         label = "all energies" if energy is None else layer.labels[energy]
         shown = shown if energy is None else layer.values[energy]
-    figure = Picture(figsize=(8.0, 4.9), layout="constrained")
+    figure = Picture(figsize=(8.0, 5.2), layout="constrained")
     axes = figure.add_subplot()
     draw_sky(axes, shown, layer.unit, "sky", scale, layer.frame, as_marks(marks))
     axes.set_title(", ".join(filter(None, (title, label))))
@@ -145,7 +145,7 @@ def projections(projected: Sequence[Projection]) -> Figure:
 
 def _height(projected: Sequence[Projection]) -> float:
     binned = sum(p.axis.nside is None for p in projected)
-    return 3.3 * -(-binned // 2) + 2.5 * (len(projected) - binned)
+    return 3.3 * -(-binned // 2) + 2.3 * (len(projected) - binned)
 
 
 def _draw_projections(figure: FigureBase, projected: Sequence[Projection]) -> None:
@@ -154,7 +154,7 @@ def _draw_projections(figure: FigureBase, projected: Sequence[Projection]) -> No
     spheres = [p for p in projected if p.axis.nside is not None]
     several = len({p.observation for p in projected}) > 1
     down = -(-len(binned) // 2)
-    heights = [3.3] * down + [2.5] * len(spheres)
+    heights = [3.3] * down + [2.3] * len(spheres)
     rows = figure.add_gridspec(len(heights), 6, height_ratios=heights)
     for i, projection in enumerate(binned):
         wide = slice(0, 6) if len(binned) == 1 else slice(3 * (i % 2), 3 * (i % 2) + 3)
