@@ -12,6 +12,11 @@
 
 #include "dispatch.hpp"
 
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define SKYFOLD_X86_64_V4
+#include <immintrin.h>
+#endif
+
 namespace py = pybind11;
 template <class T> using Array = py::array_t<T, py::array::c_style>;
 template <class T> using Maybe = std::optional<Array<T>>;
@@ -24,60 +29,6 @@ constexpr Size least_rows = 128;   // of a chunk
 constexpr Size parallel = 1 << 16; // numbers below which threads do not pay
 constexpr Size line = 64;          // bytes of a cache line
 constexpr double tiny = std::numeric_limits<double>::min();
-
-// out[k] = sum over j of many[k][j] one[j], for up to four k. Named sums, because compilers keep those
-// in vector registers.
-template <int count, class A, class B>
-SKYFOLD_INLINE void dots(const A* const* many, const B* one, Size width, double* out) {
-  double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;
-  const A *r0 = many[0], *r1 = many[count > 1 ? 1 : 0], *r2 = many[count > 2 ? 2 : 0], *r3 = many[count > 3 ? 3 : 0];
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-  for (Size j = 0; j < width; ++j) {
-    const double x = static_cast<double>(one[j]);
-    s0 += static_cast<double>(r0[j]) * x;
-    if (count > 1) s1 += static_cast<double>(r1[j]) * x;
-    if (count > 2) s2 += static_cast<double>(r2[j]) * x;
-    if (count > 3) s3 += static_cast<double>(r3[j]) * x;
-  }
-  const double sums[] = {s0, s1, s2, s3};
-  std::copy_n(sums, count, out);
-}
-
-// acc[j] += sum over k of q[k] rows[k][j].
-template <int count, class T>
-SKYFOLD_INLINE void add_rows(const T* const* rows, const double* q, Size width, double* acc) {
-#pragma omp simd
-  for (Size j = 0; j < width; ++j) {
-    double a = acc[j];
-    for (int k = 0; k < count; ++k) a += q[k] * static_cast<double>(rows[k][j]);
-    acc[j] = a;
-  }
-}
-
-// Both, for four rows that are in the cache already and the four that follow, read from memory
-// meanwhile: neither the memory nor the arithmetic waits.
-template <class T>
-SKYFOLD_INLINE void add_and_dot(const T* const* rows, const double* q, double* acc, const T* const* next,
-                                const double* x, Size width, double* out) {
-  double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;
-  const double q0 = q[0], q1 = q[1], q2 = q[2], q3 = q[3];
-  const T *r0 = rows[0], *r1 = rows[1], *r2 = rows[2], *r3 = rows[3];
-  const T *n0 = next[0], *n1 = next[1], *n2 = next[2], *n3 = next[3];
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-  for (Size j = 0; j < width; ++j) {
-    s0 += static_cast<double>(n0[j]) * x[j];
-    s1 += static_cast<double>(n1[j]) * x[j];
-    s2 += static_cast<double>(n2[j]) * x[j];
-    s3 += static_cast<double>(n3[j]) * x[j];
-    double a = acc[j];
-    a += q0 * static_cast<double>(r0[j]);
-    a += q1 * static_cast<double>(r1[j]);
-    a += q2 * static_cast<double>(r2[j]);
-    a += q3 * static_cast<double>(r3[j]);
-    acc[j] = a;
-  }
-  out[0] = s0, out[1] = s1, out[2] = s2, out[3] = s3;
-}
 
 // What every product needs to know. Without values only the transpose is taken, of the counts as
 // they are; without room for it only the expectation.
@@ -94,55 +45,27 @@ template <class T> struct Problem {
   SKYFOLD_INLINE double scale(Size i) const { return scales ? scales[index ? index[i] : i] : 1.0; }
 };
 
-template <int count, class T> struct Rows {
-  const T* at[count];
-  double q[count], sum[count];
+namespace any {
+#define SKYFOLD_ROWS SKYFOLD_CLONES
+#include "row_loops.hpp"
+#undef SKYFOLD_ROWS
+} // namespace any
 
-  SKYFOLD_INLINE Rows(const Problem<T>& p, Size i) {
-    for (int k = 0; k < count; ++k) at[k] = p.row(i + k);
-  }
+#ifdef SKYFOLD_X86_64_V4
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4")
+namespace v4 {
+#define SKYFOLD_ROWS
+#define SKYFOLD_AVX512
+#include "row_loops.hpp"
+} // namespace v4
+#pragma GCC pop_options
 
-  // From the sums of row times values to the expectation, and what the rows are to be added with.
-  SKYFOLD_INLINE void judge(const Problem<T>& p, Size i) {
-    for (int k = 0; k < count; ++k) {
-      const double scale = p.scale(i + k);
-      q[k] = p.counts ? p.counts[i + k] * scale : 0.0;
-      if (!p.values) continue;
-      const double e = sum[k] * scale + (p.others ? p.others[i + k] : 0.0);
-      p.expectation[i + k] = e;
-      q[k] /= e < tiny ? tiny : e; // NaN stays
-    }
-  }
-};
-
-template <int count, class T> SKYFOLD_INLINE void some_rows(const Problem<T>& p, Size i, double* acc) {
-  Rows<count, T> rows(p, i);
-  if (p.values) dots<count>(rows.at, p.values, p.width, rows.sum);
-  rows.judge(p, i);
-  if (p.back) add_rows<count>(rows.at, rows.q, p.width, acc);
-}
-
-template <class T> SKYFOLD_INLINE void rows_from_cache(const Problem<T>& p, Size begin, Size end, double* acc) {
-  Size i = begin;
-  for (; i + 4 <= end; i += 4) some_rows<4>(p, i, acc);
-  for (; i < end; ++i) some_rows<1>(p, i, acc);
-}
-
-template <class T> SKYFOLD_CLONES void rows_from_memory(const Problem<T>& p, Size begin, Size end, double* acc) {
-  if (!p.values || !p.back || begin + 8 > end) return rows_from_cache(p, begin, end, acc);
-  Size i = begin;
-  Rows<4, T> rows(p, i);
-  dots<4>(rows.at, p.values, p.width, rows.sum);
-  rows.judge(p, i);
-  for (i += 4; i + 4 <= end; i += 4) {
-    Rows<4, T> next(p, i);
-    add_and_dot(rows.at, rows.q, acc, next.at, p.values, p.width, next.sum);
-    next.judge(p, i);
-    rows = next;
-  }
-  add_rows<4>(rows.at, rows.q, p.width, acc);
-  rows_from_cache(p, i, end, acc);
-}
+const bool has_v4 = __builtin_cpu_supports("x86-64-v4");
+#define SKYFOLD_BEST(function, ...) (has_v4 ? v4::function(__VA_ARGS__) : any::function(__VA_ARGS__))
+#else
+#define SKYFOLD_BEST(function, ...) any::function(__VA_ARGS__)
+#endif
 
 // Zeros on cache lines of their own.
 struct Sums {
@@ -160,16 +83,11 @@ template <class T> void all_rows(const Problem<T>& p, Size size, double* back, [
   const Size chunks = std::clamp<Size>(p.back ? size / least_rows : size, 1, most_chunks);
   Sums sums(p.back ? chunks : 0, p.width);
 #pragma omp parallel for num_threads(threads) if (threads > 1 && size * p.width >= parallel) schedule(dynamic, 1)
-  for (Size c = 0; c < chunks; ++c) rows_from_memory(p, c * size / chunks, (c + 1) * size / chunks, sums[c]);
+  for (Size c = 0; c < chunks; ++c) SKYFOLD_BEST(rows_from_memory, p, c * size / chunks, (c + 1) * size / chunks, sums[c]);
   if (!p.back) return;
   std::copy_n(sums[0], p.width, back);
   for (Size c = 1; c < chunks; ++c)
     for (Size j = 0; j < p.width; ++j) back[j] += sums[c][j];
-}
-
-// A run of cells is a product like any other: some rows times the sky that one attitude saw.
-template <class T> SKYFOLD_CLONES void one_run(const Problem<T>& p, Size begin, Size end, double* acc) {
-  rows_from_cache(p, begin, end, acc);
 }
 
 // For each uniform number in [0, 1) the value that a count of this row came from: the first at which
@@ -331,7 +249,7 @@ void run_products(const Array<T>& rows, const Maybe<double>& scales, const Array
     for (Size r = group[g]; r < group[g + 1]; ++r) {
       Problem<T> run = p;
       if (sky) run.values = sky + s[r] * width;
-      one_run(run, end[r], end[r + 1], result + s[r] * width);
+      SKYFOLD_BEST(one_run, run, end[r], end[r + 1], result + s[r] * width);
     }
 }
 

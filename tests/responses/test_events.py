@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import skyfold
@@ -22,6 +22,7 @@ from skyfold_responses.matrix import RowMatrix
     st.booleans(),
     st.integers(0, 2**32 - 1),
 )
+@settings(deadline=None)
 def test_events_do_what_their_rows_do(events: int, values: int, made: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.random((events, values)).astype(np.float32)

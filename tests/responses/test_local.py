@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -65,6 +65,7 @@ cases = st.builds(
 
 
 @given(cases, st.sampled_from([0.0, 0.02, 0.5, 1.0]))
+@settings(deadline=None)
 def test_cells_do_what_the_dense_product_does(case: Case, share: float) -> None:
     frame, dense, rng = case.frame, case.dense, case.rng
     exact = case.detector.storage == "float64"

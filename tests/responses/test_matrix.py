@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import skyfold
@@ -58,6 +58,7 @@ def matrix_of(rng: np.random.Generator, values: int, bins: int) -> np.ndarray:
     st.floats(0, 1),
     st.integers(0, 2**32 - 1),
 )
+@settings(deadline=None)
 def test_rows_do_what_the_matrix_does(
     size: tuple[int, int], storage: str, share: float, seed: int
 ) -> None:
