@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from skyfold.commands import say
-from skyfold.errors import ConfigError, FileError
+from skyfold.errors import ConfigError, DataError, FileError
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 from skyfold_cosi.exposure import ExposureTable, by_attitude, by_time
@@ -243,13 +243,19 @@ def _history(path: Path) -> Orientation:
 
 
 def _stored_table(path: Path) -> ExposureTable | None:
-    """Return the exposure table in a file, or None if the file is none."""
+    """Return the exposure table in a file, or None if it is an orientation."""
+    from skyfold.inputs import require_data
     from skyfold_cosi.exposure_file import read_exposure_table
-    from skyfold_cosi.recognise import kind_of
+    from skyfold_cosi.recognise import KINDS, kind_of, start_of
 
-    if kind_of(path) == "orientation":
+    require_data(path)
+    kind = kind_of(path)
+    if kind == "orientation":
         return None
-    return read_exposure_table(path)
+    if kind == "exposure" or start_of(path).startswith(b"SIMPLE"):
+        return read_exposure_table(path)
+    found = f"holds {KINDS[kind]}" if kind else "is none of COSI's files"
+    raise DataError(f"{path} {found}; expected an exposure table (FITS) or an orientation (.ori)")
 
 
 def _table_for_conversion(path: Path, like: Path | None, reference: bool) -> ExposureTable:

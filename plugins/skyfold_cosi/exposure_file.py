@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.errors import DataError, FileError
+from skyfold.errors import DataError
 from skyfold.files import replacing
-from skyfold.inputs import require_data
 from skyfold.vector import Array
 from skyfold_cosi.exposure import ExposureTable
+from skyfold_image.fitsfile import hdus_of
+from skyfold_image.reading import opened
 from skyfold_responses.attitude import Pointings, longitude_latitude, unit_vectors
 
 if TYPE_CHECKING:
@@ -30,20 +31,12 @@ def read_exposure_table(path: Path | str) -> ExposureTable:
     FileError
         If it cannot be read.
     """
-    from astropy.io import fits
-
-    path = Path(path)
-    require_data(path)
-    try:
-        with fits.open(path, memmap=False) as file:
-            if NAME not in file:
-                raise DataError(f"{path}: no table {NAME}; this is no exposure table")
-            header, data = file[NAME].header, file[NAME].data
-            return _table(path, header, {name.lower(): data[name] for name in data.names})
-    except (OSError, TypeError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"{path} cannot be read as FITS: {error}") from error
+    with opened(Path(path)) as (stream, size), hdus_of(stream, size, str(path)) as hdus:
+        if NAME not in hdus:
+            raise DataError(f"{path}: no table {NAME}; this is no exposure table")
+        data = hdus[NAME].data
+        columns = {name.lower(): data[name] for name in data.names}
+        return _table(Path(path), hdus[NAME].header, columns)
 
 
 def write_exposure_table(path: Path | str, table: ExposureTable, *, generation: int = 2025) -> None:
@@ -102,11 +95,17 @@ def _table(path: Path, header: Any, columns: dict[str, Any]) -> ExposureTable:
     def vectors(name: str) -> Array:
         return unit_vectors(joined(f"{name}_l"), joined(f"{name}_b"))
 
+    seconds = np.concatenate([np.empty(0), *lists])
+    if not seconds.size:
+        raise DataError(f"{path}: the exposure table is empty")
+    if not np.all(seconds >= 0):
+        worst = seconds[np.argmin(np.where(seconds >= 0, np.inf, -1))]
+        raise DataError(f"{path}: a pointing of {worst:g} s in {_seconds_name(columns)!r}")
     earth = "altitude" in columns and "earth_zenith_l" in columns
     pointings = Pointings(
         vectors("xpointing"),
         vectors("zpointing"),
-        np.concatenate([np.empty(0), *lists]),
+        seconds,
         np.concatenate([[0], np.cumsum(lengths)]),
         vectors("earth_zenith") if earth else None,
         joined("altitude") if earth else None,
@@ -119,7 +118,7 @@ def _table(path: Path, header: Any, columns: dict[str, Any]) -> ExposureTable:
     names = "healpix_index_z_pointing", "healpix_index_x_pointing"
     pixels = np.stack([column(name) for name in names], axis=-1).astype(np.int64)
     nside = int(header["NSIDE"])
-    if len(pixels) and not 0 <= pixels.min() <= pixels.max() < 12 * nside**2:
+    if not 0 <= pixels.min() <= pixels.max() < 12 * nside**2:
         raise DataError(f"{path}: pixels from {pixels.min()} to {pixels.max()} at NSIDE {nside}")
     nested = str(header.get("SCHEME", "ring")).lower().startswith("nest")
     group = column("bkg_group").astype(np.int64) if "bkg_group" in columns else None

@@ -205,7 +205,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileError, match="is empty"):
         read_exposure_table(path)
     path.write_text("OG 1 2 3")
-    with pytest.raises(FileError, match="cannot be read as FITS"):
+    with pytest.raises(FileError, match="no valid FITS file"):
         read_exposure_table(path)
     fits.PrimaryHDU(np.ones((2, 2))).writeto(path, overwrite=True)
     with pytest.raises(DataError, match="no table EXPOSURETABLE"):
@@ -216,6 +216,17 @@ def test_other_files_are_refused(tmp_path):
         file.writeto(tmp_path / "no_nside.fits")
         file[1].header["NSIDE"] = 1
         file.writeto(tmp_path / "coarse.fits")
+        file[1].data["delta_time"][0][0] = -1
+        file.writeto(tmp_path / "negative.fits")
+    write_exposure_table(tmp_path / "no_rows.fits", by_attitude(orbit(), 4).take(np.array([], int)))
+    whole = path.read_bytes()
+    (tmp_path / "cut.fits").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FileError, match="is cut off"):
+        read_exposure_table(tmp_path / "cut.fits")
+    with pytest.raises(DataError, match="a pointing of -1 s in 'delta_time'"):
+        read_exposure_table(tmp_path / "negative.fits")
+    with pytest.raises(DataError, match="is empty"):
+        read_exposure_table(tmp_path / "no_rows.fits")
     with pytest.raises(DataError, match="no NSIDE"):
         read_exposure_table(tmp_path / "no_nside.fits")
     with pytest.raises(DataError, match="at NSIDE 1"):
