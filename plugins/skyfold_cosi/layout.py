@@ -222,11 +222,11 @@ def read_tables(path: Path, upto: int) -> Tables:
     tables: Tables = {}
     with fits.open(path) as file:
         for hdu in file[1:]:
-            known = tables.setdefault(hdu.name.rstrip("0123456789"), {})
-            for row in hdu.data:
-                if row["iteration"] <= upto:
-                    values = {name: float(row[name]) for name in hdu.data.names[1:]}
-                    known.setdefault(int(row["iteration"]), {}).update(values)
+            table = tables.setdefault(hdu.name.rstrip("0123456789"), {})
+            for name in hdu.data.names[1:]:
+                for i, value in zip(hdu.data["iteration"], hdu.data[name], strict=True):
+                    if i <= upto:
+                        table.setdefault(int(i), {})[name] = float(value)
     return tables
 
 
