@@ -365,27 +365,42 @@ def _hdf5_blocks(path: Path, size: int) -> Iterator[Columns]:
 
 
 def _fits_blocks(path: Path, size: int) -> Iterator[Columns]:
+    """Yield blocks of rows from the stream: astropy unpacks a whole ``.fits.gz`` first."""
     from astropy.io import fits
 
-    try:
-        with fits.open(path, lazy_load_hdus=True) as hdus:
-            table = hdus[1]
-            columns, rows = table.columns, int(table.header["NAXIS2"])
-            start, width = table.fileinfo()["datLoc"], int(table.header["NAXIS1"])
-    except (OSError, EOFError, IndexError, KeyError, AttributeError, TypeError) as error:
-        raise FileError(f"{path}: there is no readable table of events: {error}. {AGAIN}") from None
-    names = _require_columns(columns.names, path)
-    factors = {name: _factor(columns[name], path) for name in names}
-    dtype = columns.dtype.newbyteorder(">")
-    if dtype.itemsize != width:
-        raise DataError(f"{path}: rows of {width} bytes, its columns make {dtype.itemsize}")
     with _open(path) as file:
         try:
-            file.seek(start)
+            if fits.Header.fromfile(file)["NAXIS"]:
+                raise DataError(f"{path} begins with an image, not with a table of events")
+            header = fits.Header.fromfile(file)
+            width, rows = int(header["NAXIS1"]), int(header["NAXIS2"])
+            columns = fits.ColDefs(
+                [
+                    fits.Column(
+                        header[f"TTYPE{i}"],
+                        header[f"TFORM{i}"],
+                        header.get(f"TUNIT{i}"),
+                        bscale=header.get(f"TSCAL{i}"),
+                        bzero=header.get(f"TZERO{i}"),
+                    )
+                    for i in range(1, int(header["TFIELDS"]) + 1)
+                ]
+            )
+        except (EOFError, OSError, zlib.error, KeyError, ValueError, TypeError) as error:
+            raise FileError(
+                f"{path} is cut off or has no table of events: {error}. {AGAIN}"
+            ) from error
+        names = _require_columns(columns.names, path)
+        factors = {name: _factor(columns[name], path) for name in names}
+        dtype = columns.dtype.newbyteorder(">")
+        if dtype.itemsize != width:
+            raise DataError(f"{path}: rows of {width} bytes, its columns make {dtype.itemsize}")
+        try:
             for first in range(0, rows, size):
-                raw = file.read(width * min(size, rows - first))
-                if len(raw) < width * min(size, rows - first):
-                    raise EOFError(f"it ends within {rows} rows")
+                wanted = width * min(size, rows - first)
+                raw = file.read(wanted)
+                if len(raw) < wanted:
+                    raise EOFError(f"it ends within its {rows} rows")
                 block = np.frombuffer(raw, dtype=dtype)
                 yield {name: block[name].astype(np.float64) * factors[name] for name in names}
         except (EOFError, OSError, zlib.error) as error:
