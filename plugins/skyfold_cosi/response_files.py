@@ -228,6 +228,7 @@ def _open_container(path: Path, file: h5py.File) -> ResponseFile:
     axes, frame = _sky_axes(path, header.axes, header.unit)
     kept, checks = _imaging_axes(path, axes)
     place = f"{header.name}/contents"
+    _require_digits(path, file[place].dtype)
     reader = dense_reader(path, place, tuple(a.label for a in axes), header.inside)
     return ResponseFile(
         path, "pre-computed, dense", kept, frame, header.unit, (*flow, *checks), {}, reader
@@ -237,6 +238,7 @@ def _open_container(path: Path, file: h5py.File) -> ResponseFile:
 def _in_memory(
     path: Path | None, layout: str, histogram: Histogram, checks: tuple[Check, ...]
 ) -> ResponseFile:
+    _require_digits(path, getattr(histogram.contents, "values", histogram.contents).dtype)
     axes, frame = _sky_axes(path, histogram.axes, histogram.unit)
     kept, more = _imaging_axes(path, axes)
     whole = replace(histogram, axes=axes).project(*LABELS)
@@ -260,6 +262,7 @@ def _open_contents(path: Path, group: h5py.Group) -> ResponseFile:
         reader = sparse_reader(path, labels, sizes)
     else:
         _require_shape(path, group["CONTENTS"], sizes)
+        _require_digits(path, group["CONTENTS"].dtype)
         reader = dense_reader(path, "DRM/CONTENTS", labels, (slice(None),) * len(sizes))
     unit = text(group.attrs.get("UNIT", "cm2"))
     layout = "detector response, " + ("sparse" if sparse else "dense")
@@ -291,6 +294,14 @@ def _require_shape(path: Path, dataset: h5py.Dataset, sizes: tuple[int, ...]) ->
     require_numbers(dataset, f"{path}: {dataset.name}")
     if dataset.shape != sizes:
         raise DataError(f"{path}: {dataset.name} of shape {dataset.shape} on axes of {sizes}")
+
+
+def _require_digits(path: Path | None, dtype: np.dtype[Any]) -> None:
+    if dtype.itemsize < 4 and dtype.kind == "f":
+        raise DataError(
+            f"{path or 'response'}: contents are in {dtype}, which holds 3 digits, nothing above "
+            "65504 and little below 6e-5; make it again in float32"
+        )
 
 
 def _old_axes(path: Path, group: h5py.Group) -> tuple[Axis, ...]:

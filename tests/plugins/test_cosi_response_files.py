@@ -263,6 +263,18 @@ def test_contents_that_do_not_fit_are_refused(tmp_path) -> None:
         open_response(path)
 
 
+@pytest.mark.parametrize("layout", ["galactic", "dense"])
+def test_half_precision_is_refused(tmp_path, layout) -> None:
+    path, place = tmp_path / "x.h5", {"galactic": "hist/contents", "dense": "DRM/CONTENTS"}[layout]
+    write_response(path, axes_of(), np.ones(shape_of(axes_of())), layout)
+    with h5py.File(path, "a") as file:
+        half = file[place][()].astype(np.float16)
+        del file[place]
+        file[place] = half
+    with pytest.raises(DataError, match="contents are in float16"):
+        open_response(path)
+
+
 def test_a_filter_that_is_missing_is_named(tmp_path, monkeypatch) -> None:
     path = tmp_path / "x.h5"
     write_response(path, axes_of(), np.ones(shape_of(axes_of())), "counts", area=np.ones(2))
