@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.patches import Ellipse
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator
 
 from skyfold.dataspace import DataAxis, Projection
 from skyfold.layers import Layer
@@ -92,7 +93,10 @@ def draw_histogram(axes: Axes, sigma: Array) -> None:
 
 def log_scale(axes: Axes) -> None:
     """Make the y axis logarithmic, with plain numbers: matplotlib's typeset powers are slow."""
+    low, high = axes.dataLim.intervaly
     axes.set_yscale("log")
+    if low > 0 and high < 100 * low:  # powers of ten alone would be too few
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
 
@@ -220,8 +224,11 @@ def draw_projection(axes: Axes, below: Axes, projection: Projection) -> None:
 
 
 def bins_of(axis: DataAxis) -> tuple[Array, str]:
-    """Return edges and label of an axis; far from zero, as clocks are, counted from the first."""
+    """Return edges and label of an axis; clocks far from zero are counted from the first edge."""
+    from astropy import units as u
+
     edges, unit = axis.values, f" [{axis.unit}]" if axis.unit else ""
-    if abs(edges[0]) > FAR * (edges[-1] - edges[0]):
+    clock = u.Unit(axis.unit).is_equivalent(u.s)
+    if clock and abs(edges[0]) > FAR * (edges[-1] - edges[0]):
         return edges - edges[0], f"{axis.label} since {edges[0]:.12g}{unit}"
     return edges, f"{axis.label}{unit}"

@@ -144,13 +144,13 @@ def projections(projected: Sequence[Projection]) -> Figure:
 
 
 def _height(projected: Sequence[Projection]) -> float:
-    binned = sum(p.axis.nside is None for p in projected)
-    return 3.3 * -(-binned // 2) + 2.3 * (len(projected) - binned)
+    binned = sum(p.axis.nside is None and p.axis.size > 1 for p in projected)
+    return 3.3 * -(-binned // 2) + 2.3 * sum(p.axis.nside is not None for p in projected)
 
 
 def _draw_projections(figure: FigureBase, projected: Sequence[Projection]) -> None:
-    """Draw axes of bins two in a row, then spheres as three maps each."""
-    binned = [p for p in projected if p.axis.nside is None]
+    """Draw axes of bins two in a row, then spheres as three maps each; one bin alone is no axis."""
+    binned = [p for p in projected if p.axis.nside is None and p.axis.size > 1]
     spheres = [p for p in projected if p.axis.nside is not None]
     several = len({p.observation for p in projected}) > 1
     down = -(-len(binned) // 2)

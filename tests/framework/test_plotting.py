@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import BinnedData, Origin
-from skyfold.dataspace import DataAxis
+from skyfold.dataspace import DataAxis, Projection
 from skyfold.drawing import bins_of, draw_image
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid
@@ -27,7 +27,7 @@ from skyfold.layers import (
     sphere_layer,
 )
 from skyfold.model import Component, Model
-from skyfold.plotting import curves, overview, sky
+from skyfold.plotting import curves, overview, projections, sky
 from skyfold.residuals import block_residual
 from skyfold.response import Diagonal, Matrix
 from skyfold.result import Result
@@ -299,3 +299,10 @@ def test_values_per_energy_are_shown_per_bin():
     assert u.Unit(layer.unit) == u.Unit("cm-2 s-1 sr-1")
     assert np.nanmax(layer.total) == pytest.approx(3000)
     assert np.nanmax(layer.values[1]) == pytest.approx(2000)
+
+
+def test_an_axis_of_one_bin_is_not_drawn():
+    one = Projection(DataAxis("Em", [509, 513] * u.keV), np.array([5.0]), np.array([4.0]))
+    two = Projection(DataAxis("Phi", [0, 1, 2] * u.deg), np.array([5.0, 3]), np.array([4.0, 4]))
+    labels = [axes.get_xlabel() for axes in projections([one, two]).axes]
+    assert labels == ["", "Phi [deg]"]

@@ -209,7 +209,7 @@ def _projections(projections: list[Projection]) -> str:
         "The counts form no image: here they are summed over all axes but one. Bars are the root "
         "of the counts; a residual that wanders shows what the model cannot make."
     )
-    binned = [projection for projection in projections if projection.axis.nside is None]
+    binned = [p for p in projections if p.axis.nside is None and p.axis.size > 1]
     drawn = chart(along(binned), "counts and expectation along the axes", "wide") if binned else ""
     maps = [
         _picture(layer, _span(layer), SIGMA_BAR if layer.kind == "sigma" else "")
