@@ -238,7 +238,8 @@ def _open_container(path: Path, file: h5py.File) -> ResponseFile:
 def _in_memory(
     path: Path | None, layout: str, histogram: Histogram, checks: tuple[Check, ...]
 ) -> ResponseFile:
-    _require_digits(path, getattr(histogram.contents, "values", histogram.contents).dtype)
+    held = histogram.contents
+    _require_digits(path, (held.values if isinstance(held, Sparse) else held).dtype)
     axes, frame = _sky_axes(path, histogram.axes, histogram.unit)
     kept, more = _imaging_axes(path, axes)
     whole = replace(histogram, axes=axes).project(*LABELS)

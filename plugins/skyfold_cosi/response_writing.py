@@ -82,9 +82,7 @@ def write_response(
     with replacing(Path(path)) as partial, h5py.File(partial, "w") as file:
         if layout == "galactic":
             group = container.create_group(file, "hist", axes, unit or "cm2 s")
-            dtype = next(iter(slabs))[1].dtype
-            dataset = group.create_dataset("contents", shape, dtype, track_times=False)
-            _fill(dataset, slabs, shape)
+            _fill(group, "contents", slabs, shape)
             return
         group = file.create_group("DRM")
         group.attrs["UNIT"] = unit or "cm2"
@@ -97,10 +95,7 @@ def write_response(
             _write_sparse(group, slabs, shape)
         else:
             chunks = (1, 1, *shape[2:])
-            dataset = group.create_dataset(
-                "CONTENTS", shape, np.float64, chunks=chunks, track_times=False, **PACKED
-            )
-            _fill(dataset, slabs, shape)
+            _fill(group, "CONTENTS", slabs, shape, dtype=np.float64, chunks=chunks, **PACKED)
 
 
 def convert_text(
@@ -164,8 +159,15 @@ def _by_pixel(slabs: Slabs, shape: tuple[int, ...]) -> Iterator[tuple[int, Array
         raise DataError(f"slabs end at value {reached} of {prod(shape[:2])}")
 
 
-def _fill(dataset: h5py.Dataset, slabs: Slabs, shape: tuple[int, ...]) -> None:
+def _fill(
+    group: h5py.Group, name: str, slabs: Slabs, shape: tuple[int, ...], **options: Any
+) -> None:
+    """Write a dataset, by default with the type of the first slab."""
+    dataset = None
     for pixel, contents in _by_pixel(slabs, shape):
+        if dataset is None:
+            options = {"dtype": contents.dtype, "track_times": False, **options}
+            dataset = group.create_dataset(name, shape, **options)
         dataset[pixel : pixel + len(contents)] = contents
 
 
@@ -219,10 +221,7 @@ def _write_counts(
         told.attrs[axis.label] = DESCRIPTIONS[axis.label]
     group.create_dataset("EFF_AREA", data=np.asarray(area, np.float64), track_times=False)
     inner = [1 if axis.label in ("NuLambda", "Ei", "Pol") else axis.size for axis in axes]
-    dataset = group.create_dataset(
-        "COUNTS", shape, _smallest(slabs), chunks=tuple(inner), track_times=False, **PACKED
-    )
-    _fill(dataset, slabs, shape)
+    _fill(group, "COUNTS", slabs, shape, dtype=_smallest(slabs), chunks=tuple(inner), **PACKED)
 
 
 def _smallest(slabs: Slabs) -> np.dtype[Any]:
