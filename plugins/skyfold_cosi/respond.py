@@ -16,9 +16,14 @@ from skyfold.sphere import Sphere
 from skyfold_cosi.conversion import conversion_histogram, conversion_matrix
 from skyfold_cosi.counts import EXPOSED, compare, open_histogram
 from skyfold_cosi.exposure import by_attitude, by_time
-from skyfold_cosi.galactic import Detector, galactic_response
+from skyfold_cosi.galactic import (
+    Detector,
+    GalacticResponse,
+    galactic_response,
+    published_response,
+)
 from skyfold_cosi.histogram import Axis, Histogram
-from skyfold_cosi.orientation import read_orientation
+from skyfold_cosi.orientation import Orientation, read_orientation
 from skyfold_cosi.response_files import ResponseFile, open_response, read_conversion
 from skyfold_responses.local import LocalFrame
 from skyfold_responses.matrix import RowMatrix, Slabs
@@ -112,9 +117,7 @@ def sight(
     history = read_orientation(orientation)
     if counts is None or counts["PsiChi"].frame == GALACTIC:
         detector = Detector.from_slabs(file.axes, file.slabs("float32"))
-        assert file["NuLambda"].nside is not None
-        table = by_attitude(history, file["NuLambda"].nside, reference=reference)
-        made = galactic_response(detector, table)
+        made = _turned(detector, history, nside, reference)
         turned = _galactic(file, made, made.axes, "cm2 s", storage, memory)
         return replace(turned, files=(*turned.files, *files), checks=(*turned.checks, *made.checks))
     if "Time" in counts.labels:
@@ -129,6 +132,17 @@ def sight(
         )
     found = conversion_histogram(table, file["NuLambda"], nside, reference=reference)
     return _local(file, found, files, storage, memory)
+
+
+def _turned(
+    detector: Detector, history: Orientation, nside: int | None, reference: bool
+) -> GalacticResponse:
+    """Return the Galactic response of a detector that pointed as the orientation says."""
+    if reference:
+        return published_response(detector, history, nside)
+    own = detector.axes[0].nside
+    assert own is not None
+    return galactic_response(detector, by_attitude(history, own), nside)
 
 
 def _galactic(
