@@ -45,6 +45,12 @@ class Explained:
     residual: Array | None = None
 
 
+def keeps_bins(part: BinnedData) -> bool:
+    """Return whether results hold a value for every bin of an observation."""
+    large = isinstance(part.origin.geometry, DataSpace) and part.full_counts.size > LARGEST
+    return part.complete and not large
+
+
 def explain(part: BinnedData, values: Mapping[str, Array], total: float) -> Explained:
     """Compare the counts of an observation with the expectation of a model.
 
@@ -63,8 +69,7 @@ def explain(part: BinnedData, values: Mapping[str, Array], total: float) -> Expl
     if not part.complete:
         return Explained(counted, total)
     space = part.origin.geometry if isinstance(part.origin.geometry, DataSpace) else None
-    expectation = part.full_expectation(values)
-    whole = space is None or part.full_counts.size <= LARGEST
+    expectation, whole = part.full_expectation(values), keeps_bins(part)
     residual = np.empty(part.shape) if whole else None
     projected = [np.zeros((2, size)) for size in (space.shape if space else ())]
     expected = largest = 0.0

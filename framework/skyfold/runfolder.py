@@ -17,6 +17,7 @@ from skyfold.data import DataInterface
 from skyfold.document import Document
 from skyfold.errors import ConfigError, DataError, FileError, Interrupted
 from skyfold.observers import Checkpoint, Log, Observer, Progress
+from skyfold.residuals import keeps_bins
 from skyfold.result import Result, summary
 from skyfold.runner import Problem, prepare, solve
 from skyfold.simulate import score
@@ -59,7 +60,7 @@ def run_in_folder(
     """
     claim(folder, overwrite)
     values = sum(v.size for v in problem.start.model.values())
-    bins = sum(part.full_counts.size for part in problem.data.parts)
+    bins = sum(part.full_counts.size for part in problem.data.parts if keeps_bins(part))
     space = 8 * (5 * values + 4 * bins) + 10_000_000
     files.require_writable(folder, space)
     with files.locked(folder):
