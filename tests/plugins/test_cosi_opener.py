@@ -1,0 +1,234 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from skyfold_cosi.binning import bin_events
+from skyfold_cosi.histogram import Axis, Histogram
+from skyfold_cosi.opener import open_cosi
+from skyfold_cosi.simulation.events import draw_source, unbinned
+from skyfold_cosi.simulation.orbit import low_earth_orbit
+from skyfold_cosi.simulation.scene import SCENES
+from skyfold_cosi.simulation.telescope import Telescope
+from skyfold_cosi.unbinned import read_unbinned, write_unbinned
+
+import skyfold
+from skyfold.errors import ConfigError, DataError
+
+ENERGY = np.array([100.0, 300.0, 900.0])
+PHI = np.linspace(0, 180, 7)
+
+
+def measured(frame="galactic", energy=ENERGY):
+    return (
+        Axis("Em", energy, "keV"),
+        Axis("Phi", PHI, "deg"),
+        Axis.healpix("PsiChi", 1, frame),
+    )
+
+
+def response(frame="galactic", energy=ENERGY):
+    axes = (
+        Axis.healpix("NuLambda", 1, frame),
+        Axis("Ei", energy, "keV", "log"),
+        *measured(frame, energy),
+    )
+    shape = tuple(axis.size for axis in axes)
+    numbers = np.random.default_rng(1).uniform(0.5, 1.5, shape) ** 4
+    return Histogram(axes, numbers, "cm2 s" if frame == "galactic" else "cm2")
+
+
+def background(level=2.0, axes=None):
+    axes = axes or measured()
+    shape = tuple(axis.size for axis in axes)
+    return Histogram(axes, level * np.random.default_rng(3).uniform(0.5, 1.5, shape))
+
+
+@pytest.fixture
+def counts():
+    """Counts of a sky of 0.2 in every pixel and of the background."""
+    blank = open_cosi(background(0.0), response(), background=background())
+    expected = blank.full_expectation({"sky": np.full((12, 2), 0.2), "background": np.ones(1)})
+    return Histogram(measured(), np.random.default_rng(4).poisson(expected).astype(float))
+
+
+def test_what_was_opened_is_told(counts):
+    data = open_cosi(counts, response(), background=background())
+    told = {check.subject: check.message for check in data.checks}
+    assert f"{counts.total:.10g} counts" in told["event"]
+    assert "% of those observed" in told["background"]
+    assert "need" in told["memory"]
+    assert data.components["sky"].geometry.shape == (12, 2)
+    assert data.components["sky"].unit == "1 / (cm2 s sr)"
+
+
+def test_the_sky_of_the_simulation_is_found(counts):
+    run = skyfold.run(
+        open_cosi(counts, response(), background=background()), iterations=60, progress=False
+    )
+    assert run.image.value.mean() == pytest.approx(0.2, rel=0.2)
+    assert run.normalisations["background"] == pytest.approx(1, abs=0.5)
+
+
+def test_reference_adds_the_published_offset(counts):
+    data = open_cosi(counts, response(), background=background(), reference=True)
+    assert data.components["almost_zero"].fixed
+    plain = open_cosi(counts, response(), background=background())
+    values = {"sky": np.zeros((12, 2)), "background": np.zeros(1)}
+    assert plain.full_expectation(values).max() == 0
+    offset = data.full_expectation({**values, "almost_zero": np.ones(1)})
+    np.testing.assert_allclose(offset, 1e-12)
+
+
+def test_storages_agree(counts):
+    runs = [
+        skyfold.run(
+            open_cosi(counts, response(), background=background(), storage=storage),
+            iterations=20,
+            progress=False,
+        ).image.value
+        for storage in ("float64", "float32", "uint16")
+    ]
+    np.testing.assert_allclose(runs[1], runs[0], rtol=1e-5)
+    np.testing.assert_allclose(runs[2], runs[0], rtol=2e-3)
+
+
+def test_normalisations_by_energy():
+    truth, template = np.array([0.5, 2.0]), background(30.0)
+    expected = template.dense * truth[:, None, None]
+    found = Histogram(measured(), np.random.default_rng(5).poisson(expected).astype(float))
+    data = open_cosi(found, response(), background=template, background_per="energy", start=1e-9)
+    run = skyfold.run(data, iterations=20, progress=False)
+    np.testing.assert_allclose(
+        list(run.normalisations.values()), truth, rtol=0.1
+    )  # one for each energy
+
+
+def test_normalisations_by_time():
+    times = Axis("Time", np.array([0.0, 10, 20]), "s")
+    axes = (times, *measured("spacecraftframe"))
+    template, truth = background(20.0, axes), np.array([0.5, 2.0])
+    expected = template.dense * truth[:, None, None, None]
+    found = Histogram(axes, np.random.default_rng(5).poisson(expected).astype(float))
+    seconds = np.random.default_rng(6).uniform(0, 1e-6, (2, 12, 12))
+    sky, local = Axis.healpix("lb", 1), Axis.healpix("NuLambda", 1, "spacecraftframe")
+    conversion = Histogram((times, sky, local), seconds, "s")
+    data = open_cosi(
+        found,
+        response("spacecraftframe"),
+        background=template,
+        conversion=conversion,
+        background_per="time",
+        start=1e-9,
+    )
+    run = skyfold.run(data, iterations=10, progress=False)
+    np.testing.assert_allclose(list(run.normalisations.values()), truth, rtol=0.1)
+
+
+def test_normalisations_keep_to_their_range(counts):
+    data = open_cosi(
+        counts, response(), background={"b": background(0.1)}, background_range={"b": (0.9, 1.1)}
+    )
+    run = skyfold.run(data, iterations=20, progress=False)
+    assert all(0.9 <= row["b"] <= 1.1 for row in run.trace)
+    fixed = open_cosi(counts, response(), background=background(), fit_background=False)
+    run = skyfold.run(fixed, iterations=3, progress=False)
+    assert run.normalisations["background"] == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (0.5, np.full((12, 2), 0.5)),
+        ([0.5, 0.25], np.tile([0.5, 0.25], (12, 1))),
+        (Histogram((Axis.healpix("lb", 1), Axis("Ei", ENERGY, "keV")), np.ones((12, 2))), 1.0),
+    ],
+)
+def test_starts(counts, start, expected):
+    data = open_cosi(counts, response(), start=start)
+    np.testing.assert_allclose(skyfold.Model.start(data)["sky"], expected)
+
+
+def test_start_from_a_shape(counts):
+    shape = {"shape": "gaussian", "lon": 0.0, "lat": 0.0, "sigma": 20.0, "flux": 3.0}
+    values = skyfold.Model.start(open_cosi(counts, response(), start=shape))["sky"]
+    np.testing.assert_allclose(values.sum(axis=0) * 4 * np.pi / 12, 3.0)
+
+
+def test_start_from_the_counts(counts):
+    data = open_cosi(counts, response(), start="backprojection")
+    start = skyfold.Model.start(data)
+    assert data.forward(start).total == pytest.approx(counts.total)
+    assert np.all(start["sky"] > 0)
+    assert np.ptp(start["sky"]) > 0
+
+
+def test_a_mask_keeps_the_sky_dark(counts):
+    on = np.zeros((12, 2))
+    on[4:8] = 1
+    axes = (Axis.healpix("lb", 1), Axis("Ei", ENERGY, "keV"))
+    data = open_cosi(counts, response(), background=background(), sky_mask=Histogram(axes, on))
+    image = skyfold.run(data, iterations=5, progress=False).image.value
+    assert np.all(image[:4] == 0)
+    assert np.all(image[4:8] > 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"background": {"sky": background()}}, "cannot be called 'sky'"),
+        (
+            {"background": background(), "background_range": {"c": (0, 1)}},
+            "background_range names c",
+        ),
+        ({"background": background(), "background_range": (2.0, 1.0)}, "is no range"),
+        ({"background": background(), "background_per": "time"}, "no axis Time or ScAtt"),
+        ({"start": [1.0, 2.0, 3.0]}, "3 values for 2 energies"),
+        ({"start": {"shape": "square"}}, "square"),
+        ({"conversion": background()}, "belong to a response in the detector frame"),
+        ({"list_mode": True}, "needs a file of events"),
+    ],
+)
+def test_contradictions_are_refused(counts, options, says):
+    with pytest.raises(ConfigError, match=says):
+        open_cosi(counts, response(), **options)
+
+
+def test_frames_must_agree(counts):
+    local = replace(counts, axes=measured("spacecraftframe"))
+    with pytest.raises(DataError, match="frame 'spacecraftframe'"):
+        open_cosi(local, response())
+    with pytest.raises(ConfigError, match="--conversion"):
+        open_cosi(counts, response("spacecraftframe"))
+
+
+LINE = np.array([509.0, 513.0])
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory):
+    """A file of events of a day, its orientation, and a response for the line."""
+    path, rng = tmp_path_factory.mktemp("events") / "events.h5", np.random.default_rng(7)
+    orbit = low_earth_orbit(0.2, 120)
+    drawn = draw_source(Telescope(), orbit, SCENES["511"], 400, rng)
+    write_unbinned(path, unbinned(drawn, rng))
+    return path
+
+
+def test_events_are_binned_on_the_way_in(events):
+    matrix = response(energy=LINE)
+    data = open_cosi(events, matrix)
+    axes = (Axis("Time", np.array([-np.inf, np.inf]), "s"), *measured(energy=LINE))
+    made = bin_events(read_unbinned(events), axes).histogram
+    np.testing.assert_array_equal(data.full_counts, made.dense[0])
+    assert any("400 of 400 events binned" in check.message for check in data.checks)
+
+
+def test_events_one_by_one(events):
+    matrix, template = response(energy=LINE), background(1.0, measured(energy=LINE))
+    data = open_cosi(events, matrix, background=template, list_mode=True)
+    assert data.full_counts.shape == (400,)
+    binned = open_cosi(events, matrix, background=template)
+    for name in ("sky", "background"):  # the whole that was observed is the same
+        np.testing.assert_allclose(data.sensitivity[name], binned.sensitivity[name], rtol=1e-6)
+    run = skyfold.run(data, iterations=5, progress=False)
+    assert run.state.expectation.total == pytest.approx(400)
