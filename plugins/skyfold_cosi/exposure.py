@@ -311,6 +311,8 @@ def _grouped(steps: Pointings, group: Array, groups: int) -> Pointings:
     order = np.argsort(group, kind="stable")
     first = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=groups))])
     zenith, altitude = steps.zenith, steps.altitude
+    if altitude is not None and np.isnan(altitude).any():
+        zenith = altitude = None  # the oldest orientations do not know the Earth
     return Pointings(
         steps.x[order],
         steps.z[order],

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyfold.errors import DataError, FileError
+from skyfold_cosi.exposure import by_attitude
 from skyfold_cosi.orientation import Orientation, read_orientation, write_orientation
 from skyfold_responses.attitude import longitude_latitude, unit_vectors
 
@@ -101,6 +102,10 @@ def test_oldest_files_know_no_earth_and_are_live_all_the_time(tmp_path: Path) ->
     found = read_orientation(file)
     assert not found.earth_known
     assert found.livetime.tolist() == [1, 1, 2, 0]
+    pointings = by_attitude(found, 1).pointings
+    assert pointings.zenith is None
+    with pytest.raises(DataError, match="what the Earth hides is not known"):
+        pointings.visible(found.x)
     write_orientation(tmp_path / "again.ori", found)
     assert not read_orientation(tmp_path / "again.ori").earth_known
 
