@@ -176,8 +176,14 @@ template <class T> T* writable(Maybe<T>& array, Size size, const char* message) 
   return array ? array->mutable_data() : nullptr;
 }
 
-void require_rows(const std::int64_t* index, Size size, Size rows) {
-  for (Size i = 0; i < size; ++i) require(index[i] >= 0 && index[i] < rows, "a row index is out of range");
+template <class I> void require_rows(const I* index, Size size, Size rows) {
+  I low = 0, top = 0;
+#pragma omp simd reduction(min : low) reduction(max : top)
+  for (Size i = 0; i < size; ++i) {
+    low = index[i] < low ? index[i] : low;
+    top = index[i] > top ? index[i] : top;
+  }
+  require(size == 0 || (low >= 0 && top < rows), "an index is out of range");
 }
 
 } // namespace

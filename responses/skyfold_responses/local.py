@@ -56,9 +56,9 @@ class LocalFrame(Response):
                 f"the conversion matrix has {seen} rows (attitudes x local pixels), no multiple of "
                 f"the {pixels} local pixels of the detector response"
             )
-        if not np.all((conversion.data >= 0) & (conversion.data < np.inf)):
-            raise DataError("the conversion matrix holds negative or non-finite times")
         self.conversion, self.detector = conversion.tocsr(), detector
+        if not np.all((self.conversion.data >= 0) & (self.conversion.data < np.inf)):
+            raise DataError("the conversion matrix holds negative or non-finite times")
         self.attitudes = seen // pixels
         self.model_shape = sky, energies
         self.data_shape = self.attitudes, *detector.data_shape
