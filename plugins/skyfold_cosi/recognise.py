@@ -93,6 +93,8 @@ def _kind_of_fits(path: Path) -> str | None:
     names = set(re.findall(rb"TTYPE\d+ *= *'([^']*?) *'", start_of(path, FITS_START)))
     if {b"TimeTags", b"Energies"} <= names:
         return "unbinned"
+    if {b"TimeStamp", b"XPointings", b"ZPointings"} <= names:
+        return "orientation"
     attitudes = names & {b"scatt_binning_index", b"time_binning_index"}
     return "exposure" if attitudes and b"num_pointings" in names else None
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from skyfold.errors import DataError, FileError
 from skyfold_cosi.exposure import by_attitude
 from skyfold_cosi.orientation import Orientation, read_orientation, write_orientation
+from skyfold_cosi.recognise import is_cosi
 from skyfold_responses.attitude import longitude_latitude, unit_vectors
 
 START = 1835478000.0
@@ -126,6 +127,7 @@ def test_fits_of_2026(path: Path, tmp_path: Path) -> None:
     table.write(tmp_path / "a.fits")
     table.write(tmp_path / "a.fits.gz")
     for file in (tmp_path / "a.fits", tmp_path / "a.fits.gz"):
+        assert is_cosi(file)
         found = read_orientation(file)
         assert np.allclose(found.z, given.z, atol=1e-12)
         assert np.allclose(found.altitude, given.altitude)
