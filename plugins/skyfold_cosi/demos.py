@@ -36,7 +36,7 @@ def compton(seed: int = 1) -> Demo:
         data,
         truth,
         {"name": "rl"},
-        30,
+        100,
     )
 
 
@@ -63,7 +63,7 @@ def compton_attitude(seed: int = 1) -> Demo:
         data,
         truth,
         {"name": "rl"},
-        30,
+        100,
     )
 
 

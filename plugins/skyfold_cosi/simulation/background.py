@@ -16,7 +16,7 @@ from skyfold_cosi.simulation.telescope import ELECTRON, Rings, Telescope, around
 if TYPE_CHECKING:
     from skyfold_cosi.orientation import Orientation
 
-INSTRUMENT, ALBEDO = (2.5, 4.0), (2.0, 3.0)  # beta distributions of the Compton angle / pi
+INSTRUMENT, ALBEDO = (3.5, 3.5), (3.0, 3.0)  # beta distributions of the Compton angle / pi
 TILT, SPREAD = 0.4, 0.35  # slope towards the axis; width of the albedo's rings in the cosine
 
 
