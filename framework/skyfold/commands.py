@@ -212,12 +212,12 @@ def config_explain(arguments: Arguments) -> None:
 
 def data_list(arguments: Arguments) -> None:
     """List the data sets."""
-    from skyfold.datasets import locate, readable_size
+    from skyfold.datasets import present, readable_size
 
     sets = default_registry().datasets
     for name in sets:
-        here = "here" if locate(name, sets[name]) else ""
-        say(f"{name:20} {readable_size(sets[name].size):>9} {here:5} {sets[name].description}")
+        here = "here" if present(name, sets[name]) else ""
+        say(f"{name:22} {readable_size(sets[name].size):>9} {here:5} {sets[name].description}")
 
 
 def data_info(arguments: Arguments) -> None:

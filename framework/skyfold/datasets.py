@@ -114,6 +114,14 @@ def where() -> Path:
     return Path(pooch.os_cache("skyfold"))
 
 
+def present(name: str, dataset: DataSet) -> bool:
+    """Return whether all files are on this machine in their size; gigabytes are not verified."""
+    sizes = ((_size(where() / name / file.name), file) for file in dataset.files)
+    return all(
+        0 < size <= file.longest and (file.rounded or size == file.size) for size, file in sizes
+    )
+
+
 def locate(name: str, dataset: DataSet) -> dict[str, Path] | None:
     """Find a data set on this machine, without the network.
 

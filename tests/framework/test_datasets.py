@@ -103,12 +103,14 @@ def test_download_lands_verified_and_is_not_repeated(
 ) -> None:
     data = toy(f"{server.url}/good/counts.fits.gz")
     assert datasets.locate("toy", data) is None
+    assert not datasets.present("toy", data)
     assert datasets.verify("toy", data) == [("counts.fits.gz", "missing")]
 
     (path,) = datasets.fetch("toy", data)
 
     assert path == folder / "counts.fits.gz"
     assert path.read_bytes() == CONTENT
+    assert datasets.present("toy", data)
     assert names(folder) == {"counts.fits.gz"}
     assert datasets.locate("toy", data) == {"counts.fits.gz": path}
     assert datasets.verify("toy", data) == [("counts.fits.gz", "ok")]
