@@ -250,7 +250,7 @@ class Template(Response):
     ) -> None:
         self.template, self.groups, self.totals = template, groups, totals
         self.data_shape = template.shape
-        self.model_shape = (1 if groups is None else int(np.max(groups)) + 1,)
+        self.model_shape = (1 if groups is None else int(np.max(groups, initial=0)) + 1,)
         if totals is not None:
             self.complete = False
 

@@ -243,7 +243,8 @@ def test_files_of_a_configuration_are_found_again_from_anywhere(tmp_path, rng, m
     upper = np.arange(144).reshape(12, 12) >= 72
     for folder, mask in ((here, upper), (there, ~upper)):
         fits.writeto(folder / "mask.fits", mask.astype(float))
-    text = "data: {counts: counts.npy, psf: gauss:1.5 pix, background: 1}\nmethod: {sky_mask: mask.fits}\n"
+    data = "{counts: counts.npy, psf: gauss:1.5 pix, background: 1}"
+    text = f"data: {data}\nmethod: {{sky_mask: mask.fits}}\n"
     (here / "run.yaml").write_text(text)
     monkeypatch.chdir(there)
     run = skyfold.run(here / "run.yaml", iterations=2, output="out", progress=False)

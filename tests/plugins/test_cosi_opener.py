@@ -2,6 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+import skyfold
+from skyfold.errors import ConfigError, DataError
 from skyfold_cosi.binning import bin_events
 from skyfold_cosi.histogram import Axis, Histogram
 from skyfold_cosi.opener import open_cosi
@@ -10,9 +13,6 @@ from skyfold_cosi.simulation.orbit import low_earth_orbit
 from skyfold_cosi.simulation.scene import SCENES
 from skyfold_cosi.simulation.telescope import Telescope
 from skyfold_cosi.unbinned import read_unbinned, write_unbinned
-
-import skyfold
-from skyfold.errors import ConfigError, DataError
 
 ENERGY = np.array([100.0, 300.0, 900.0])
 PHI = np.linspace(0, 180, 7)
