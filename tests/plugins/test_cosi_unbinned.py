@@ -10,7 +10,6 @@ import pytest
 
 from skyfold.errors import ConfigError, DataError, FileError
 from skyfold_cosi.unbinned import (
-    UNITS,
     Selection,
     Unbinned,
     from_vectors,
@@ -19,6 +18,7 @@ from skyfold_cosi.unbinned import (
     within,
     write_unbinned,
 )
+from skyfold_cosi.unbinned_files import UNITS
 from skyfold_responses.attitude import rotations, unit_vectors
 
 START = 1835478000.0
