@@ -29,7 +29,7 @@ class ParameterFile:
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.left = dict(_leaves(document.data))
+        self.left = dict(_leaves(dict(document.data)))
         self.known: set[str] = set()
         self.origins: dict[KeyPath, int | str] = {}
         self.notes: list[str] = []
@@ -47,7 +47,7 @@ class ParameterFile:
             What to say of it instead.
         """
         paths = [path for text in spellings for path in _paths(text)]
-        self.known |= {":".join(path) for path in paths}
+        self.known |= {":".join(map(str, path)) for path in paths}
         for path in paths:
             if path in self.left:
                 value = self.left.pop(path)
@@ -81,8 +81,9 @@ class ParameterFile:
 
     def group(self, *spellings: str, into: str) -> dict[str, Any] | None:
         """Return a group of keys, whose names are the user's own, or None."""
-        self.known |= {":".join((*path, "NAME")) for text in spellings for path in _paths(text)}
-        for path in (path for text in spellings for path in _paths(text)):
+        paths = [path for text in spellings for path in _paths(text)]
+        self.known |= {":".join(map(str, (*path, "NAME"))) for path in paths}
+        for path in paths:
             inside = [own for own in self.left if own[: len(path)] == path]
             if inside:
                 return {
@@ -345,7 +346,7 @@ def _saving(file: ParameterFile) -> dict[str, Any]:
     return {**layout, **({"output": folder} if folder else {})}
 
 
-def _leaves(tree: Mapping[Key, Any], above: KeyPath = ()) -> list[tuple[KeyPath, Any]]:
+def _leaves(tree: Mapping[Any, Any], above: KeyPath = ()) -> list[tuple[KeyPath, Any]]:
     """Return every value that is no group of keys, with its path."""
     found: list[tuple[KeyPath, Any]] = []
     for key, value in tree.items():

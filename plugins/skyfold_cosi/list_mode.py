@@ -24,7 +24,8 @@ def inside(axes: Sequence[Axis], events: Unbinned) -> Array:
     angle = np.degrees(events.phi)
     within: Array = (events.energy >= measured.edges[0]) & (events.energy < measured.edges[-1])
     within &= (angle >= phi.edges[0]) & (angle <= phi.edges[-1])
-    return within & np.all(np.isfinite(events.galactic), axis=1)
+    within &= np.all(np.isfinite(events.galactic), axis=1)
+    return within
 
 
 def interpolation(axes: Sequence[Axis], events: Unbinned) -> Any:

@@ -111,6 +111,7 @@ def sight(
     if conversion is not None:
         opened = open_histogram(conversion, "conversion", read_conversion)
         files = _files(("conversion", opened.path))
+        assert opened.histogram is not None
         return _local(file, opened.histogram, files, storage, memory)
     if orientation is None:
         raise ConfigError(NO_CONVERSION)
