@@ -1,4 +1,5 @@
 # make demo    install into .venv, simulate, restore, and say where the report lies
+# make bench   ratios against other packages; COSIPY=python with cosipy adds the whole sky
 # make test    install with test extras, run the fast test suite
 PYTHON ?= python3
 VENV ?= .venv
@@ -37,6 +38,7 @@ tutorials: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/image.py
+	test -z "$(COSIPY)" || $(BIN)/python tests/benchmarks/cosi.py --peer $(COSIPY)
 
 # source distribution -> wheel -> an environment that never saw the sources
 smoke:
