@@ -178,8 +178,3 @@ template <class T> SKYFOLD_ROWS void rows_from_memory(const Problem<T>& p, Size 
   add_rows<4>(rows.at, rows.q, p.width, acc);
   rows_from_cache(p, i, end, acc);
 }
-
-// A run of cells is a product like any other: some rows times the sky that one attitude saw.
-template <class T> SKYFOLD_ROWS void one_run(const Problem<T>& p, Size begin, Size end, double* acc) {
-  rows_from_cache(p, begin, end, acc);
-}

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -83,7 +82,10 @@ template <class T> void all_rows(const Problem<T>& p, Size size, double* back, [
   const Size chunks = std::clamp<Size>(p.back ? size / least_rows : size, 1, most_chunks);
   Sums sums(p.back ? chunks : 0, p.width);
 #pragma omp parallel for num_threads(threads) if (threads > 1 && size * p.width >= parallel) schedule(dynamic, 1)
-  for (Size c = 0; c < chunks; ++c) SKYFOLD_BEST(rows_from_memory, p, c * size / chunks, (c + 1) * size / chunks, sums[c]);
+  for (Size c = 0; c < chunks; ++c) {
+    const Size begin = c * size / chunks, end = (c + 1) * size / chunks;
+    SKYFOLD_BEST(rows_from_memory, p, begin, end, sums[c]);
+  }
   if (!p.back) return;
   std::copy_n(sums[0], p.width, back);
   for (Size c = 1; c < chunks; ++c)
@@ -255,7 +257,7 @@ void run_products(const Array<T>& rows, const Maybe<double>& scales, const Array
     for (Size r = group[g]; r < group[g + 1]; ++r) {
       Problem<T> run = p;
       if (sky) run.values = sky + s[r] * width;
-      SKYFOLD_BEST(one_run, run, end[r], end[r + 1], result + s[r] * width);
+      SKYFOLD_BEST(rows_from_memory, run, end[r], end[r + 1], result + s[r] * width);
     }
 }
 
