@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from math import prod
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -23,6 +24,7 @@ from skyfold_cosi.histogram import Axis, Histogram
 from skyfold_cosi.orientation import write_orientation
 from skyfold_cosi.response_writing import write_response
 from skyfold_cosi.simulation.background import Background
+from skyfold_cosi.simulation.binned import BinnedResponse
 from skyfold_cosi.simulation.events import Drawn, draw_background, draw_source, unbinned
 from skyfold_cosi.simulation.orbit import low_earth_orbit
 from skyfold_cosi.simulation.scene import SCENES
@@ -96,7 +98,7 @@ def simulate_compton(
         phi_step,
         background=Background(variation=variation),
     )
-    size = 3 * survey.response.shape[0] * survey.response.shape[1] * 8
+    size = (1 + challenge) * 3 * 4 * prod(survey.response.shape)
     require_writable(output, size)
     if not challenge:
         _write(output, survey, source_counts, background_counts, seed, "")
@@ -161,8 +163,8 @@ def _write(
     distances = generator(seed, f"{purpose} distance")
     write_unbinned(folder / "events.fits.gz", unbinned(events, distances))
     write_orientation(folder / "orientation.ori", survey.orientation)
-    write_response(folder / "response.h5", survey.response.axes, survey.response, "galactic")
-    write_response(folder / "detector.h5", survey.detector.axes, survey.detector, "dense")
+    _write_response(folder / "response.h5", survey.response, "galactic")
+    _write_response(folder / "detector.h5", survey.detector, "dense")
     table = by_attitude(survey.orientation, ATTITUDES)
     write_exposure_table(folder / "exposure.fits", table, generation=2026)
     conversion = conversion_histogram(table, survey.detector.axes[0])
@@ -178,6 +180,14 @@ def _write(
     write_text(folder / "inputs.yaml", _inputs(survey))
     write_text(folder / "run.yaml", RUN)
     write_text(folder / "README.txt", _readme(survey, source, background))
+
+
+def _write_response(
+    path: Path, response: BinnedResponse, layout: Literal["galactic", "dense"]
+) -> None:
+    shape = " x ".join(str(axis.size) for axis in response.axes)
+    say(f"making    {path.name}: {shape}, {4e-6 * prod(response.shape):.3g} MB in float32")
+    write_response(path, response.axes, response.file().slabs("float32"), layout)
 
 
 RUN = """\

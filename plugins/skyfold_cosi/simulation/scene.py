@@ -123,7 +123,7 @@ def aluminium(sky: Sphere) -> Array:
     return disk + cygnus + shapes.gaussian(sky, 265.0, 0.0, 4.0, 0.1)
 
 
-CONTINUUM = (200.0, 300.0, 450.0, 700.0, 1100.0, 1800.0)
+CONTINUUM = (200.0, 350.0, 600.0, 1000.0, 1800.0)
 
 SCENES = {
     "511": Scene("511 keV: thin disk and bulge", positrons, line=ELECTRON),
@@ -134,14 +134,14 @@ SCENES = {
         line=1808.7,
     ),
     "crab": Scene(
-        "a Crab-like point source at five energies",
+        "a Crab-like point source at four energies",
         points=((184.56, -5.78, 1.0),),
         diffuse=0.0,
         energies=CONTINUUM,
         index=2.1,
     ),
     "points": Scene(
-        "six point sources at five energies",
+        "six point sources at four energies",
         points=(
             (184.56, -5.78, 1.0), (71.33, 3.07, 0.8), (309.5, 19.4, 0.5), (0.0, 0.0, 0.4),
             (266.0, -3.0, 0.4), (135.0, 40.0, 0.3),
