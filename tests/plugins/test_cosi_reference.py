@@ -4,6 +4,7 @@ The cases of ``ref_cases.json`` are run by the framework and by the classes of c
 """
 
 import json
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -308,7 +309,7 @@ def test_conversion_matrices(spacecraft, detector, folder, cases):
     ):
         np.testing.assert_allclose(made.contents.todense()[0], cases[name], rtol=1e-9, atol=1e-12)
         assert made.unit == u.s
-        assert made.copy().binning_method == made.axes[0].label
+        assert deepcopy(made).binning_method == made.axes[0].label
     full = kind.spacecraft_attitude_binning_ccm(detector, table)
     wanted = kind.open(folder / "ccm_scatt_use_averaged_pointing_False_test.hdf5")
     assert full.binning_method == wanted.binning_method == "ScAtt"

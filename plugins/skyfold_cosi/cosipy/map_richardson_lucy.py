@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,7 +97,7 @@ class MAP_RichardsonLucy(JudgedRichardsonLucy):
             Row(
                 {
                     "iteration": self.iteration_count,
-                    "model": self.model.copy(),
+                    "model": deepcopy(self.model),
                     "prior_filter": self.prior_filter,
                     "background_normalization": dict(self.dict_bkg_norm),
                     "log-likelihood": self.log_likelihood_list,

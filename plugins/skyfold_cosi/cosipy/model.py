@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -205,6 +206,6 @@ class AllSkyImageModel(ModelBase):
 
 def with_numbers(model: M, values: Any) -> M:
     """Return a copy of a model with other values, plain numbers in its unit."""
-    new: M = model.copy()
+    new = deepcopy(model)
     new[:] = values if model.unit is None else values * model.unit
     return new

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,7 +54,7 @@ class RichardsonLucySimple(DeconvolutionAlgorithmBase):
         self.iteration_count = 0
         self.results.clear()
         self.dict_bkg_norm = dict.fromkeys(self.dict_bkg_norm, 1.0)
-        self.model = self.initial_model.copy()
+        self.model = deepcopy(self.initial_model)
         self.summed_exposure_map = self.calc_summed_exposure_map()
         exposure = numbers(self.summed_exposure_map)
         if self.mask is None and np.any(exposure == 0):
@@ -98,7 +99,7 @@ class RichardsonLucySimple(DeconvolutionAlgorithmBase):
         self.results.append(
             Row(
                 iteration=self.iteration_count,
-                model=self.model.copy(),
+                model=deepcopy(self.model),
                 delta_model=self.delta_model,
                 background_normalization=dict(self.dict_bkg_norm),
             )
@@ -226,7 +227,7 @@ class RichardsonLucy(JudgedRichardsonLucy):
 
     def post_processing(self) -> None:
         """Weight, smooth and lengthen the step, add it, and judge the new model."""
-        step = self.delta_model.copy()
+        step = deepcopy(self.delta_model)
         if self.do_response_weighting:
             step = with_numbers(step, numbers(step) * self.response_weighting_filter)
         if self.do_smoothing:
