@@ -356,6 +356,26 @@ def test_looking_at_an_expectation_changes_nothing_but_changing_it_does(problem)
     np.testing.assert_allclose((seen / 2 - without).contents, 1.1 * 0.2, rtol=1e-9)
 
 
+def test_changed_counts_and_backgrounds_are_taken(problem, tmp_path):
+    event, background, response = problem
+    rng = np.random.default_rng(3)
+    again = Histogram(event.axes, contents=rng.poisson(event.contents + 1.0).astype(float))
+    wanted = driver(interface((again, background * 2, response)), tmp_path).run_deconvolution()
+    for change in ("replaced", "in place"):
+        data = interface(problem)
+        driver(data, tmp_path).run_deconvolution()
+        if change == "replaced":
+            data._event = again.project(["Em", "Phi", "PsiChi"])
+            data._bkg_models["albedo"] = data.bkg_model("albedo") * 2
+        else:
+            data.event[:] = again.contents[0]
+            data.bkg_model("albedo")[:] = 2 * background.contents[0]
+        data._summed_bkg_models["albedo"] *= 2
+        row = driver(data, tmp_path).run_deconvolution()[-1]
+        assert row["log-likelihood"] == pytest.approx(wanted[-1]["log-likelihood"], rel=1e-12)
+        np.testing.assert_allclose(row["model"].contents, wanted[-1]["model"].contents, rtol=1e-9)
+
+
 def test_two_data_sets_share_a_background(problem, tmp_path):
     one = driver(interface(problem), tmp_path).run_deconvolution()
     made = driver(interface(problem), tmp_path)

@@ -12,8 +12,9 @@ from astropy import units as u
 from histpy import Axes, Axis, HealpixAxis, Histogram
 
 from skyfold.data import BinnedData, EStep
+from skyfold.response import Response
 from skyfold.vector import Array
-from skyfold_cosi.cosipy.deferred import Deferred, step_of
+from skyfold_cosi.cosipy.deferred import Deferred, step_of, was_seen
 from skyfold_cosi.cosipy.numbers import numbers
 from skyfold_cosi.cosipy.response import FullDetectorResponse
 from skyfold_cosi.opener import ALMOST_ZERO, open_cosi
@@ -198,6 +199,7 @@ class DataIF_COSI_DC2(ImageDeconvolutionDataInterfaceBase):
         almost_zero: float = ALMOST_ZERO,
     ) -> Any:
         """Return the expected counts of a model; see the base class."""
+        self._take_over()
         norms = {} if dict_bkg_norm is None else {k: dict_bkg_norm[k] for k in self._bkg_models}
         values = {
             "sky": np.ascontiguousarray(numbers(model, FLUX)),
@@ -234,6 +236,16 @@ class DataIF_COSI_DC2(ImageDeconvolutionDataInterfaceBase):
         """Return the log-likelihood of an expectation, without the term of the counts alone."""
         step = step_of(expectation)
         return super().calc_loglikelihood(expectation) if step is None else step.log_likelihood
+
+    def _take_over(self) -> None:
+        """Use the counts and backgrounds that somebody has put in place of those loaded."""
+        counts = numbers(self._event) if was_seen(self._event) else self.data.full_counts
+        seen = {key: numbers(one) for key, one in self._bkg_models.items() if was_seen(one)}
+        new = {k: v for k, v in seen.items() if not np.array_equal(v, self._background(k))}
+        if new or not np.array_equal(counts, self.data.full_counts):
+            old = self.data
+            whole: dict[str, Response | Array] = {**old.whole, **new}
+            self.data = BinnedData(counts, whole, components=old.components, origin=old.origin)
 
     def _background(self, key: str) -> Array:
         return self.data.whole[key].forward(np.ones(1))

@@ -44,3 +44,8 @@ def step_of(histogram: Any) -> EStep | None:
     """Return the E-step behind a histogram that nobody has looked at, or None."""
     step: EStep | None = vars(histogram).get("_step")
     return step
+
+
+def was_seen(histogram: Any) -> bool:
+    """Return whether the bins of a histogram exist, so that somebody may have changed them."""
+    return "_deferred" not in vars(histogram)
