@@ -90,7 +90,8 @@ def sky(
     marks: Sequence[Sequence[Any]] = (),
     energy: int | None = None,
     title: str = "",
-) -> Figure:
+    axes: Axes | None = None,
+) -> FigureBase:
     """Return a figure of a whole sky in Mollweide's projection.
 
     Parameters
@@ -107,6 +108,8 @@ def sky(
         Which energy; all together by default.
     title
         Written above.
+    axes
+        Where to draw; on a figure of its own by default.
 
     Raises
     ------
@@ -129,11 +132,11 @@ def sky(
     if layer.total is not None:
         label = "all energies" if energy is None else layer.labels[energy]
         shown = shown if energy is None else layer.values[energy]
-    figure = Picture(figsize=(8.0, 5.2), layout="constrained")
-    axes = figure.add_subplot()
+    if axes is None:
+        axes = Picture(figsize=(8.0, 5.2), layout="constrained").add_subplot()
     draw_sky(axes, shown, layer.unit, "sky", scale, layer.frame, as_marks(marks))
     axes.set_title(", ".join(filter(None, (title, label))))
-    return figure
+    return axes.figure
 
 
 def projections(projected: Sequence[Projection]) -> Figure:

@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib.figure import Figure
 
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import BinnedData, Origin
@@ -171,8 +172,6 @@ def test_one_bright_pixel_does_not_darken_the_rest(rng):
 
 
 def test_photographs_begin_at_the_top(rng):
-    from matplotlib.figure import Figure
-
     assert rows_go_up(tan(), [])
     assert rows_go_up(None, ["night/m31.FITS.gz"])
     assert not rows_go_up(None, ["lamp.tif"])
@@ -253,6 +252,14 @@ def test_a_sky_is_drawn_with_grid_marks_and_unit(sky_result, scale):
     assert shown.norm.vmax == pytest.approx(sky_result.image[:, 1].value.max())
     (ring,) = [line for line in axes.lines if line.get_marker() == "o"]
     assert ring.get_xdata()[0] > 1.8  # l = 184.6 deg is at the right edge
+
+
+def test_skies_stand_side_by_side_on_axes_that_are_given(sky_result):
+    pytest.importorskip("healpy")
+    figure = Figure()
+    places = figure.subplots(1, 2)
+    assert sky(sky_result, energy=0, axes=places[0]) is figure
+    assert [len(axes.images) for axes in places] == [1, 0]
 
 
 def test_a_sky_without_places_or_scale_is_refused(sky_result):
