@@ -6,7 +6,9 @@ from astropy import units as u
 from histpy import Axes, Axis, HealpixAxis, Histogram
 from mhealpy import HealpixMap
 
-from skyfold_cosi.cosipy import BinnedData, DataIF_COSI_DC2, ImageDeconvolution, fetch_wasabi_file
+from skyfold_cosi.cosipy.data_io import BinnedData
+from skyfold_cosi.cosipy.image_deconvolution import DataIF_COSI_DC2, ImageDeconvolution
+from skyfold_cosi.cosipy.util import fetch_wasabi_file
 from skyfold_cosi.unbinned import Unbinned, write_unbinned
 
 INPUTS = """

@@ -12,7 +12,7 @@ from skyfold_cosi import histogram
 from skyfold_cosi.conversion import conversion_histogram
 from skyfold_cosi.cosipy.exposure import SpacecraftAttitudeExposureTable
 from skyfold_cosi.cosipy.response import FullDetectorResponse
-from skyfold_cosi.cosipy.spacecraft import SpacecraftFile
+from skyfold_cosi.cosipy.spacecraftfile import SpacecraftFile
 from skyfold_cosi.exposure import by_time
 from skyfold_cosi.histogram import to_histpy
 from skyfold_cosi.response_files import read_conversion

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skyfold.errors import ConfigError
-from skyfold_cosi.cosipy.spacecraft import SpacecraftFile
+from skyfold_cosi.cosipy.spacecraftfile import SpacecraftFile
 from skyfold_cosi.exposure import ExposureTable, by_attitude
 from skyfold_cosi.exposure_file import read_exposure_table, write_exposure_table
 from skyfold_cosi.histogram import to_histpy

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skyfold_cosi.cosipy.spacecraft import SpacecraftFile
+from skyfold_cosi.cosipy.spacecraftfile import SpacecraftFile
 from skyfold_cosi.galactic import Detector, GalacticResponse, published_response
 from skyfold_cosi.histogram import Histogram, histpy_axis, to_histpy
 from skyfold_cosi.response_files import ResponseFile, open_response
