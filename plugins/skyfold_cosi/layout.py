@@ -162,10 +162,14 @@ class ResultFiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in self.names:
             path = self.folder / f"{name}.hdf5"
-            partial = self._stack.enter_context(replacing(path))
-            if self.again and path.is_file():
+            partial, again = (
+                self._stack.enter_context(replacing(path)),
+                self.again and path.is_file(),
+            )
+            if again:
                 shutil.copy(path, partial)
-            self._files[name] = self._stack.enter_context(h5py.File(partial, "a"))
+            file = h5py.File(partial, "a" if again else "w")
+            self._files[name] = self._stack.enter_context(file)
         return self
 
     def __exit__(

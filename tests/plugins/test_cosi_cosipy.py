@@ -605,7 +605,8 @@ def test_fetching(tmp_path):
         with pytest.raises(DataError, match="not the right file"):
             cosipy.fetch_wasabi_file("DC2/file.h5", tmp_path / "b.h5", checksum="0" * 32, **where)
         with pytest.raises(OSError, match="cannot be downloaded"):
-            cosipy.fetch_wasabi_file("DC2/none.h5", tmp_path / "c.h5", **where)
+            cosipy.fetch_wasabi_file("DC2/none.h5", path, overwrite=True, **where)
+        assert path.read_bytes() == b"content"
         server.shutdown()
 
 

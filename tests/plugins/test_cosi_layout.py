@@ -181,6 +181,14 @@ def test_very_wide_tables_are_cut(tmp_path, monkeypatch):
     assert read_tables(tmp_path / "t.fits", 1) == {"BKG_NORM": {1: row}}
 
 
+def test_remains_of_a_killed_run_do_no_harm(files, tmp_path):
+    (tmp_path / "cosipy").mkdir()
+    (tmp_path / "cosipy" / ".model.hdf5.partial").write_bytes(b"half of a file")
+    (state,) = states_of(opened(files), 1, tmp_path)
+    kept = container.read(tmp_path / "cosipy" / "model.hdf5", "result")
+    np.testing.assert_array_equal(kept.dense, state.model["sky"])
+
+
 def test_nothing_is_left_of_a_failure(tmp_path):
     sky = Ours((Axis.healpix("lb", 1), Axis("Ei", EDGES, "keV")), np.ones((12, 2)))
     with suppress(FileError), ResultFiles(tmp_path, ("model",)) as files:

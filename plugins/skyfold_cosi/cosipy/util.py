@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from skyfold.errors import DataError, FileError
+from skyfold.files import replacing
 
 BUCKET = "cosi-pipeline-public"
 ENDPOINT = "https://s3.us-west-1.wasabisys.com"
@@ -52,28 +53,27 @@ def fetch_wasabi_file(
     import pooch
 
     path = Path(output or file.rsplit("/", 1)[-1])
-    wanted = None if checksum is None else f"md5:{checksum}"
-    if path.exists() and not overwrite:
-        if checksum is None:
+    if path.exists():
+        found = None if checksum is None else pooch.file_hash(str(path), alg="md5")
+        if found is not None and found == checksum:
+            return path
+        if not overwrite and found is None:
             log.warning("%s is there, and taken as it is: no checksum was given", path)
             return path
-        found = pooch.file_hash(str(path), alg="md5")
-        if found == checksum:
-            return path
-        raise DataError(
-            f"{path} is there, but its MD5 is {found}, not {checksum}: say overwrite=True to "
-            "replace it, or give another output"
-        )
-    url = f"{endpoint}/{bucket}/{file}"
-    if path.exists() and checksum is None:
-        path.unlink()
-    try:
-        pooch.retrieve(url, wanted, fname=path.name, path=path.parent, progressbar=False)
-    except ValueError as error:
-        raise DataError(f"{url}: what was downloaded is not the right file: {error}") from error
-    except OSError as error:
-        raise FileError(
-            f"{url} cannot be downloaded: {error}. If the storage wants an access key, COSI's "
-            "documentation says how to get the file; put it in place and call again"
-        ) from error
+        if not overwrite:
+            raise DataError(
+                f"{path} is there, but its MD5 is {found}, not {checksum}: say overwrite=True to "
+                "replace it, or give another output"
+            )
+    url, wanted = f"{endpoint}/{bucket}/{file}", None if checksum is None else f"md5:{checksum}"
+    with replacing(path) as partial:
+        try:
+            pooch.retrieve(url, wanted, fname=partial.name, path=partial.parent)
+        except ValueError as error:
+            raise DataError(f"{url}: what was downloaded is not the right file: {error}") from error
+        except OSError as error:
+            raise FileError(
+                f"{url} cannot be downloaded: {error}. If the storage wants an access key, COSI's "
+                "documentation says how to get the file; put it in place and call again"
+            ) from error
     return path
