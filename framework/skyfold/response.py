@@ -276,8 +276,10 @@ class Template(Response):
         return totals
 
     def sensitivity(self, weight: Array) -> Array:
-        """Return the counts of the whole background at normalisation one."""
-        return self.adjoint(weight) if self.totals is None else np.asarray(self.totals, float)
+        """Return the counts of the background at normalisation one; weights thin an event list."""
+        if self.totals is None:
+            return self.adjoint(weight)
+        return np.asarray(self.totals, float) * (float(np.mean(weight)) if weight.size else 1.0)
 
     def rows(self, bins: Array) -> Response:
         """Keep only these bins."""

@@ -144,7 +144,9 @@ def header_of(path: Path, file: h5py.File, name: str | None = None) -> Header:
             f"{path}: {name}: contents of shape {stored} do not fit the axes, which have "
             f"{', '.join(f'{axis.label} {axis.size}' for axis in axes)} bins"
         )
-    return Header(name, axes, text(group.attrs.get("unit", "")), form, stored)
+    unit = text(group.attrs.get("unit", ""))
+    _require_unit(unit, f"{path}: {name}")
+    return Header(name, axes, unit, form, stored)
 
 
 def axes_of(path: Path, group: h5py.Group) -> tuple[Axis, ...]:

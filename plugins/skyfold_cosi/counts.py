@@ -16,8 +16,8 @@ from skyfold_cosi.histogram import Axis, Histogram, from_histpy
 from skyfold_cosi.recognise import kind_of
 from skyfold_cosi.unbinned import Unbinned, read_blocks
 
-MEASURED = ("Em", "Phi", "PsiChi")
 EXPOSED = ("Time", "ScAtt")
+UNITS = {"Time": "s", "Em": "keV", "Phi": "deg"}  # in which events are told
 ALL_TIMES = Axis("Time", np.array([-np.inf, np.inf]), "s")
 
 
@@ -124,13 +124,18 @@ def _binned(opened: Opened, axes: Sequence[Axis], role: str) -> tuple[Histogram,
             f"{role}: {opened.path} holds events; bin them by attitude with the exposure table of "
             "the conversion matrix first: skyfold cosi bin --exposure-table"
         )
-    made = bin_events(opened.events(), (exposed.in_unit("s"), *measured))
+    made = bin_events(opened.events(), in_units_of_events((exposed, *measured)))
     told = ", ".join(f"{number} {reason}" for reason, number in made.outside.items())
     text = f"{made.accepted} of {made.events} events binned" + (
         f"; outside: {told}" if told else ""
     )
     counts = made.histogram.project(*(axis.label for axis in axes))
     return replace(counts, axes=tuple(axes)), [Check("fixed", role, text)]
+
+
+def in_units_of_events(axes: Sequence[Axis]) -> tuple[Axis, ...]:
+    """Return the same bins in the units in which events are told: s, keV and degrees."""
+    return tuple(axis.in_unit(UNITS.get(axis.label, axis.unit)) for axis in axes)
 
 
 def compare(mine: Axis, theirs: Axis, name: str) -> None:

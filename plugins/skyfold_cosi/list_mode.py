@@ -14,6 +14,7 @@ from skyfold_cosi.histogram import Axis
 from skyfold_cosi.unbinned import Unbinned
 from skyfold_responses.events import EventRows
 from skyfold_responses.matrix import RowMatrix
+from skyfold_responses.memory import aligned, memory_limit, memory_needed, on_disk
 
 BLOCK = 4096  # events whose rows are made at a time
 
@@ -71,6 +72,8 @@ def interpolation(axes: Sequence[Axis], events: Unbinned) -> Any:
 def event_rows(matrix: RowMatrix, weights: Any) -> EventRows:
     """Return the response of events, from the response of bins.
 
+    The rows of events are float32, in memory or, where they exceed it, in a temporary file.
+
     Parameters
     ----------
     matrix
@@ -78,13 +81,19 @@ def event_rows(matrix: RowMatrix, weights: Any) -> EventRows:
     weights
         `interpolation` of the events.
     """
-    sensitivity = matrix.sensitivity(np.ones(matrix.data_shape))
+    from scipy.sparse import diags_array
+
     used = np.unique(weights.indices)
     held = matrix.rows(used)
     narrow = weights[:, used]
-    rows = np.empty((weights.shape[0], prod(matrix.model_shape)), np.float32)
+    if held.scales is not None:
+        narrow = (narrow @ diags_array(held.scales)).tocsr()
+    shape = weights.shape[0], prod(matrix.model_shape)
+    limit = memory_limit(matrix.memory)
+    fits = limit is None or memory_needed(*shape) <= limit
+    rows = (aligned if fits else on_disk)(shape, np.float32)
     for start in range(0, len(rows), BLOCK):
         some = narrow[start : start + BLOCK]
         near = np.unique(some.indices)
         rows[start : start + BLOCK] = some[:, near] @ held.numbers[near].astype(np.float64)
-    return EventRows(rows, sensitivity)
+    return EventRows(rows, matrix.sensitivity(np.ones(matrix.data_shape)))

@@ -21,6 +21,7 @@ from skyfold.sphere import Sphere
 from skyfold_cosi.backgrounds import components_of, responses_of
 from skyfold_cosi.counts import (
     Opened,
+    in_units_of_events,
     judge_totals,
     named,
     on_bins,
@@ -136,7 +137,9 @@ def open_cosi(
         remedy="Add a background, or leave these bins out (--mask impossible)",
     )
     if list_mode:
-        data = _event_list(events, seen, templates, components, origin)
+        if background_per != "all":
+            raise ConfigError(f"list mode has no background_per {background_per}, only all")
+        data = _event_list(events, seen, templates, components, origin, limit)
     else:
         counts, noted = on_bins(events, seen.axes, "event")
         require_frame(counts, seen.frame, str(events.path or "event"))
@@ -146,11 +149,10 @@ def open_cosi(
             components["almost_zero"] = Component(Normalisations(), fixed=True)
         origin = replace(
             origin,
-            checks=(_judge_counts(counts), *noted),
+            checks=(_judge_counts(counts), *noted, _judge_memory(counts, seen, storage, limit)),
             geometry=DataSpace([_data_axis(axis) for axis in seen.axes]),
         )
         data = BinnedData(counts.dense, responses, components=components, origin=origin)
-        checks.append(_judge_memory(counts, seen, storage, limit))
     if mask == "impossible":
         data = _without_impossible(data)
     if isinstance(start, str) and start == "backprojection":
@@ -174,6 +176,7 @@ def _event_list(
     templates: Mapping[str, Histogram],
     components: Mapping[str, Component],
     origin: Origin,
+    limit: int | None,
 ) -> BinnedData:
     """Return data of one bin for each event.
 
@@ -188,15 +191,16 @@ def _event_list(
         raise ConfigError(
             "list mode needs a Galactic response; with a detector response give --orientation"
         )
-    every = Unbinned.joined(events.events())
-    taken = every[inside(seen.axes, every)]
-    weights = interpolation(seen.axes, taken)
+    every, axes = Unbinned.joined(events.events()), in_units_of_events(seen.axes)
+    taken = every[inside(axes, every)]
+    memory = memory_sentence(len(taken.time), seen.row, "float32", limit)
+    weights = interpolation(axes, taken)
     responses: dict[str, Response] = {"sky": event_rows(seen.response, weights)}
     for key, template in templates.items():
         totals = np.array([template.total])
         responses[key] = Template(weights @ template.dense.ravel(), totals=totals)
     text = f"{len(taken.time)} of {len(every.time)} events lie within the response; list mode"
-    origin = replace(origin, checks=(Check("ok", "event", text),))
+    origin = replace(origin, checks=(Check("ok", "event", text), Check("ok", "memory", memory)))
     return BinnedData(np.ones(len(taken.time)), responses, components=components, origin=origin)
 
 
@@ -229,13 +233,16 @@ def _without_impossible(data: BinnedData) -> BinnedData:
     if not np.any(lost):
         return data
     places = np.flatnonzero(lost) if data.bins is None else data.bins[lost]
-    weight = np.array(data.weight)
-    weight.ravel()[places] = 0
     told = f"{places.size} bins with {data.counts[lost].sum():g} counts that nothing can make"
     check = Check("fixed", "event", f"{told}: left out")
-    made = BinnedData(
-        data.full_counts, data.whole, weight, components=data.components, origin=data.origin
-    )
+    counts, weight = data.full_counts, data.weight
+    if data.complete:
+        weight = np.array(weight)
+        weight.ravel()[places] = 0
+    else:  # events are no share of the exposure
+        counts = np.array(counts)
+        counts[places] = 0
+    made = BinnedData(counts, data.whole, weight, components=data.components, origin=data.origin)
     return made.with_origin(checks=(*data.origin.checks, check))
 
 

@@ -208,6 +208,11 @@ def _sphere(pixels: Axis, energies: Axis) -> Sphere:
     if pixels.nside is None:
         raise DataError(f"axis {pixels.label!r} of the response is no HEALPix sphere")
     edges = np.asarray(energies.edges, float) * u.Unit(energies.unit or "keV")
+    if pixels.frame not in (None, GALACTIC):
+        raise DataError(
+            f"axis {pixels.label!r} of the conversion matrix is in the frame {pixels.frame!r}; "
+            "expected galactic"
+        )
     return Sphere(pixels.nside, edges, pixels.scheme == "NESTED", GALACTIC)
 
 
@@ -223,7 +228,7 @@ def _unit(given: str, wanted: str) -> float:
 
     try:
         return float(u.Unit(given or wanted).to(u.Unit(wanted)))
-    except (u.UnitConversionError, ValueError):
+    except u.UnitConversionError:
         made = u.Unit("1 / (cm2 s sr)") * u.sr * u.Unit(given)
         raise DataError(
             f"image unit x pixel area x response unit = {made}, expected counts: the response is "

@@ -333,10 +333,16 @@ def _sky_axes(path: Path | None, axes: tuple[Axis, ...], unit: str) -> tuple[tup
 
     axes = tuple(replace(a, label="NuLambda") if a.label == "lb" else a for a in axes)
     said = {axis.frame for axis in axes if axis.nside is not None and axis.frame}
+    name = path or "response"
     if len(said) > 1:
-        raise DataError(f"{path}: pixels in different frames: {' and '.join(sorted(said))}")
+        raise DataError(f"{name}: pixels in different frames: {' and '.join(sorted(said))}")
     exposed = u.Unit(unit).is_equivalent(u.cm**2 * u.s)
-    return axes, said.pop() if said else ("galactic" if exposed else "spacecraftframe")
+    frame = said.pop() if said else ("galactic" if exposed else "spacecraftframe")
+    if frame not in ("galactic", "spacecraftframe"):
+        raise DataError(
+            f"{name}: pixels in the frame {frame!r}; expected galactic, or spacecraftframe"
+        )
+    return tuple(replace(a, frame=frame) if a.nside is not None else a for a in axes), frame
 
 
 def _imaging_axes(

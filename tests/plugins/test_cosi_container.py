@@ -276,6 +276,9 @@ def test_unknown_units_formats_and_places_are_refused(tmp_path) -> None:
     container.write(path, Histogram((Axis("Em", np.arange(3.0), "parrots"),), np.ones(2)))
     with pytest.raises(DataError, match="axis 'Em': 'parrots' is no unit"):
         container.read(path)
+    container.write(path, Histogram(AXES[:1], np.ones(3), "parrots"))
+    with pytest.raises(DataError, match="hist: 'parrots' is no unit"):
+        container.read(path)
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path) -> None:

@@ -232,3 +232,54 @@ def test_events_one_by_one(events):
         np.testing.assert_allclose(data.sensitivity[name], binned.sensitivity[name], rtol=1e-6)
     run = skyfold.run(data, iterations=5, progress=False)
     assert run.state.expectation.total == pytest.approx(400)
+
+
+def in_mev(histogram):
+    axes = [
+        replace(axis, edges=axis.edges / 1000, unit="MeV") if axis.unit == "keV" else axis
+        for axis in histogram.axes
+    ]
+    return replace(histogram, axes=tuple(axes))
+
+
+def test_events_know_their_units_and_storages(events):
+    matrix, one = response(energy=LINE), {"sky": np.ones((12, 1))}
+    binned, listed = open_cosi(events, matrix), open_cosi(events, matrix, list_mode=True)
+    np.testing.assert_array_equal(open_cosi(events, in_mev(matrix)).full_counts, binned.full_counts)
+    for given, storage in ((in_mev(matrix), None), (matrix, "uint16")):
+        data = open_cosi(events, given, list_mode=True, storage=storage)
+        expected = listed.forward(one).observed
+        np.testing.assert_allclose(data.forward(one).observed, expected, rtol=1e-4)
+
+
+def test_directions_without_frame_are_galactic_as_the_unit_says(events):
+    matrix = response(energy=LINE)
+    silent = tuple(replace(axis, frame=None) if axis.nside else axis for axis in matrix.axes)
+    data = open_cosi(events, replace(matrix, axes=silent))
+    np.testing.assert_array_equal(data.full_counts, open_cosi(events, matrix).full_counts)
+
+
+def test_impossible_events_take_no_exposure_with_them(events):
+    matrix = response(energy=LINE)
+    matrix.contents[:, :, :, 2:5] = 0
+    data = open_cosi(events, matrix, list_mode=True, mask="impossible")
+    assert 0 < data.full_counts.sum() < 400
+    whole = open_cosi(events, matrix, list_mode=True)
+    np.testing.assert_array_equal(data.sensitivity["sky"], whole.sensitivity["sky"])
+
+
+def test_an_event_list_has_one_normalisation(events):
+    with pytest.raises(ConfigError, match="no background_per energy"):
+        open_cosi(events, response(energy=LINE), list_mode=True, background_per="energy")
+
+
+def test_other_frames_are_refused(counts):
+    matrix = response()
+    turned = tuple(replace(axis, frame="icrs") if axis.nside else axis for axis in matrix.axes)
+    with pytest.raises(DataError, match="frame 'icrs'"):
+        open_cosi(counts, replace(matrix, axes=turned))
+    local = Axis.healpix("NuLambda", 1, "spacecraftframe")
+    times, sky = Axis("Time", np.array([0.0, 1.0]), "s"), Axis.healpix("lb", 1, "icrs")
+    conversion = Histogram((times, sky, local), np.ones((1, 12, 12)), "s")
+    with pytest.raises(DataError, match="frame 'icrs'"):
+        open_cosi(counts, response("spacecraftframe"), conversion=conversion)

@@ -86,10 +86,12 @@ def test_rows_made_block_by_block_are_never_all_in_memory(
 
 
 def test_parts_of_a_list_share_its_sensitivity(rng: np.random.Generator) -> None:
-    data = BinnedData(np.ones(30), {"sky": EventRows(rng.random((30, 4)), np.arange(4.0))})
-    parts = data.split(3)
-    total = sum(part.sensitivity["sky"] for part in parts)
-    np.testing.assert_allclose(total, np.arange(4.0), rtol=1e-12)
+    sky = EventRows(rng.random((30, 4)), np.arange(4.0))
+    background = Template(rng.random(30), totals=np.array([20.0]))
+    parts = BinnedData(np.ones(30), {"sky": sky, "background": background}).split(3)
+    for name, whole in (("sky", np.arange(4.0)), ("background", 20.0)):
+        total = sum(part.sensitivity[name] for part in parts)
+        np.testing.assert_allclose(total, whole, rtol=1e-12)
 
 
 def test_what_cannot_be_is_refused(rng: np.random.Generator) -> None:
