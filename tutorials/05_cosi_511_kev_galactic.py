@@ -46,6 +46,7 @@ from astropy.table import Table
 import skyfold
 from skyfold import cli, plotting
 from skyfold.compare import read as read_sky
+from skyfold.healpix_table import read as read_map
 from skyfold.result import summary
 from skyfold.simulate import simulate
 from skyfold_cosi import container
@@ -218,7 +219,7 @@ print(f"the accelerated run needs {as_good} steps for what the plain one does in
 # 509 to 513 keV.
 
 # %%
-truth = container.read(survey / "truth.h5").dense
+truth = read_map(survey / "truth.fits")[0]
 result = results["smoothed"]
 marks = [(0, 0, "Galactic centre")]
 edges = sphere.energy_edges.value

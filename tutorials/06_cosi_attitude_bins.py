@@ -41,6 +41,7 @@ from astropy import units as u
 
 import skyfold
 from skyfold import Sphere, plotting
+from skyfold.healpix_table import read as read_map
 from skyfold.result import summary
 from skyfold.simulate import correlation
 from skyfold_cosi import container
@@ -169,7 +170,7 @@ options = {"iterations": 40, "acceleration": True}
 by_attitude = skyfold.run(data, progress=False, **options)
 files = {"response": survey / "response.h5", "background": {"instrument": survey / "background.h5"}}
 by_place = skyfold.run(skyfold.read(survey / "event.h5", **files), progress=False, **options)
-truth = container.read(survey / "truth.h5").dense
+truth = read_map(survey / "truth.fits")[0]
 
 maps = {"true": truth, "Galactic data": by_place.image, "attitude bins": by_attitude.image}
 fig, axes = plt.subplots(2, 3, figsize=(17, 7.6), layout="constrained")

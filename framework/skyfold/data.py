@@ -276,8 +276,10 @@ class BinnedData(DataInterface):
         """Choose the bins that the products visit: those with counts, unless that is most."""
         held = (self.full_counts > 0) & (self.weight > 0)
         *_, heaviest = self.whole.values()
-        most = heaviest.rows_pay_below * held.size
-        if not self.likelihood.sparse or np.count_nonzero(held) > most:
+        always = heaviest.rows_pay_below >= 1  # rows are then what is held in memory
+        if not self.likelihood.sparse:
+            held = np.ones(self.shape, bool)
+        if not always and np.count_nonzero(held) > heaviest.rows_pay_below * held.size:
             self.bins, self.responses = None, self.whole
             self.counts = np.where(self.weight > 0, self.full_counts, 0).ravel()
             self._seen_weight = self.weight.ravel()

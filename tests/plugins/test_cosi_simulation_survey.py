@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from skyfold.errors import ConfigError, FileError
+from skyfold.healpix_table import read as read_map
 from skyfold_cosi import container
 from skyfold_cosi.exposure import by_attitude
 from skyfold_cosi.orientation import read_orientation
@@ -192,8 +193,8 @@ def test_command_writes_what_it_says_and_the_same_again(tmp_path):
     response = open_response(tmp_path / "a" / "response.h5")
     assert (response.frame, response.unit) == ("galactic", "cm2 s")
     assert open_response(tmp_path / "a" / "detector.h5").frame == "spacecraftframe"
-    truth = container.read(tmp_path / "a" / "truth.h5")
-    expected = np.tensordot(truth.dense, response.load().contents, 2) * 4 * np.pi / 48
+    truth, *_ = read_map(tmp_path / "a" / "truth.fits")
+    expected = np.tensordot(truth, response.load().contents, 2) * 4 * np.pi / 48
     assert expected.sum() == pytest.approx(500, rel=1e-5)
     with pytest.raises(FileError, match="not empty"):
         simulate_compton(tmp_path / "a", **options)
@@ -204,12 +205,12 @@ def test_challenge_keeps_the_truth_of_its_test_apart(tmp_path):
         tmp_path, nside=2, days=0.1, phi_step=20, source_counts=300, background_counts=300,
         challenge=True,
     )  # fmt: skip
-    assert (tmp_path / "train" / "truth.h5").exists()
-    assert not (tmp_path / "test" / "truth.h5").exists()
+    assert (tmp_path / "train" / "truth.fits").exists()
+    assert not (tmp_path / "test" / "truth.fits").exists()
     lines = (tmp_path / "SHA256SUMS").read_text().splitlines()
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert len(lines) == len(files) - 2
-    train, test = (container.read(tmp_path / p / "truth.h5").dense for p in ("train", "truth"))
+    train, test = (read_map(tmp_path / p / "truth.fits")[0] for p in ("train", "truth"))
     assert not np.allclose(train, test)
 
 

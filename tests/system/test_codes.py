@@ -7,10 +7,10 @@ from pathlib import Path
 
 CODES = {
     *(f"C{n:02}" for n in range(1, 18)),
-    *(f"P{n:02}" for n in (*range(1, 13), 21)),
-    *(f"G{n:02}" for n in (3, 4, 5, 11)),
+    *(f"P{n:02}" for n in range(1, 23)),
+    *(f"G{n:02}" for n in range(1, 12)),
     *(f"Y{n:02}" for n in range(1, 11)),
-    *(f"F{n:02}" for n in (*range(1, 6), *range(7, 18))),
+    *(f"F{n:02}" for n in range(1, 18)),
 }
 
 

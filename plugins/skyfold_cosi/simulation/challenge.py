@@ -13,14 +13,14 @@ from pydantic import Field
 from skyfold.commands import say
 from skyfold.document import suggestion
 from skyfold.errors import ConfigError, FileError
-from skyfold.files import require_writable, sha256, write_text
+from skyfold.files import replacing, require_writable, sha256, write_text
+from skyfold.healpix_table import to_table
 from skyfold.simulate import generator
-from skyfold.vector import Array
+from skyfold.sphere import Sphere
 from skyfold_cosi import container
 from skyfold_cosi.conversion import conversion_histogram
 from skyfold_cosi.exposure import by_attitude
 from skyfold_cosi.exposure_file import write_exposure_table
-from skyfold_cosi.histogram import Axis, Histogram
 from skyfold_cosi.orientation import write_orientation
 from skyfold_cosi.response_writing import write_response
 from skyfold_cosi.simulation.background import Background
@@ -29,10 +29,11 @@ from skyfold_cosi.simulation.events import Drawn, draw_background, draw_source, 
 from skyfold_cosi.simulation.orbit import low_earth_orbit
 from skyfold_cosi.simulation.scene import SCENES
 from skyfold_cosi.simulation.survey import Survey
+from skyfold_cosi.sky import FLUX
 from skyfold_cosi.unbinned import write_unbinned
 
 ATTITUDES = 8  # nside of the bins of attitude
-TRUTH = "truth.h5"
+TRUTH = "truth.fits"
 
 Positive = Annotated[float, Field(gt=0)]
 Counts = Annotated[float, Field(ge=0)]
@@ -147,12 +148,6 @@ def draw(survey: Survey, source: float, background: float, seed: int, purpose: s
     )
 
 
-def sky_histogram(survey: Survey, values: Array) -> Histogram:
-    """Return intensities, shape (pixels, Ei), as COSI's files hold a sky."""
-    axes = Axis.healpix("lb", survey.nside), survey.response.axes[1]
-    return Histogram(axes, values, "1 / (s sr cm2)")
-
-
 def _write(
     folder: Path, survey: Survey, source: float, background: float, seed: int, purpose: str
 ) -> None:
@@ -174,9 +169,9 @@ def _write(
         ("event_attitude.h5", survey.binned(events, table)),
         ("background_attitude.h5", survey.template(background, table)),
         ("conversion.h5", conversion),
-        (TRUTH, sky_histogram(survey, survey.truth(source))),
     ):
         container.write(folder / name, histogram)
+    _write_truth(folder / TRUTH, survey, source)
     write_text(folder / "inputs.yaml", _inputs(survey))
     write_text(folder / "run.yaml", RUN)
     write_text(folder / "README.txt", _readme(survey, source, background))
@@ -190,14 +185,24 @@ def _write_response(
     write_response(path, response.axes, response.file().slabs("float32"), layout)
 
 
+def _write_truth(path: Path, survey: Survey, source: float) -> None:
+    from astropy import units as u
+    from astropy.io import fits
+
+    edges = survey.energies * u.keV
+    table = to_table(survey.truth(source), Sphere(survey.nside, edges), FLUX, "SKY")
+    with replacing(path) as partial:
+        fits.HDUList([fits.PrimaryHDU(), table]).writeto(partial, overwrite=True)
+
+
 RUN = """\
 data:
   instrument: cosi
   event: event.h5
   response: response.h5
   background: {instrument: background.h5}
-method: {name: rl}
-iterations: 50
+method: {name: map, prior: {gamma: {k: 0.5}}}  # without the prior noise raises the flux
+iterations: 100
 """
 
 
@@ -240,9 +245,10 @@ background_attitude.h5  background expected in the same bins
 detector.h5             response in the frame of the detector, cm2
 exposure.fits           the bins of attitude
 conversion.h5           seconds that each direction spent in each pixel of the detector
-truth.h5                the true sky, 1/(cm2 s sr)
+truth.fits              the true sky, 1/(cm2 s sr), as a HEALPix map
 
-    skyfold run run.yaml
+    skyfold run run.yaml -o out
+    skyfold compare out --truth truth.fits
     skyfold run event_attitude.h5 --response detector.h5 --conversion conversion.h5 \\
         --background instrument=background_attitude.h5
 """
