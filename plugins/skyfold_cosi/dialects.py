@@ -66,18 +66,29 @@ class ParameterFile:
             raise ConfigError(f"{spellings[0]}: expected true or false, got {shown(given)}")
         return given
 
-    def quantity(self, unit: str, *spellings: str, into: str) -> float | None:
-        """Return a value with its unit, in another unit."""
+    def quantities(self, unit: str, *spellings: str, into: str) -> list[float] | None:
+        """Return a number or a list of them in a unit, from the unit that stands beside them."""
         from astropy import units as u
 
-        value = self.take(*(f"{s}{end}" for s in spellings for end in (":value", "")), into=into)
+        ends = (":value", ":values", "")
+        value = self.take(*(f"{s}{end}" for s in spellings for end in ends), into=into)
         own = self.take(*(f"{s}:unit" for s in spellings), note=f"unit of {into}")
         if value is None:
             return None
+        given = value if isinstance(value, list) else [value]
         try:
-            return float(u.Quantity(float(value), own or unit).to_value(unit))
+            return [float(u.Quantity(float(v), own or unit).to_value(unit)) for v in given]
         except (ValueError, TypeError, u.UnitConversionError) as error:
             raise ConfigError(f"{spellings[0]}: {shown(value)} {own or ''}: {error}") from None
+
+    def number(self, *spellings: str, into: str, unit: str = "") -> float | None:
+        """Return a single number; see `quantities`."""
+        found = self.quantities(unit, *spellings, into=into)
+        if found is None:
+            return None
+        if len(found) != 1:
+            raise ConfigError(f"{spellings[0]}: expected one number, got {shown(found)}")
+        return found[0]
 
     def group(self, *spellings: str, into: str) -> dict[str, Any] | None:
         """Return a group of keys, whose names are the user's own, or None."""
@@ -187,10 +198,8 @@ def _sky(file: ParameterFile) -> dict[str, Any]:
     if isinstance(found["scheme"], str):
         found["scheme"] = "nested" if found["scheme"].lower().startswith("nest") else "ring"
     edges = [f"{section}:energy_edges" for section in own]
-    values = file.take(*edges, *(f"{e}:value" for e in edges), into="data.0.energies")
-    unit = file.take(*(f"{e}:unit" for e in edges), note="unit of data.0.energies") or "keV"
-    if values is not None:
-        found["energies"] = [f"{float(edge):.17g} {unit}" for edge in values]
+    if (values := file.quantities("keV", *edges, into="data.0.energies")) is not None:
+        found["energies"] = [f"{edge:.17g} keV" for edge in values]
     return {key: value for key, value in {**found, **_start(file)}.items() if value is not None}
 
 
@@ -201,12 +210,8 @@ def _start(file: ParameterFile) -> dict[str, Any]:
     if kind not in (None, "flat"):
         raise ConfigError(f"initialization:algorithm: only flat is known, not {shown(kind)}")
     places = [f"{section}:{name}" for section in own for name in ("parameter", "parameter_flat")]
-    ends = (":value", ":values")
-    values = file.take(*(p + end for p in places for end in ends), into="data.0.start")
-    file.take(*(f"{place}:unit" for place in places), note=f"start in {FLUX}")
-    if values is None:
-        return {}
-    return {"start": [float(v) for v in (values if isinstance(values, list) else [values])]}
+    values = file.quantities(FLUX, *places, into="data.0.start")
+    return {} if values is None else {"start": values}
 
 
 def _background(file: ParameterFile, generation: str, reference: bool) -> dict[str, Any]:
@@ -228,26 +233,26 @@ def _steps(file: ParameterFile, generation: str) -> dict[str, Any]:
     """Translate the treatments of a step: exponent, width, largest factor, floor."""
     steps: dict[str, Any] = {}
     weighted = file.active("parameter:response_weighting")
-    index = file.take(
+    index = file.number(
         "parameter:response_weighting:index",
         "parameter:response_weighting_index",
         into="method.response_weighting.power",
     )
     if weighted:
-        steps["response_weighting"] = 0.5 if index is None else float(index)
+        steps["response_weighting"] = 0.5 if index is None else index
     smoothed = file.active("parameter:smoothing")
-    fwhm = file.quantity(
-        "deg",
+    fwhm = file.number(
         "parameter:smoothing:FWHM",
         "parameter:smoothing_FWHM",
         into="method.smoothing.fwhm",
+        unit="deg",
     )
     if smoothed and fwhm is None:
         raise ConfigError("smoothing is switched on, but smoothing:FWHM is missing")
     if smoothed:
         steps["smoothing"] = f"{fwhm:.17g} deg"
     accelerated = file.active("parameter:acceleration")
-    largest = file.take(
+    largest = file.number(
         "parameter:acceleration:alpha_max",
         "parameter:acceleration:accel_factor_max",
         "parameter:alpha_max",
@@ -256,8 +261,8 @@ def _steps(file: ParameterFile, generation: str) -> dict[str, Any]:
     _accelerator(file)
     if accelerated or (generation == "0.1 or 0.2" and largest is not None):
         default = 10.0 if generation == "2026" else 1.0
-        steps["acceleration"] = default if largest is None else float(largest)
-    floor = file.quantity(FLUX, "parameter:minimum_flux", into="method.floor.minimum")
+        steps["acceleration"] = default if largest is None else largest
+    floor = file.number("parameter:minimum_flux", into="method.floor.minimum", unit=FLUX)
     if floor:
         steps["floor"] = floor
     return steps
@@ -291,30 +296,31 @@ def _ours(steps: Mapping[str, Any]) -> dict[str, Any]:
 def _priors(file: ParameterFile) -> dict[str, Any]:
     """Translate the priors of MAP_RL."""
     priors: dict[str, Any] = {}
-    if (tsv := file.take("parameter:prior:TSV:coefficient", into="method.prior.tsv")) is not None:
-        priors["tsv"] = {"coefficient": float(tsv)}
-    strength = file.take("parameter:prior:entropy:coefficient", into="method.prior.entropy")
-    reference = file.quantity(
-        FLUX, "parameter:prior:entropy:reference_map", into="method.prior.entropy.reference"
-    )
+    inside = "parameter:prior"
+    if (tsv := file.number(f"{inside}:TSV:coefficient", into="method.prior.tsv")) is not None:
+        priors["tsv"] = {"coefficient": tsv}
+    strength = file.number(f"{inside}:entropy:coefficient", into="method.prior.entropy")
+    level = f"{inside}:entropy:reference_map"
+    reference = file.number(level, into="method.prior.entropy.reference", unit=FLUX)
     if strength is not None:
-        priors["entropy"] = {"coefficient": float(strength), "reference": reference}
-    for ours, theirs in (("gamma", "model"), ("gamma_background", "background")):
-        inside = f"parameter:prior:gamma:{theirs}"
-        shape = file.take(f"{inside}:k:value", f"{inside}:k", into=f"method.prior.{ours}.k")
-        scale = file.take(f"{inside}:theta:value", f"{inside}:theta", into=f"method.{ours}.theta")
-        file.take(f"{inside}:theta:unit", note=f"unit of the prior {ours}")
+        priors["entropy"] = {"coefficient": strength, "reference": reference}
+    for ours, theirs, unit in (("gamma", "model", FLUX), ("gamma_background", "background", "")):
+        gamma, into = f"{inside}:gamma:{theirs}", f"method.prior.{ours}"
+        shape = file.number(f"{gamma}:k", into=f"{into}.k")
+        scale = file.number(f"{gamma}:theta", into=f"{into}.theta", unit=unit)
         if shape is not None or scale is not None:
-            priors[ours] = {"k": float(1 if shape is None else shape)}
-            if scale is not None and float(scale) < float("inf"):
-                priors[ours]["theta"] = float(scale)
+            priors[ours] = {"k": 1.0 if shape is None else shape}
+            if scale is not None and scale < float("inf"):
+                priors[ours]["theta"] = scale
     return {"prior": priors} if priors else {}
 
 
 def _stop(file: ParameterFile, generation: str, algorithm: str) -> dict[str, float]:
     """Translate when to stop."""
     what = file.take("parameter:stopping_criteria:statistics", note="what decides the end")
-    threshold = file.take("parameter:stopping_criteria:threshold", into="stop.delta_log_likelihood")
+    threshold = file.number(
+        "parameter:stopping_criteria:threshold", into="stop.delta_log_likelihood"
+    )
     rules = {
         "log-likelihood": "delta_log_likelihood",
         "loglikelihood": "delta_log_likelihood",
@@ -328,7 +334,7 @@ def _stop(file: ParameterFile, generation: str, algorithm: str) -> dict[str, flo
         threshold is None and generation in ("0.1 or 0.2", "0.3")
     ):
         return {}
-    return {rules[what]: 1e-2 if threshold is None else float(threshold)}
+    return {rules[what]: 1e-2 if threshold is None else threshold}
 
 
 def _saving(file: ParameterFile) -> dict[str, Any]:

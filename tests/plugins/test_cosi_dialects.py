@@ -1,9 +1,9 @@
 import pytest
-from skyfold_cosi.dialects import translate
 
 from skyfold import strict_yaml
 from skyfold.config import RunConfig
 from skyfold.errors import ConfigError
+from skyfold_cosi.dialects import translate
 
 MODEL = """
 model_definition:
@@ -166,11 +166,26 @@ def test_an_unknown_key_is_refused_with_its_line():
         ("activate: True, index", "activate: 3, index", "true or false"),
         ('value: 2.0, unit: "deg"', 'value: 2.0, unit: "kg"', "FWHM"),
         ('"log-likelihood"', '"chi2"', "statistics"),
+        ("value: [1e-4]", "value: [little]", "initialization:parameter: .*little"),
+        ("[509.0, 513.0]", "[509.0, b]", "energy_edges: .*'b'"),
+        ("index: 0.5", "index: [0.5, 1]", "expected one number"),
     ],
 )
 def test_values_that_cannot_be_are_refused(old, new, says):
     with pytest.raises(ConfigError, match=says):
         read(DIALECTS["2025"].replace(old, new))
+
+
+def test_units_are_converted():
+    text = DIALECTS["2025"].replace('[1e-4], unit: "cm-2', '[1.0], unit: "m-2')
+    (data,) = read(text.replace('[509.0, 513.0], unit: "keV"', "[0.5, 0.6], unit: MeV")).data[
+        "data"
+    ]
+    assert data["start"] == [pytest.approx(1e-4)]
+    assert data["energies"] == ["500 keV", "600 keV"]
+    prior = "prior: {gamma: {model: {k: {value: 0.9}, theta: {value: 2.0, unit: m-2 s-1 sr-1}}}}"
+    text = DIALECTS["2025"].replace('"RL"', '"MAP_RL"') + f"    {prior}\n"
+    assert read(text).data["method"]["prior"]["gamma"] == {"k": 0.9, "theta": pytest.approx(2e-4)}
 
 
 def test_other_files_are_left_alone():
