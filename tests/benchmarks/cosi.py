@@ -21,7 +21,7 @@ import healpy
 import numpy as np
 
 from skyfold_cosi import container
-from skyfold_cosi.conversion import conversion_histogram
+from skyfold_cosi.conversion import conversion_histogram, conversion_matrix
 from skyfold_cosi.exposure import by_attitude
 from skyfold_cosi.histogram import Axis, Histogram, Sparse
 from skyfold_cosi.orientation import write_orientation
@@ -180,9 +180,10 @@ def make_local(
     table = table.take(np.arange(min(bins, len(table.exposure))))
     made = conversion_histogram(table, pixels, nside, averaged=True, occultation=False)
     container.write(folder / "conversion.h5", made)
-    seen = np.tensordot(made.dense, sky(nside), ([1], [0]))
-    source = seen @ matrix
-    background = np.outer(made.dense.sum(axis=(1, 2)), matrix.sum(axis=0))
+    seconds = conversion_matrix(made)
+    source = (seconds @ sky(nside)).reshape(made.shape[0], -1) @ matrix
+    exposure = np.asarray(seconds.sum(axis=1)).reshape(made.shape[0], -1).sum(axis=1)
+    background = np.outer(exposure, matrix.sum(axis=0))
     named = {"response": str(detector), "conversion": str(folder / "conversion.h5")}
     return named, source / source.sum(), background / background.sum()
 

@@ -91,7 +91,7 @@ def conversion(response: str, orientation: str, nside: int, bins: int) -> dict[s
     table = SpacecraftAttitudeExposureTable.from_orientation(
         SpacecraftFile.parse_from_file(orientation), nside=nside
     )
-    few = SpacecraftAttitudeExposureTable(table.df[:bins], nside=nside)
+    few = SpacecraftAttitudeExposureTable(table.iloc[:bins], nside=nside)
     began = time.perf_counter()
     CoordsysConversionMatrix.spacecraft_attitude_binning_ccm(
         opened, few, nside_model=nside, use_averaged_pointing=True
