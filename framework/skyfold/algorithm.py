@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from skyfold.data import DataInterface, EStep, Expectation
-from skyfold.errors import NumericalError
+from skyfold.errors import DataError, NumericalError
 from skyfold.model import Model
 from skyfold.vector import Vector
 
@@ -108,8 +108,10 @@ class Algorithm(ABC):
         Raises
         ------
         DataError
-            If there are counts that no model can explain.
+            If there are no counts, or some that no model can explain.
         """
+        if not np.any(data.counts > 0):
+            raise DataError("no bin in use holds counts: there is nothing to restore")
         with np.errstate(all="ignore"):  # counts that nothing explains are refused in words
             step = self.e_step(model, None, data)
         data.require_explained(step.expectation)

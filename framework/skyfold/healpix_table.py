@@ -100,6 +100,11 @@ def from_table(table: Any, edges: Quantity | None = None) -> tuple[Array, Sphere
     values = np.stack(columns, axis=1)
     if index is not None:
         there = np.asarray(table.data[index], dtype=np.int64).ravel()
+        if there.size and not 0 <= there.min() <= there.max() < sphere.pixels:
+            raise DataError(
+                f"HDU {table.name!r}: {index} goes from {there.min()} to {there.max()}, but nside "
+                f"{nside} has the pixels 0 to {sphere.pixels - 1}"
+            )
         values, known = np.full((sphere.pixels, len(columns)), np.nan), values
         values[there] = known
     if len(values) != sphere.pixels:

@@ -12,7 +12,7 @@ import numpy as np
 from skyfold.data import Check
 from skyfold.errors import ConfigError, DataError, FileError
 from skyfold_cosi.binning import bin_events
-from skyfold_cosi.histogram import Axis, Histogram, from_histpy
+from skyfold_cosi.histogram import Axis, Histogram, Sparse, from_histpy
 from skyfold_cosi.recognise import kind_of
 from skyfold_cosi.unbinned import Unbinned, read_blocks
 
@@ -103,6 +103,7 @@ def on_bins(opened: Opened, axes: Sequence[Axis], role: str) -> tuple[Histogram,
             f"{name}: there is no axis {missing[0]!r}: the file has {', '.join(found.labels)}, "
             f"the response {', '.join(wanted)}. {_advice(found, missing[0])}"
         )
+    _require_frame(found, axes[-1].frame, name)
     checks = list(opened.checks)
     summed = [axis for axis in found.axes if axis.label not in wanted]
     if told := [f"{axis.label} ({axis.size} bins)" for axis in summed if axis.size > 1]:
@@ -171,6 +172,26 @@ def named(given: Any, usual: str) -> dict[str, Any]:
     return {usual: given}
 
 
+def require_expected(found: Histogram, name: str) -> None:
+    """Refuse a background that is negative or undefined somewhere.
+
+    Raises
+    ------
+    DataError
+        It names the first such bin.
+    """
+    held = found.contents
+    values = held.values if isinstance(held, Sparse) else held.ravel()
+    wrong = np.flatnonzero(~((values >= 0) & (values < np.inf)))
+    if wrong.size:
+        first = held.index[wrong[0]] if isinstance(held, Sparse) else wrong[0]
+        place = zip(found.axes, np.unravel_index(first, found.shape), strict=True)
+        raise DataError(
+            f"{name}: {wrong.size} bins are negative or undefined, first {values[wrong[0]]:g} at "
+            f"{', '.join(f'{axis.label}={i}' for axis, i in place)}; expected counts cannot be"
+        )
+
+
 def judge_totals(backgrounds: Mapping[str, Histogram], counts: float) -> list[Check]:
     """Compare the backgrounds with the counts: rates and other units do not look like counts."""
     total = sum(histogram.total for histogram in backgrounds.values())
@@ -182,16 +203,10 @@ def judge_totals(backgrounds: Mapping[str, Histogram], counts: float) -> list[Ch
     return [Check("ok", "background", text)]
 
 
-def require_frame(found: Histogram, frame: str, name: str) -> None:
-    """Refuse scatter directions in another frame than the response's.
-
-    Raises
-    ------
-    DataError
-        If the frame is stated and differs.
-    """
+def _require_frame(found: Histogram, frame: str | None, name: str) -> None:
+    """Refuse scatter directions in another frame than the response's, if both are stated."""
     own = found["PsiChi"].frame
-    if own is not None and own != frame:
+    if own is not None and frame is not None and own != frame:
         raise DataError(
             f"{name}: scatter directions are in the frame {own!r}, the response is for {frame!r}. "
             "Counts in Galactic coordinates need a Galactic response; counts in the detector frame "

@@ -26,7 +26,7 @@ from skyfold_cosi.counts import (
     named,
     on_bins,
     open_histogram,
-    require_frame,
+    require_expected,
 )
 from skyfold_cosi.histogram import Axis, Histogram
 from skyfold_cosi.list_mode import event_rows, inside, interpolation
@@ -124,6 +124,7 @@ def open_cosi(
     templates, checks = {}, []
     for key, found in opened.items():
         templates[key], more = on_bins(found, seen.axes, f"background {key}")
+        require_expected(templates[key], str(found.path or f"background {key}"))
         checks += more
     components = {
         **_sky(seen.geometry, start, sky_mask),
@@ -142,7 +143,6 @@ def open_cosi(
         data = _event_list(events, seen, templates, components, origin, limit)
     else:
         counts, noted = on_bins(events, seen.axes, "event")
-        require_frame(counts, seen.frame, str(events.path or "event"))
         responses = {"sky": seen.response, **responses_of(templates, seen.axes, background_per)}
         if reference:
             responses["almost_zero"] = Template(np.broadcast_to(ALMOST_ZERO, counts.shape))

@@ -274,7 +274,10 @@ def _open_counts(path: Path, group: h5py.Group) -> ResponseFile:
     """Open a detector response of version 2: whole counts, and the area that one stands for."""
     if missing := {"AXES", "COUNTS", "EFF_AREA"} - set(group):
         raise _unknown(path, f"version 2 without {', '.join(sorted(missing))}")
-    axes = container.axes_of(path, group["AXES"])
+    axes = tuple(
+        replace(axis, frame=axis.frame or "spacecraftframe") if axis.nside is not None else axis
+        for axis in container.axes_of(path, group["AXES"])
+    )
     kept, checks = _imaging_axes(path, axes)
     labels, sizes = tuple(axis.label for axis in axes), tuple(axis.size for axis in axes)
     _require_shape(path, group["COUNTS"], sizes)

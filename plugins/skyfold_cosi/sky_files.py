@@ -334,7 +334,10 @@ def _unseen(values: Array) -> Array:
 def _factor(name: str, given: str, wanted: str) -> float:
     from astropy import units as u
 
-    found, flux = u.Unit(given), u.Unit(wanted)
+    try:
+        found, flux = u.Unit(given), u.Unit(wanted)
+    except ValueError:
+        raise DataError(f"{name}{given!r} is no unit; expected {wanted}") from None
     if found.is_equivalent(flux):
         return float(found.to(flux))
     guess = ""

@@ -178,6 +178,30 @@ def test_skies_that_cannot_be_read(skyfold, write, code, size, cards, says):
     assert says in ended.err.lower(), ended
 
 
+def test_skies_of_single_pixels_and_odd_units(skyfold, write):
+    columns = [fits.Column("PIXEL", "K", array=[3, 14]), fits.Column("I", "D", array=[1.0, 2.0])]
+    table = fits.BinTableHDU.from_columns(columns)
+    cards = {"PIXTYPE": "HEALPIX", "ORDERING": "RING", "NSIDE": 1, "INDXSCHM": "EXPLICIT"}
+    table.header.update(cards)
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(skyfold.folder / "start.fits")
+    skyfold.refuses(3, f"{CHECK} --start start.fits", says=("3 to 14", "pixels 0 to 11"))
+    sky(skyfold.folder / "parrots.fits", np.ones(12), TUNIT1="parrots")
+    skyfold.refuses(3, f"{CHECK} --start parrots.fits", says=("'parrots' is no unit",))
+
+
+def test_backgrounds_that_cannot_be(skyfold, write):
+    for number in (-2.0, np.nan):
+        contents = np.full((2, 6, 12), 2.0)
+        contents[1, 2, 3] = number
+        write("background.h5", replace(counts(), contents=contents))
+        skyfold.refuses(3, CHECK, says=("background.h5", "Em=1, Phi=2, PsiChi=3"))
+
+
+def test_nothing_was_counted(skyfold, write):
+    write("event.h5", counts(0.0))
+    skyfold.refuses(3, "run event.h5 --response psr.h5 -o out", says=("nothing to restore",))
+
+
 def test_G06_nested_maps_are_put_in_order(skyfold, write):
     sky(skyfold.folder / "mask.fits", np.arange(12.0), ORDERING="NESTED")
     skyfold.accepts(f"{CHECK} --sky-mask mask.fits")
