@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import histpy
 
 
+SLACK = 1e-6  # part of a bin by which edges may differ
+
+
 @dataclass(frozen=True, eq=False)
 class Axis:
     """One axis: bins along a quantity, or HEALPix pixels.
@@ -93,10 +96,11 @@ class Axis:
         theirs = other.in_unit(self.unit).edges
         if len(theirs) != len(self.edges):
             return f"{self.describe()} against {other.describe()}"
-        wrong = ~np.isclose(self.edges, theirs, rtol=1e-9, atol=1e-9)
+        slack = SLACK * np.min(np.diff(self.edges))  # of the bins: times are large numbers
+        wrong = ~np.isclose(self.edges, theirs, rtol=0, atol=slack)
         if np.any(wrong):
             i = int(np.argmax(wrong))
-            return f"edge {i} is {self.edges[i]:g} against {theirs[i]:g} {self.unit}".rstrip()
+            return f"edge {i} is {self.edges[i]:.12g} against {theirs[i]:.12g} {self.unit}".rstrip()
         return None
 
     def in_unit(self, unit: str) -> Axis:

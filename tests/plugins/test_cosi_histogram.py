@@ -96,3 +96,10 @@ def test_flow_of_histpy_is_left_out() -> None:
     given = histpy.Histogram([[0.0, 1.0, 2.0]], labels=["Phi"], track_overflow=True)
     given.fill([0.5, 1.5, 1.7, 9.0, -1.0])
     assert from_histpy(given).dense.tolist() == [1, 2]
+
+
+def test_times_are_compared_on_the_scale_of_their_bins() -> None:
+    bins = np.array([0.0, 10.0]) + 1835478000
+    shifted = Axis("Time", bins + 1, "s").difference(Axis("Time", bins, "s"))
+    assert shifted == "edge 0 is 1835478001 against 1835478000 s"
+    assert Axis("Time", bins + 1e-6, "s").difference(Axis("Time", bins, "s")) is None
