@@ -5,13 +5,12 @@ Each line names what to do; the answer is a line of JSON with the seconds it too
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 import time
 import warnings
-from pathlib import Path
 from typing import Any
+
+from worker import memory, obey
 
 warnings.filterwarnings("ignore")
 logging.disable(logging.CRITICAL)
@@ -114,17 +113,5 @@ def point_source(response: str, orientation: str, nside: int) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - began}
 
 
-def memory() -> dict[str, Any]:
-    """Return the largest memory so far, in GB."""
-    status = Path("/proc/self/status").read_text()  # rusage would count the parent's, too
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return {"gb": int(line.split()[1]) * 1024 / 1e9}
-
-
 if __name__ == "__main__":
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # what the packages print is no answer
-    for line in sys.stdin:
-        asked = json.loads(line)
-        answer = globals()[asked.pop("do")](**asked)
-        print(json.dumps(answer), file=answers, flush=True)
+    obey({**globals(), "memory": memory})
