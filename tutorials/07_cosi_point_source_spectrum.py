@@ -228,9 +228,9 @@ indices = {"truth": index(true), "restored": index(found), "counts / area": inde
 print("photon index:", {name: round(float(value), 2) for name, value in indices.items()})
 
 # %% [markdown]
-# The restored spectrum has the slope of the truth; the counts pretend a steeper one. All restored
-# fluxes are some percent too high: the same bias as in notebook 05, for the faint speckles under
-# the source cannot be negative either. Notebook 08 says what helps.
+# The restored spectrum has the slope of the truth; the counts pretend a steeper one. The restored
+# fluxes tend to be some percent too high: the same bias as in notebook 05, for the faint speckles
+# under the source cannot be negative either. Notebook 08 says what helps.
 #
 # ## 5. List mode: every photon as it is
 #

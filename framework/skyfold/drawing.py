@@ -170,7 +170,7 @@ def draw_sky(
     made.set_label(unit, size="small")
     if kind != "sigma":
         if scale != "linear":
-            made.set_ticks(ticks(values, kind, scale, apart=0.13))
+            made.set_ticks(ticks(values, kind, scale, apart=0.18))
         made.ax.xaxis.set_major_formatter("{x:.4g}")
     made.minorticks_off()
     made.ax.tick_params(labelsize="small")
