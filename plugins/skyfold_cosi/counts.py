@@ -194,6 +194,8 @@ def require_expected(found: Histogram, name: str) -> None:
 
 def judge_totals(backgrounds: Mapping[str, Histogram], counts: float) -> list[Check]:
     """Compare the backgrounds with the counts: rates and other units do not look like counts."""
+    if not backgrounds:
+        return []
     total = sum(histogram.total for histogram in backgrounds.values())
     ratio = total / counts if counts else 1.0
     text = f"{total:.6g} counts expected in all, {100 * ratio:.3g} % of those observed"

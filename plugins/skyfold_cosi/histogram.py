@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -254,11 +254,6 @@ class Histogram:
         kept = [i for i in range(len(self.axes)) if i in places]
         order = [kept.index(i) for i in places]
         return replace(self, axes=axes, contents=np.ascontiguousarray(summed.transpose(order)))
-
-    def relabelled(self, names: Mapping[str, str]) -> Histogram:
-        """Return the histogram with other labels."""
-        axes = (replace(axis, label=names.get(axis.label, axis.label)) for axis in self.axes)
-        return replace(self, axes=tuple(axes))
 
     def __add__(self, other: Histogram) -> Histogram:
         """Add contents on the same bins.

@@ -107,6 +107,8 @@ def sight(
                 "response is in Galactic coordinates already"
             )
         return _galactic(file, file.slabs(), file.axes, file.unit, storage, memory)
+    if conversion is not None and orientation is not None:
+        raise ConfigError("give --conversion or --orientation: the one is made from the other")
     files = _files(("orientation", orientation))
     if conversion is not None:
         opened = open_histogram(conversion, "conversion", read_conversion)

@@ -72,12 +72,20 @@ def back_projection(data: BinnedData) -> Array:
 
 
 def judge_coverage(data: BinnedData) -> list[Check]:
-    """Tell how much of the sky was never seen."""
+    """Tell how much of the sky was never seen, and how much of it starts, and stays, dark."""
+    component, checks = data.components["sky"], []
     blind = np.all(data.sensitivity["sky"] <= 0, axis=1)
-    if not np.any(blind):
-        return []
-    text = f"{np.count_nonzero(blind)} of {blind.size} sky pixels are never observed: kept at 0"
-    return [Check("fixed", "sky", text)]
+    if np.any(blind):
+        text = f"{np.count_nonzero(blind)} of {blind.size} sky pixels are never observed: kept at 0"
+        checks.append(Check("fixed", "sky", text))
+    if component.start is not None:
+        dark = np.all(np.asarray(component.start) == 0, axis=1) & ~blind
+        if component.mask is not None:
+            dark &= np.any(component.mask, axis=1)
+        if np.any(dark):
+            text = f"{np.count_nonzero(dark)} of {dark.size} sky pixels start at 0, where steps keep them"
+            checks.append(Check("warning", "start", text))
+    return checks
 
 
 def _flat(given: Any, geometry: Sphere) -> Array:

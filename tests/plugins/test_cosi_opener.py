@@ -283,3 +283,21 @@ def test_other_frames_are_refused(counts):
     conversion = Histogram((times, sky, local), np.ones((1, 12, 12)), "s")
     with pytest.raises(DataError, match="frame 'icrs'"):
         open_cosi(counts, response("spacecraftframe"), conversion=conversion)
+
+
+def test_pixels_that_start_dark_are_told(counts):
+    start = np.ones(12)
+    start[3:5] = np.nan
+    warned = [c for c in open_cosi(counts, response(), start=start).checks if c.level == "warning"]
+    assert [check.subject for check in warned] == ["start"]  # and none of a missing background
+    assert warned[0].message.startswith("2 of 12 sky pixels start at 0")
+
+
+def test_a_conversion_matrix_needs_no_orientation(counts, tmp_path):
+    with pytest.raises(ConfigError, match="--conversion or --orientation"):
+        open_cosi(
+            counts,
+            response("spacecraftframe"),
+            conversion=background(),
+            orientation=tmp_path / "o.ori",
+        )

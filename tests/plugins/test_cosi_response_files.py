@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -177,7 +178,7 @@ def test_old_response_with_flow_bins_stays_on_disk(tmp_path) -> None:
 def test_labels_of_the_sky_and_sparse_containers(tmp_path, rng) -> None:
     axes = axes_of("galactic")
     contents = rng.poisson(0.1, shape_of(axes)).astype(float)
-    named = Histogram(axes, contents, "cm2 s").relabelled({"NuLambda": "lb"})
+    named = Histogram((replace(axes[0], label="lb"), *axes[1:]), contents, "cm2 s")
     sparse = Histogram(named.axes, named.sparse, "cm2 s")
     for i, histogram in enumerate((named, sparse)):
         container.write(tmp_path / f"{i}.h5", histogram)
