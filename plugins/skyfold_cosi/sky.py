@@ -83,7 +83,7 @@ def judge_coverage(data: BinnedData) -> list[Check]:
         if component.mask is not None:
             dark &= np.any(component.mask, axis=1)
         if np.any(dark):
-            text = f"{np.count_nonzero(dark)} of {dark.size} sky pixels start at 0, where steps keep them"
+            text = f"{np.count_nonzero(dark)} of {dark.size} sky pixels start, and stay, at 0"
             checks.append(Check("warning", "start", text))
     return checks
 

@@ -290,7 +290,7 @@ def test_pixels_that_start_dark_are_told(counts):
     start[3:5] = np.nan
     warned = [c for c in open_cosi(counts, response(), start=start).checks if c.level == "warning"]
     assert [check.subject for check in warned] == ["start"]  # and none of a missing background
-    assert warned[0].message.startswith("2 of 12 sky pixels start at 0")
+    assert warned[0].message.startswith("2 of 12 sky pixels start, and stay, at 0")
 
 
 def test_a_conversion_matrix_needs_no_orientation(counts, tmp_path):
