@@ -272,11 +272,11 @@ for name, parts in shares.items():
 # of the wrong shape shows here as a slope or a ring. What belongs to noise scatters about zero.
 
 # %%
-plotting.projections([p for explained in result.explained for p in explained.projections])
 figures = summary(result)
 print(f"expectation / counts {figures['ratio']:.4f}, largest residual of {figures['blocks']:.0f} "
       f"blocks {figures['largest_block']:.1f} sigma, {100 * figures['outliers']:.2f} % of the bins "
       "beyond 3 sigma")  # fmt: skip
+plotting.projections([p for explained in result.explained for p in explained.projections])
 
 # %% [markdown]
 # ## 8. What is believable
@@ -289,7 +289,7 @@ print(f"expectation / counts {figures['ratio']:.4f}, largest residual of {figure
 # %%
 values = {"sky": result.model["sky"], "instrument": result.model["instrument"]}
 copies = []
-for seed in range(20 if FULL else 4):
+for seed in range(8 if FULL else 4):
     drawn = simulate(data, values, seed).reshape(counts.shape)
     again = skyfold.read(Histogram(counts.axes, drawn), instrument="cosi", **files)
     copies.append(skyfold.run(again, iterations=iterations, progress=False, **recipe).image.value)
@@ -374,9 +374,10 @@ traces = {
 falls = {name: int(np.sum(np.diff(t["log_likelihood"]) < 0)) for name, t in traces.items()}
 skies = {name: read_sky(folder / name / "result.fits").values for name in traces}
 fig, ax = plt.subplots(figsize=(8, 3.2), layout="constrained")
+top = max(trace["log_likelihood"].max() for trace in traces.values())
 for name, trace in traces.items():
-    ax.plot(trace["iteration"], trace["log_likelihood"], ".-", label=name)
-ax.set(ylim=(best - 600, best + 30), xlabel="iteration", ylabel="log-likelihood")
+    ax.semilogy(trace["iteration"], top - trace["log_likelihood"] + 1, ".-", label=name)
+ax.set(xlabel="iteration", ylabel="log-likelihood below the best, + 1")
 ax.legend()
 totals = {name: flux(sky) / flux(truth) for name, sky in skies.items()}
 for name, total in totals.items():
@@ -411,6 +412,7 @@ interface = DataIF_COSI_DC2.load(
 deconvolution = ImageDeconvolution()
 deconvolution.set_dataset([interface])
 deconvolution.read_parameterfile(parameters)
+deconvolution.override_parameter("deconvolution:parameter:iteration_max = 5")
 deconvolution.initialize()
 deconvolution.run_deconvolution()
 by_cosipy = [float(np.sum(row["log-likelihood"])) for row in deconvolution.results]
