@@ -85,7 +85,7 @@ for ax, name, seconds in zip(axes, "zx", (pointings.sum(1), pointings.sum(0)), s
 
 # %% [markdown]
 # The z axis drew two bands on the sky, one for each side of the rocking; the x axis, which points
-# along the flight, drew the circle of the orbit. Their gaps are the Anomaly.
+# along the flight, drew the circle of the orbit. The gap in it is the Anomaly.
 #
 # ## 2. How the sky passed through the field of view
 #
