@@ -106,7 +106,7 @@ def _read(words: Sequence[str], takes: Mapping[str, Parameter], name: str) -> di
             raise ConfigError(f"{name}: unknown flag {flag}. {suggestion(flag, flags)}")
         if not equals and bool in members(parameter.annotation):
             given[parameter.name] = True
-        elif not equals and not waiting:
+        elif not equals and (not waiting or waiting[0].startswith("--")):
             raise ConfigError(f"{name}: {flag} needs a value: {parameter.type}")
         else:
             if parameter.name in given and not _several(parameter):

@@ -123,16 +123,12 @@ def sight(
         made = _turned(detector, history, nside, reference)
         turned = _galactic(file, made, made.axes, "cm2 s", storage, memory)
         return replace(turned, files=(*turned.files, *files), checks=(*turned.checks, *made.checks))
-    if "Time" in counts.labels:
-        axis = counts["Time"].in_unit("s")
-        table = by_time(history, axis.edges, reference=reference)
-    elif "ScAtt" in counts.labels:
-        assert file["NuLambda"].nside is not None
-        table = by_attitude(history, file["NuLambda"].nside, reference=reference)
-    else:
-        raise DataError(
-            "counts in the detector frame need bins of Time or ScAtt: skyfold cosi bin --help"
+    if "Time" not in counts.labels:
+        raise ConfigError(
+            "--orientation serves counts in bins of Time. Bins of attitude are those of an "
+            "exposure table: give --conversion, made by skyfold cosi conversion TABLE"
         )
+    table = by_time(history, counts["Time"].in_unit("s").edges, reference=reference)
     found = conversion_histogram(table, file["NuLambda"], nside, reference=reference)
     return _local(file, found, files, storage, memory)
 

@@ -57,6 +57,7 @@ def test_parameters_are_places_and_flags():
         ("plates develop", "PLATES is missing"),
         ("plates develop a.fits --tme 3", "unknown flag --tme. Did you mean '--time'"),
         ("plates develop a.fits --time", "--time needs a value"),
+        ("plates develop a.fits --time --edges 1", "--time needs a value"),
         ("plates develop a.fits --time x", "expected a number"),
         ("plates develop a.fits --time 1 --time 2", "given twice"),
         ("plates develp a.fits", "Did you mean 'plates develop'"),

@@ -6,8 +6,11 @@ import pytest
 import skyfold
 from skyfold.errors import ConfigError, DataError
 from skyfold_cosi.binning import bin_events
+from skyfold_cosi.conversion import conversion_histogram
+from skyfold_cosi.exposure import by_time
 from skyfold_cosi.histogram import Axis, Histogram
 from skyfold_cosi.opener import open_cosi
+from skyfold_cosi.orientation import write_orientation
 from skyfold_cosi.simulation.events import draw_source, unbinned
 from skyfold_cosi.simulation.orbit import low_earth_orbit
 from skyfold_cosi.simulation.scene import SCENES
@@ -301,3 +304,20 @@ def test_a_conversion_matrix_needs_no_orientation(counts, tmp_path):
             conversion=background(),
             orientation=tmp_path / "o.ori",
         )
+
+
+def test_the_matrix_of_counts_in_time_is_made_from_the_orientation(tmp_path):
+    history = low_earth_orbit(0.1, 600)
+    write_orientation(tmp_path / "o.ori", history)
+    detector = response("spacecraftframe")
+    times = Axis("Time", history.time[[0, 5, -1]], "s")
+    found = background(1.0, (times, *measured("spacecraftframe")))
+    made = conversion_histogram(by_time(history, times.edges), detector.axes[0])
+    ours, theirs = (
+        open_cosi(found, detector, **options).sensitivity["sky"]
+        for options in ({"orientation": tmp_path / "o.ori"}, {"conversion": made})
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    attitudes = (Axis("ScAtt", np.arange(3)), *found.axes[1:])
+    with pytest.raises(ConfigError, match="bins of Time"):
+        open_cosi(replace(found, axes=attitudes), detector, orientation=tmp_path / "o.ori")
