@@ -25,7 +25,7 @@
 # 5. the flux, in several observations;
 # 6. what to choose.
 #
-# `SKYFOLD_TUTORIAL=full` runs longer, and repeats section 5 in twenty observations instead of three.
+# `SKYFOLD_TUTORIAL=full` runs longer, and repeats section 5 in twenty observations, not three.
 
 # %%
 import os
