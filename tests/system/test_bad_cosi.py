@@ -7,6 +7,7 @@ import healpy
 import numpy as np
 import pytest
 from astropy.io import fits
+
 from skyfold_cosi import container
 from skyfold_cosi.histogram import Axis, Histogram
 
