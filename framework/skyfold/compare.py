@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import dist
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.errors import DataError, FileError, require
+from skyfold.errors import DataError, require
 from skyfold.geometry import Grid, celestial_wcs
-from skyfold.healpix_table import energy_edges, from_table, is_healpix, ring
-from skyfold.inputs import require_data
+from skyfold.healpix_table import energy_edges, from_table, is_healpix, opened_fits, ring
 from skyfold.runfolder import read_manifest
 from skyfold.simulate import correlation, nrmse, percent
 from skyfold.skymap import NAMES, brightest, integrated
@@ -145,7 +143,7 @@ def read(path: Path) -> Sky:
     FileError
         If the file cannot be read.
     """
-    with _opened(path) as hdus:
+    with opened_fits(path) as hdus:
         for hdu in hdus:
             if is_healpix(hdu) or (hdu.is_image and hdu.header["NAXIS"] >= 2):
                 return _sky(hdus, hdu, path)
@@ -154,20 +152,8 @@ def read(path: Path) -> Sky:
 
 def _own_truth(path: Path) -> Sky | None:
     """Return what a result was simulated from, if it was."""
-    with _opened(path) as hdus:
+    with opened_fits(path) as hdus:
         return _sky(hdus, hdus["TRUTH"], path) if "TRUTH" in hdus else None
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[HDUList]:
-    from astropy.io import fits
-
-    require_data(path)
-    try:
-        with fits.open(path) as hdus:
-            yield hdus
-    except (OSError, ValueError, TypeError) as error:
-        raise FileError(f"{path} is damaged or no FITS file: {error}") from error
 
 
 def _sky(hdus: HDUList, hdu: Any, path: Path) -> Sky:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.errors import DataError, FileError, require
-from skyfold.inputs import require_data
+from skyfold.errors import DataError, FileError, SkyfoldError, require
+from skyfold.inputs import AGAIN, require_data
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
-    from astropy.io.fits import BinTableHDU
+    from astropy.io.fits import BinTableHDU, HDUList
     from astropy.units import Quantity
 
 COORDSYS = {"galactic": "G", "icrs": "C", "fk5": "C", "geocentrictrueecliptic": "E"}
@@ -125,17 +127,32 @@ def read(path: Path) -> tuple[Array, Sphere, str]:
     FileError
         If the file is damaged.
     """
+    with opened_fits(path) as hdus:
+        for hdu in hdus:
+            if is_healpix(hdu):
+                return from_table(hdu, energy_edges(hdus))
+    raise DataError(f"{path}: no HEALPix map in it; no table has PIXTYPE = 'HEALPIX'")
+
+
+@contextmanager
+def opened_fits(path: Path) -> Iterator[HDUList]:
+    """Open a FITS file; what cannot be read of it is a `FileError`, also inside the block.
+
+    Raises
+    ------
+    FileError
+        If the file is damaged.
+    """
     from astropy.io import fits
 
     require_data(path)
     try:
-        with fits.open(path) as hdus:
-            for hdu in hdus:
-                if is_healpix(hdu):
-                    return from_table(hdu, energy_edges(hdus))
+        with path.open("rb") as file, fits.open(file) as hdus:
+            yield hdus
+    except SkyfoldError:
+        raise
     except (OSError, ValueError, TypeError) as error:
-        raise FileError(f"{path} is damaged or no FITS file: {error}") from error
-    raise DataError(f"{path}: no HEALPix map in it; no table has PIXTYPE = 'HEALPIX'")
+        raise FileError(f"{path} is damaged or no FITS file: {error}. {AGAIN}") from error
 
 
 def is_healpix(hdu: Any) -> bool:

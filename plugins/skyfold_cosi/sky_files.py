@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from skyfold.errors import DataError, FileError, require
-from skyfold.healpix_table import energy_edges, from_table
-from skyfold.inputs import AGAIN, require_data, split_part
+from skyfold.errors import DataError, require
+from skyfold.healpix_table import energy_edges, from_table, opened_fits
+from skyfold.inputs import require_data, split_part
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 from skyfold_cosi import container
@@ -275,20 +275,13 @@ def _from_hdf5(path: Path, part: str | None) -> SkyMap:
 
 
 def _from_fits(path: Path, part: str | None, ordering: Ordering | None) -> SkyMap:
-    from astropy.io import fits
-
-    try:
-        with path.open("rb") as file, fits.open(file) as hdus:
-            maps = [hdu for hdu in hdus if _is_map(hdu) and part in (None, hdu.name)]
-            if not maps:
-                raise DataError(f"{path}: there is no HEALPix map in it (PIXTYPE = 'HEALPIX')")
-            table = maps[0]
-            _require_header(path, table, ordering)
-            return SkyMap(*from_table(table, energy_edges(hdus)))
-    except DataError:
-        raise
-    except (OSError, ValueError, TypeError) as error:
-        raise FileError(f"{path} is damaged or no FITS file: {error}. {AGAIN}") from error
+    with opened_fits(path) as hdus:
+        maps = [hdu for hdu in hdus if _is_map(hdu) and part in (None, hdu.name)]
+        if not maps:
+            raise DataError(f"{path}: there is no HEALPix map in it (PIXTYPE = 'HEALPIX')")
+        table = maps[0]
+        _require_header(path, table, ordering)
+        return SkyMap(*from_table(table, energy_edges(hdus)))
 
 
 def _is_map(hdu: Any) -> bool:

@@ -83,6 +83,17 @@ def test_a_truth_of_another_sky_is_refused(run, tmp_path, sphere, complaint):
         compare([run], truth)
 
 
+def test_a_truth_with_pixels_off_the_sphere_is_named(run, tmp_path):
+    from astropy.io import fits
+
+    columns = [fits.Column("PIXEL", "K", array=[3, 12]), fits.Column("I", "D", array=[1.0, 2.0])]
+    table = fits.BinTableHDU.from_columns(columns)
+    table.header.update({"PIXTYPE": "HEALPIX", "NSIDE": 1, "INDXSCHM": "EXPLICIT"})
+    table.writeto(tmp_path / "t.fits")
+    with pytest.raises(DataError, match="PIXEL goes from 3 to 12"):
+        compare([run], tmp_path / "t.fits")
+
+
 def test_images_are_compared_on_their_pixels(rng, tmp_path):
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [83.6, 22.0]
