@@ -31,7 +31,14 @@ from skyfold_cosi.counts import (
 from skyfold_cosi.histogram import Axis, Histogram
 from skyfold_cosi.list_mode import event_rows, inside, interpolation
 from skyfold_cosi.respond import DETECTOR, Sight, sight
-from skyfold_cosi.sky import FLUX, back_projection, judge_coverage, mask_values, start_values
+from skyfold_cosi.sky import (
+    FLUX,
+    Ordering,
+    back_projection,
+    judge_coverage,
+    mask_values,
+    start_values,
+)
 from skyfold_cosi.unbinned import Unbinned
 from skyfold_responses.matrix import RowMatrix
 from skyfold_responses.memory import Storage, memory_sentence
@@ -54,6 +61,7 @@ def open_cosi(
     orientation: Path | None = None,
     start: float | list[float] | Literal["backprojection"] | Source | None = None,
     sky_mask: Source | None = None,
+    ordering: Ordering | None = None,
     mask: Literal["impossible"] | None = None,
     list_mode: bool = False,
     nside: Annotated[int, Field(ge=1)] | None = None,
@@ -90,6 +98,8 @@ def open_cosi(
         gaussian, lon: 0, lat: 0, sigma: 10, flux: 1e-3}``, or ``backprojection``.
     sky_mask
         Map that is positive where the sky may shine.
+    ordering
+        Order of the pixels of start and mask, where their files do not state it.
     mask
         Leave out ``impossible`` counts, which neither sky nor background can make.
     list_mode
@@ -127,7 +137,7 @@ def open_cosi(
         require_expected(templates[key], str(found.path or f"background {key}"))
         checks += more
     components = {
-        **_sky(seen.geometry, start, sky_mask),
+        **_sky(seen.geometry, start, sky_mask, ordering),
         **components_of(templates, seen.axes, background_per, fit_background, background_range),
     }
     files = [("event", events.path), *((f"background {k}", o.path) for k, o in opened.items())]
@@ -163,11 +173,14 @@ def open_cosi(
     return data.with_origin(checks=(*data.origin.checks, *checks))
 
 
-def _sky(geometry: Sphere, start: Any, mask: Any) -> dict[str, Component]:
+def _sky(
+    geometry: Sphere, start: Any, mask: Any, ordering: Ordering | None
+) -> dict[str, Component]:
     """Return the sky as a component."""
     from_counts = isinstance(start, str) and start == "backprojection"
-    values = None if from_counts else start_values(start, geometry)
-    return {"sky": Component(geometry, FLUX, mask=mask_values(mask, geometry), start=values)}
+    values = None if from_counts else start_values(start, geometry, ordering)
+    on = mask_values(mask, geometry, ordering)
+    return {"sky": Component(geometry, FLUX, mask=on, start=values)}
 
 
 def _event_list(

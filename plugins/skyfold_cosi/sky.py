@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 FLUX = "1 / (cm2 s sr)"
+Ordering = Literal["ring", "nested"]
 
 
-def start_values(given: Any, geometry: Sphere) -> Array | None:
+def start_values(given: Any, geometry: Sphere, ordering: Ordering | None = None) -> Array | None:
     """Return the intensities to start from, shape (pixel, energy); None lets the counts decide.
 
     Parameters
@@ -25,6 +26,8 @@ def start_values(given: Any, geometry: Sphere) -> Array | None:
         ``{shape: gaussian, lon: 0, lat: 0, sigma: 10, flux: 1e-3}``.
     geometry
         The sky.
+    ordering
+        Order of the pixels of maps that do not state it.
 
     Raises
     ------
@@ -42,19 +45,19 @@ def start_values(given: Any, geometry: Sphere) -> Array | None:
     else:
         from skyfold_cosi.sky_files import read_sky
 
-        values = read_sky(given, geometry)
+        values = read_sky(given, geometry, ordering=ordering)
     if not np.all(np.isfinite(values)) or np.any(values < 0):
         raise DataError("start: there are negative or undefined intensities")
     return values
 
 
-def mask_values(given: Any, geometry: Sphere) -> Array | None:
+def mask_values(given: Any, geometry: Sphere, ordering: Ordering | None = None) -> Array | None:
     """Return where the sky may shine, shape (pixel, energy), or None for everywhere."""
     if given is None:
         return None
     from skyfold_cosi.sky_files import read_sky
 
-    on: Array = read_sky(given, geometry, unit=None) > 0
+    on: Array = read_sky(given, geometry, unit=None, ordering=ordering) > 0
     return on
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from skyfold.vector import Array
 from skyfold_cosi import container
 from skyfold_cosi.hdf5 import opened
 from skyfold_cosi.histogram import Axis, Histogram, from_histpy, to_histpy
+from skyfold_cosi.sky import Ordering
 
 if TYPE_CHECKING:
     import histpy
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 FLUX = "1 / (s sr cm2)"
 UNSEEN = -1.6e30  # below: HEALPix' mark of pixels that were not seen
-Ordering = Literal["ring", "nested"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,9 @@ class SkyMap:
         ]
 
 
-def read_sky(given: Any, geometry: Sphere, unit: str | None = FLUX) -> Array:
+def read_sky(
+    given: Any, geometry: Sphere, unit: str | None = FLUX, ordering: Ordering | None = None
+) -> Array:
     """Return the values of a map on the pixels of a sphere, whatever its resolution and order.
 
     Parameters
@@ -127,6 +129,8 @@ def read_sky(given: Any, geometry: Sphere, unit: str | None = FLUX) -> Array:
         The sphere, with its energies; a map of one energy is taken for all of them.
     unit
         What the values are brought to; None if they may be anything, a mask, say.
+    ordering
+        As for `open_sky`.
 
     Returns
     -------
@@ -139,7 +143,7 @@ def read_sky(given: Any, geometry: Sphere, unit: str | None = FLUX) -> Array:
         If it is no map of the sky, in another frame, for other energies, or in a unit that does not
         make counts.
     """
-    found = open_sky(given)
+    found = open_sky(given, ordering=ordering)
     name = f"{given}: " if isinstance(given, str | Path) else ""
     found = found.graded(geometry.nside).ordered(geometry.nested)
     if found.sphere.energy_edges is None:
@@ -297,7 +301,7 @@ def _require_header(path: Path, table: Any, ordering: Ordering | None) -> None:
     if stated not in ("ring", "nested") and ordering is None:
         raise DataError(
             f"{path}: order of the pixels not stated (ORDERING = RING or NESTED in the header of "
-            f"{table.name or 'the table'}); write it there, or give ordering"
+            f"{table.name or 'the table'}); write it there, or give --ordering ring or nested"
         )
     if ordering and stated and stated != ordering:
         raise DataError(f"{path}: the header says {stated} order, but {ordering} was asked for")

@@ -124,7 +124,7 @@ def test_maps_of_healpy_are_read(tmp_path, values) -> None:
 @pytest.mark.parametrize(
     ("header", "ordering", "message"),
     [
-        ({}, None, r"order of the pixels not stated .* give ordering"),
+        ({}, None, r"order of the pixels not stated .* give --ordering"),
         ({"ORDERING": "NESTED"}, "ring", "header says nested order, but ring"),
         ({"ORDERING": "RING", "NSIDE": 8}, None, "NSIDE = 8, but there are 192 pixels"),
         ({"ORDERING": "RING", "PIXTYPE": "HEALPIX", "EXTNAME": "X"}, None, None),

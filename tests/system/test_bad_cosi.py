@@ -208,6 +208,12 @@ def test_G06_nested_maps_are_put_in_order(skyfold, write):
     skyfold.accepts(f"{CHECK} --sky-mask mask.fits")
 
 
+def test_G06_the_order_may_be_said(skyfold, write):
+    sky(skyfold.folder / "start.fits", np.ones(12), ORDERING=None)
+    skyfold.refuses(3, f"{CHECK} --start start.fits", says=("--ordering ring or nested",))
+    skyfold.accepts(f"{CHECK} --start start.fits --ordering nested")
+
+
 def test_G09_unseen_pixels(skyfold, write):
     values = np.ones(12)
     values[4] = healpy.UNSEEN
