@@ -334,6 +334,8 @@ def _stop(file: ParameterFile, generation: str, algorithm: str) -> dict[str, flo
         threshold is None and generation in ("0.1 or 0.2", "0.3")
     ):
         return {}
+    if threshold is not None and threshold <= 0:
+        return {}  # no rise is smaller: cosipy, too, goes on to the last iteration
     return {rules[what]: 1e-2 if threshold is None else threshold}
 
 

@@ -126,6 +126,7 @@ def test_defaults_are_those_of_the_generation():
     later = DIALECTS["2026"].replace("accel_factor_max: 5.0, ", "")
     assert read(later).data["method"]["acceleration"] == {"maximum": 10.0}
     assert "stop" not in read(DIALECTS["0.3"]).data
+    assert "stop" not in read(DIALECTS["2025"].replace("threshold: 1e-2", "threshold: 0.0")).data
     assert read(DIALECTS["2025"]).data["stop"] == {"delta_log_likelihood": 0.01}
 
 
