@@ -24,7 +24,12 @@ from skyfold_cosi.galactic import (
 )
 from skyfold_cosi.histogram import Axis, Histogram
 from skyfold_cosi.orientation import Orientation, read_orientation
-from skyfold_cosi.response_files import ResponseFile, open_response, read_conversion
+from skyfold_cosi.response_files import (
+    Precision,
+    ResponseFile,
+    open_response,
+    read_conversion,
+)
 from skyfold_responses.local import LocalFrame
 from skyfold_responses.matrix import RowMatrix, Slabs
 from skyfold_responses.memory import Storage
@@ -119,10 +124,15 @@ def sight(
         raise ConfigError(NO_CONVERSION)
     history = read_orientation(orientation)
     if counts is None or counts["PsiChi"].frame == GALACTIC:
-        detector = Detector.from_slabs(file.axes, file.slabs("float32"))
+        if counts is not None and "Time" in counts.labels:
+            history = _during(history, counts["Time"].in_unit("s"))
+        precision: Precision = "float64" if storage == "float64" else "float32"
+        detector = Detector.from_slabs(file.axes, file.slabs(precision))
         made = _turned(detector, history, nside, reference)
         turned = _galactic(file, made, made.axes, "cm2 s", storage, memory)
-        return replace(turned, files=(*turned.files, *files), checks=(*turned.checks, *made.checks))
+        text = f"{made.pointings.exposure.sum():.6g} s of livetime"
+        checks = (*turned.checks, Check("ok", "orientation", text), *made.checks)
+        return replace(turned, files=(*turned.files, *files), checks=checks)
     if "Time" not in counts.labels:
         raise ConfigError(
             "--orientation serves counts in bins of Time. Bins of attitude are those of an "
@@ -131,6 +141,12 @@ def sight(
     table = by_time(history, counts["Time"].in_unit("s").edges, reference=reference)
     found = conversion_histogram(table, file["NuLambda"], nside, reference=reference)
     return _local(file, found, files, storage, memory)
+
+
+def _during(history: Orientation, times: Axis) -> Orientation:
+    """Return the part of an orientation in which the counts were taken."""
+    first, last = max(times.edges[0], history.time[0]), min(times.edges[-1], history.time[-1])
+    return history.between(first, last)
 
 
 def _turned(

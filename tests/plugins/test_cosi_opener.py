@@ -7,7 +7,8 @@ import skyfold
 from skyfold.errors import ConfigError, DataError
 from skyfold_cosi.binning import bin_events
 from skyfold_cosi.conversion import conversion_histogram
-from skyfold_cosi.exposure import by_time
+from skyfold_cosi.exposure import by_attitude, by_time
+from skyfold_cosi.galactic import Detector, galactic_response
 from skyfold_cosi.histogram import Axis, Histogram
 from skyfold_cosi.opener import open_cosi
 from skyfold_cosi.orientation import write_orientation
@@ -321,3 +322,32 @@ def test_the_matrix_of_counts_in_time_is_made_from_the_orientation(tmp_path):
     attitudes = (Axis("ScAtt", np.arange(3)), *found.axes[1:])
     with pytest.raises(ConfigError, match="bins of Time"):
         open_cosi(replace(found, axes=attitudes), detector, orientation=tmp_path / "o.ori")
+
+
+def test_galactic_counts_were_taken_in_their_time(tmp_path):
+    history = low_earth_orbit(0.1, 600)
+    detector = response("spacecraftframe")
+
+    def sensitivity(held, *times):
+        write_orientation(tmp_path / "o.ori", held)
+        axes = (*(Axis("Time", np.array(t), "s") for t in times), *measured())
+        data = open_cosi(background(1.0, axes), detector, orientation=tmp_path / "o.ori")
+        return data.sensitivity["sky"]
+
+    first, last = history.time[[2, 7]]
+    part = history.between(first, last)
+    np.testing.assert_allclose(sensitivity(history, (first, last)), sensitivity(part), rtol=1e-6)
+    wide = sensitivity(history, (history.time[0] - 50, history.time[-1] + 50))
+    np.testing.assert_allclose(wide, sensitivity(history), rtol=1e-6)
+    with pytest.raises(DataError, match="no orientation from"):
+        sensitivity(history, (0.0, 1.0))
+
+
+def test_responses_made_on_the_way_are_as_precise_as_their_storage(tmp_path):
+    history = low_earth_orbit(0.1, 600)
+    write_orientation(tmp_path / "o.ori", history)
+    detector = response("spacecraftframe")
+    made = galactic_response(Detector.from_histogram(detector), by_attitude(history, 1))
+    expected = np.concatenate([slab.sum(axis=1) for _, slab in made])
+    data = open_cosi(background(), detector, orientation=tmp_path / "o.ori", storage="float64")
+    np.testing.assert_allclose(data.sensitivity["sky"].ravel(), expected * np.pi / 3, rtol=1e-12)
