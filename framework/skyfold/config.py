@@ -126,7 +126,7 @@ class RunConfig:
         given = dict(self.method)
         name = given.pop("name")
         entry = named(registry.methods, name, self.place / "method" / "name")
-        takes = {f.name for f in dataclasses.fields(entry)}
+        takes = _fields(entry)
         if "refinements" in takes:
             chosen = {k: given.pop(k) for k in list(given) if k in registry.refinements}
             given["refinements"] = (
@@ -136,6 +136,13 @@ class RunConfig:
         if "prior" in takes and isinstance(given.get("prior"), Mapping):
             given["prior"] = {k: self._prior(k, v) for k, v in given["prior"].items()}
         known = sorted({*takes - {"refinements"}, *registry.refinements})
+        for key in given.keys() - takes:
+            others = [m for m in registry.methods if key in _fields(registry.methods[m])]
+            if others:
+                raise (self.place / "method" / key).error(
+                    f"{key!r} belongs to the method {' or '.join(others)}, not to {name}: say "
+                    f"--method {others[0]}, or method: {{name: {others[0]}}}"
+                )
         method: Method = options.build(entry, given, self.place / "method", known=known)
         return method
 
@@ -203,6 +210,10 @@ def _in_full(entry: Any, given: Any) -> dict[str, Any]:
     """Return options; ``true`` stands for the defaults, a value for the first option."""
     given = {} if given is True or given is None else given
     return dict(given) if isinstance(given, Mapping) else {dataclasses.fields(entry)[0].name: given}
+
+
+def _fields(entry: Any) -> set[str]:
+    return {f.name for f in dataclasses.fields(entry)}
 
 
 def load(path: Path, flags: Sequence[str] = ()) -> Document:

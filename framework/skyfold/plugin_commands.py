@@ -105,13 +105,16 @@ def _read(words: Sequence[str], takes: Mapping[str, Parameter], name: str) -> di
             flags = [f"--{key.replace('_', '-')}" for key in takes]
             raise ConfigError(f"{name}: unknown flag {flag}. {suggestion(flag, flags)}")
         if not equals and bool in members(parameter.annotation):
-            given[parameter.name] = True
+            said = waiting.pop(0) if waiting[:1] in (["true"], ["false"]) else "true"
+            given[parameter.name] = said == "true"
         elif not equals and (not waiting or waiting[0].startswith("--")):
             raise ConfigError(f"{name}: {flag} needs a value: {parameter.type}")
         else:
             if parameter.name in given and not _several(parameter):
                 raise ConfigError(f"{name}: {flag} is given twice")
             _set(given, parameter, value if equals else waiting.pop(0))
+            while _several(parameter) and waiting and _is_number(waiting[0]):
+                _set(given, parameter, waiting.pop(0))
     for parameter in takes.values():
         if parameter.required and parameter.name not in given:
             missing = parameter.name.upper()
@@ -120,9 +123,11 @@ def _read(words: Sequence[str], takes: Mapping[str, Parameter], name: str) -> di
 
 
 def _set(given: dict[str, Any], parameter: Parameter, text: str) -> None:
-    """Store what a word says; lists grow word by word, or come whole as ``[1, 2]``."""
+    """Store what a word says; lists grow word by word, or come whole as ``1,2`` or ``[1, 2]``."""
     words = ("text", "a file name", '"')
     plain = any(word in parameter.type for word in words) and not text.startswith(("[", "{"))
+    if _several(parameter) and "," in text and not plain and not text.startswith("["):
+        text = f"[{text}]"
     value = text if plain else strict_yaml.scalar(text)
     if _several(parameter) and not isinstance(value, list):
         given.setdefault(parameter.name, []).append(value)

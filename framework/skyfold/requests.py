@@ -183,8 +183,9 @@ def help_for(command: str, arguments: Arguments) -> int:
         into = choices[word]
     sys.stdout.write(into.format_help())
     name = getattr(arguments, "instrument", None) or getattr(arguments, "name", None)
-    if name is None and arguments.inputs and Path(arguments.inputs[0]).exists():
-        name = registry.identify(Path(arguments.inputs[0]))
+    first = Path(arguments.inputs[0]) if arguments.inputs else None
+    if name is None and first and first.exists() and first.suffix not in CONFIGURATIONS:
+        name = registry.identify(first)
     said: set[str] = set()
     for instrument in [name] if name else list(registry.instruments):
         lines = option_lines(registry.instruments[instrument], flags=True, but=said)

@@ -129,7 +129,9 @@ def make_conversion(
     from skyfold_cosi.response_files import open_response
 
     _require_free(overwrite, output)
-    local = open_response(response)["NuLambda"]
+    opened = open_response(response)
+    opened.require_detector()
+    local = opened["NuLambda"]
     table = _table_for_conversion(pointings, like, reference)
     _say_table(table)
     made = conversion_histogram(
@@ -191,6 +193,7 @@ def make_response(
 
     _require_free(overwrite, output)
     opened = open_response(detector)
+    opened.require_detector()
     sky, attitudes = (_resolution(n or opened["NuLambda"].nside) for n in (nside, nside_attitude))
     inner = Detector.from_slabs(opened.axes, opened.slabs(dtype=precision))
     if reference:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyfold.errors import DataError
+from skyfold.errors import DataError, require
 from skyfold.vector import Array
 from skyfold_cosi.exposure import ExposureTable
 from skyfold_cosi.histogram import Axis, Histogram, Sparse
@@ -81,7 +81,7 @@ def conversion_histogram(
         rotation=_published_rotations if reference else rotations,
     )
     if local.scheme == "NESTED":
-        import healpy
+        healpy = require("healpy", "healpix")
 
         matrix.indices = healpy.ring2nest(local.nside, matrix.indices)
         matrix.has_sorted_indices = False

@@ -98,6 +98,11 @@ def on_bins(opened: Opened, axes: Sequence[Axis], role: str) -> tuple[Histogram,
         return _binned(opened, axes, role)
     found, name = opened.histogram, str(opened.path or role)
     wanted = [axis.label for axis in axes]
+    if strange := {"NuLambda", "Ei", "lb"} & set(found.labels):
+        raise DataError(
+            f"{name} holds no counts: it has an axis {', '.join(sorted(strange))}, as responses do "
+            f"(unit {found.unit or 'none'}). Is it the file for another flag?"
+        )
     if missing := [label for label in wanted if label not in found.labels]:
         raise DataError(
             f"{name}: there is no axis {missing[0]!r}: the file has {', '.join(found.labels)}, "
@@ -190,6 +195,15 @@ def require_expected(found: Histogram, name: str) -> None:
             f"{name}: {wrong.size} bins are negative or undefined, first {values[wrong[0]]:g} at "
             f"{', '.join(f'{axis.label}={i}' for axis, i in place)}; expected counts cannot be"
         )
+
+
+def judge_copies(backgrounds: Mapping[str, Histogram], counts: Histogram) -> list[Check]:
+    """Tell of backgrounds that are the counts themselves: the sky then has no part in them."""
+    return [
+        Check("warning", f"background {name}", "is the same, bin by bin, as the counts")
+        for name, histogram in backgrounds.items()
+        if histogram.total > 0 and np.array_equal(histogram.dense, counts.dense)
+    ]
 
 
 def judge_totals(backgrounds: Mapping[str, Histogram], counts: float) -> list[Check]:

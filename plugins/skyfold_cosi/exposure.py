@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyfold.errors import DataError
+from skyfold.errors import DataError, require
 from skyfold.vector import Array
 from skyfold_cosi.histogram import Axis, Histogram, Sparse
 from skyfold_responses.attitude import Pointings, longitude_latitude, rotations, unit_vectors
@@ -324,7 +324,7 @@ def _grouped(steps: Pointings, group: Array, groups: int) -> Pointings:
 
 
 def _pixel(nside: int, directions: Array, nested: bool) -> Array:
-    import healpy
+    healpy = require("healpy", "healpix")
 
     pixels: Array = healpy.vec2pix(nside, *directions.T, nest=nested)
     return pixels

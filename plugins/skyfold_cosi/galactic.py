@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyfold.data import Check
-from skyfold.errors import DataError
+from skyfold.errors import DataError, require
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 from skyfold_cosi.exposure import ExposureTable, published_attitudes
@@ -292,7 +292,7 @@ def _turned(rotation: Array, directions: Array) -> Array:
 
 
 def _nearest(nside: int, directions: Array) -> Array:
-    import healpy
+    healpy = require("healpy", "healpix")
 
     pixels: Array = healpy.vec2pix(nside, *np.moveaxis(directions, -1, 0))
     return pixels

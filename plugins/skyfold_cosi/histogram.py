@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.errors import DataError
+from skyfold.errors import DataError, require
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ def require_same_axes(first: Sequence[Axis], second: Sequence[Axis], what: str) 
 
 def to_histpy(histogram: Histogram) -> histpy.Histogram:
     """Return the same as a histogram of histpy."""
-    import histpy
+    histpy = require("histpy", "healpix")
     from astropy import units as u
 
     contents: Any = histogram.contents
@@ -316,7 +316,7 @@ def from_histpy(given: histpy.Histogram) -> Histogram:
 
 def histpy_axis(axis: Axis) -> Any:
     """Return the same as an axis of histpy."""
-    import histpy
+    histpy = require("histpy", "healpix")
     from astropy import units as u
 
     from skyfold_cosi.frame import spacecraft_frame

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from skyfold.data import Check
 from skyfold.errors import require
+from skyfold.sphere import Sphere
 from skyfold.vector import Array
 from skyfold_cosi.histogram import Axis
 from skyfold_cosi.unbinned import Unbinned
@@ -16,6 +18,7 @@ from skyfold_responses.events import EventRows
 from skyfold_responses.matrix import RowMatrix
 from skyfold_responses.memory import aligned, memory_limit, memory_needed, on_disk
 
+COARSE = 5.0  # degrees
 BLOCK = 4096  # events whose rows are made at a time
 
 
@@ -27,6 +30,21 @@ def inside(axes: Sequence[Axis], events: Unbinned) -> Array:
     within &= (angle >= phi.edges[0]) & (angle <= phi.edges[-1])
     within &= np.all(np.isfinite(events.galactic), axis=1)
     return within
+
+
+def judge_bins(axes: Sequence[Axis]) -> list[Check]:
+    """Warn of a response too coarse to be interpolated: its rings are smeared once more."""
+    _, phi, sphere = axes
+    assert sphere.nside is not None
+    width, size = float(np.max(np.diff(phi.edges))), Sphere(sphere.nside).pixel_size
+    if max(width, size) <= COARSE:
+        return []
+    text = (
+        f"densities are interpolated between bins of {width:g} deg in Phi and pixels of {size:.2g} "
+        f"deg, wider than the rings of Compton events (about {COARSE:g} deg): leave out "
+        "--list-mode, or give a finer response"
+    )
+    return [Check("warning", "list mode", text)]
 
 
 def interpolation(axes: Sequence[Axis], events: Unbinned) -> Any:

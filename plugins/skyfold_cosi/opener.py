@@ -22,6 +22,7 @@ from skyfold_cosi.backgrounds import components_of, responses_of
 from skyfold_cosi.counts import (
     Opened,
     in_units_of_events,
+    judge_copies,
     judge_totals,
     named,
     on_bins,
@@ -29,7 +30,7 @@ from skyfold_cosi.counts import (
     require_expected,
 )
 from skyfold_cosi.histogram import Axis, Histogram
-from skyfold_cosi.list_mode import event_rows, inside, interpolation
+from skyfold_cosi.list_mode import event_rows, inside, interpolation, judge_bins
 from skyfold_cosi.respond import DETECTOR, Sight, sight
 from skyfold_cosi.sky import (
     FLUX,
@@ -150,9 +151,12 @@ def open_cosi(
     if list_mode:
         if background_per != "all":
             raise ConfigError(f"list mode has no background_per {background_per}, only all")
+        if reference:
+            raise ConfigError("cosipy knows no list mode: leave out --reference, or --list-mode")
         data = _event_list(events, seen, templates, components, origin, limit)
     else:
         counts, noted = on_bins(events, seen.axes, "event")
+        noted += judge_copies(templates, counts)
         responses = {"sky": seen.response, **responses_of(templates, seen.axes, background_per)}
         if reference:
             responses["almost_zero"] = Template(np.broadcast_to(ALMOST_ZERO, counts.shape))
@@ -213,7 +217,8 @@ def _event_list(
         totals = np.array([template.total])
         responses[key] = Template(weights @ template.dense.ravel(), totals=totals)
     text = f"{len(taken.time)} of {len(every.time)} events lie within the response; list mode"
-    origin = replace(origin, checks=(Check("ok", "event", text), Check("ok", "memory", memory)))
+    checks = (Check("ok", "event", text), *judge_bins(axes), Check("ok", "memory", memory))
+    origin = replace(origin, checks=checks)
     return BinnedData(np.ones(len(taken.time)), responses, components=components, origin=origin)
 
 

@@ -109,6 +109,20 @@ class ResponseFile:
         shape = prod(self.shape[:2]), prod(self.shape[2:])
         return FileSlabs(shape, np.dtype(dtype), piece, self.reader)
 
+    def require_detector(self) -> None:
+        """Refuse a response that is no longer in the frame of the detector.
+
+        Raises
+        ------
+        DataError
+            If it is Galactic already.
+        """
+        if self.frame != "spacecraftframe":
+            raise DataError(
+                f"{self.path}: this response is in Galactic coordinates, with its exposure "
+                f"({self.unit}); give the response of the detector, in cm2"
+            )
+
     def load(self, dtype: Precision = "float64") -> Histogram:
         """Return the whole response; for small files."""
         slabs = self.slabs(dtype)

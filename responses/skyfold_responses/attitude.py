@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyfold.errors import DataError
+from skyfold.errors import DataError, require
 from skyfold.vector import Array
 from skyfold_responses import _kernels
 from skyfold_responses.memory import usable_threads
@@ -38,7 +38,7 @@ def longitude_latitude(vectors: Array) -> tuple[Array, Array]:
 
 def pixel_centres(nside: int, nested: bool = False) -> Array:
     """Return the directions of all pixels, shape (pixels, 3)."""
-    import healpy
+    healpy = require("healpy", "healpix")
 
     centres = healpy.pix2vec(nside, np.arange(12 * nside**2), nest=nested)
     return np.ascontiguousarray(np.transpose(centres))
@@ -230,7 +230,7 @@ class Pointings:
         Those whose axes, and zenith, fall into the same pixels become one, with their mean
         directions and the sum of their seconds; those without seconds go.
         """
-        import healpy
+        healpy = require("healpy", "healpix")
 
         held = np.flatnonzero(self.seconds > 0)
         cell = self.group[held]

@@ -49,6 +49,11 @@ def test_parameters_are_places_and_flags():
     assert seen["edges"] == [1.0, 2.5]
     assert cli.main(["plates", "develop", "a.fits", "--edges=1", "--edges=2"]) == 0
     assert seen["edges"] == [1.0, 2.0]
+    for edges in (["1", "2", "3.5"], ["1,2,3.5"]):
+        line = ["plates", "develop", "a.fits", "--edges", *edges, "--dark", "false"]
+        assert cli.main(line) == 0
+        assert seen["edges"] == [1.0, 2.0, 3.5]
+        assert seen["dark"] is False
 
 
 @pytest.mark.parametrize(

@@ -260,3 +260,18 @@ def test_F06_links_to_other_files(skyfold, write):
         del file["hist"]
         file["hist"] = h5py.ExternalLink(secret.name, "/hist")
     skyfold.refuses(7, CHECK, says=("links to", "secret.h5"))
+
+
+def test_files_for_other_flags(skyfold, write):
+    swapped = "check psr.h5 --response psr.h5"
+    skyfold.refuses(3, swapped, says=("psr.h5 holds no counts", "NuLambda"))
+    skyfold.accepts(
+        "check event.h5 --response psr.h5 --background b=event.h5",
+        says=("WARNING background b: is the same, bin by bin",),
+    )
+    says = ("psr.h5", "in Galactic coordinates", "response of the detector")
+    skyfold.refuses(3, "cosi conversion event.h5 psr.h5 --output out.h5", says=says)
+
+
+def test_a_prior_needs_its_method(skyfold, write):
+    skyfold.refuses(2, f"{CHECK} --prior.gamma.k 0.5", says=("belongs to the method map",))

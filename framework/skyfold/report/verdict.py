@@ -88,6 +88,8 @@ def verdict(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> Html:
     ]
     if "ratio" not in figures:
         kind, headline = "doubt", "No figures of merit: this run did not end."
+    elif "largest_block" not in figures and not found:
+        kind, headline = "doubt", "Events have no bins: only their total can be compared."
     elif found:
         kind, headline = "doubt", "Look again before you trust this."
     elif warned:

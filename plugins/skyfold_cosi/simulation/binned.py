@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skyfold.errors import require
 from skyfold.vector import Array
 from skyfold_cosi.histogram import Axis
 from skyfold_cosi.simulation.orbit import ANGLES, STEP, dwell
@@ -193,7 +194,7 @@ def interpolation(place: Array, nodes: int) -> csr_array:
 
 def places(nside: int, fine: int) -> Array:
     """Return directions spread evenly over each pixel of RING order, shape (pixels, n, 3)."""
-    import healpy
+    healpy = require("healpy", "healpix")
 
     factor = max(1, fine // nside)
     nested = healpy.ring2nest(nside, np.arange(12 * nside**2))

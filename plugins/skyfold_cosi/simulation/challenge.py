@@ -94,7 +94,7 @@ def simulate_compton(
         raise FileError(f"{output} is not empty: choose another folder, or give --overwrite")
     survey = Survey(
         SCENES[scene],
-        low_earth_orbit(days),
+        low_earth_orbit(days, _step(days)),
         nside,
         phi_step,
         background=Background(variation=variation),
@@ -183,6 +183,14 @@ def _write_response(
     shape = " x ".join(str(axis.size) for axis in response.axes)
     say(f"making    {path.name}: {shape}, {4e-6 * prod(response.shape):.3g} MB in float32")
     write_response(path, response.axes, response.file().slabs("float32"), layout)
+
+
+def _step(days: float) -> float:
+    """Return seconds between rows of the orientation: short beside an attitude bin, few in all.
+
+    Events carry the attitude of their own moment, an exposure table that of whole rows.
+    """
+    return min(max(2.0, 2.0 * days), 15.0)
 
 
 def _write_truth(path: Path, survey: Survey, source: float) -> None:

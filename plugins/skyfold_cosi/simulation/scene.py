@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from skyfold import shapes
+from skyfold.errors import require
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 from skyfold_cosi.simulation.telescope import ELECTRON
@@ -49,7 +50,7 @@ class Scene:
 
     def truth(self, nside: int) -> Array:
         """Return the flux in each pixel (RING) and energy bin, of a sky whose flux is 1."""
-        import healpy
+        healpy = require("healpy", "healpix")
 
         flux = np.zeros(12 * nside**2)
         if self.extended is not None:
@@ -62,7 +63,7 @@ class Scene:
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Draw photons: Galactic directions, shape (count, 3), and energies."""
-        import healpy
+        healpy = require("healpy", "healpix")
 
         parts = []
         of_points = count if self.extended is None else rng.binomial(count, 1 - self.diffuse)

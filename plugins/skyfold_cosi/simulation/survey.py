@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skyfold.errors import require
 from skyfold.vector import Array
 from skyfold_cosi.exposure import ExposureTable
 from skyfold_cosi.histogram import Axis, Histogram, Sparse
@@ -101,7 +102,7 @@ class Survey:
 
         Events in no bin of the table are left out.
         """
-        import healpy
+        healpy = require("healpy", "healpix")
 
         axes = self.axes
         exposed, directions = np.zeros(len(events.time), np.int64), events.galactic
