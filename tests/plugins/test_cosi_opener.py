@@ -5,6 +5,7 @@ import pytest
 
 import skyfold
 from skyfold.errors import ConfigError, DataError
+from skyfold.report.verdict import verdict
 from skyfold_cosi.binning import bin_events
 from skyfold_cosi.conversion import conversion_histogram
 from skyfold_cosi.exposure import by_attitude, by_time
@@ -236,6 +237,11 @@ def test_events_one_by_one(events):
         np.testing.assert_allclose(data.sensitivity[name], binned.sensitivity[name], rtol=1e-6)
     run = skyfold.run(data, iterations=5, progress=False)
     assert run.state.expectation.total == pytest.approx(400)
+    warned = [check.message for check in data.checks if check.level == "warning"]
+    assert any("wider than the rings" in message for message in warned)
+    assert "Events have no bins" in verdict(run.manifest)
+    with pytest.raises(ConfigError, match="no list mode"):
+        open_cosi(events, matrix, list_mode=True, reference=True)
 
 
 def in_mev(histogram):
