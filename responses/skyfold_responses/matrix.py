@@ -24,6 +24,7 @@ from skyfold_responses.memory import (
 )
 
 PIECE = 1 << 23  # numbers of a slab that are worked on at a time
+LONG = 1 << 27  # numbers in a matrix that takes long to read
 DRAWS = 1 << 22  # counts that are attributed at a time
 
 
@@ -170,7 +171,7 @@ class RowMatrix(Response):
         """Yield the slabs in pieces of at most ``step`` values, in a type that is understood."""
         values, bins = self._size
         reached = 0
-        for first, slab in self.slabs:
+        for first, slab in _progressing(self.slabs, values, bins):
             if first != reached or slab.ndim != 2 or slab.shape[1] != bins:
                 raise DataError(
                     f"a slab of the response starts at value {first} and has shape {slab.shape}: "
@@ -400,6 +401,20 @@ def attribute_cells(
             )
         start = stop
     return drawn
+
+
+def _progressing(slabs: Slabs, values: int, bins: int) -> Iterator[tuple[int, Array]]:
+    """Yield the slabs, with a bar on a terminal where there are many numbers to read."""
+    if values * bins < LONG:
+        yield from slabs
+        return
+    from tqdm import tqdm
+
+    about = f"reading the response, {8e-9 * values * bins:.2g} GB"
+    with tqdm(total=values, desc=about, unit="rows", leave=False, disable=None) as bar:
+        for first, slab in slabs:
+            yield first, slab
+            bar.update(len(slab))
 
 
 class _OneSlab:
