@@ -14,6 +14,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from skyfold_cosi.orientation import write_orientation
 from skyfold_cosi.response_writing import write_response
 from skyfold_cosi.simulation.orbit import low_earth_orbit
 
+PAUSE = 0.5  # seconds
 LINE = np.array([509.0, 513.0])
 
 
@@ -42,7 +44,12 @@ class Side:
         )
 
     def ask(self, do: str, **what: Any) -> dict[str, Any]:
-        """Send a request and wait for the answer."""
+        """Send a request and wait for the answer.
+
+        Threads of BLAS and OpenMP keep a core busy for a while after they have done their work;
+        the pause lets those of the side that worked before go to sleep.
+        """
+        time.sleep(PAUSE)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"do": do, **what}) + "\n")
