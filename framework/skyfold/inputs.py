@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,22 @@ def split_part(source: str | Path, folder: Path = Path()) -> tuple[Path, str | N
     if matched and not path.exists():
         return Path(matched[1]), matched[2].strip()
     return path, None
+
+
+def by_name(given: Any, name: str) -> dict[str, Any]:
+    """Return things by component name: those of a mapping, or one under its usual name.
+
+    Raises
+    ------
+    ConfigError
+        If a name is empty.
+    """
+    if given is None:
+        return {}
+    named = dict(given) if isinstance(given, Mapping) else {name: given}
+    if not all(isinstance(key, str) and key.strip() for key in named):
+        raise ConfigError(f"{name}: each needs a name, as in {name}: {{galaxy: FILE}}")
+    return named
 
 
 def require_data(path: Path) -> None:

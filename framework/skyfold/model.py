@@ -48,7 +48,8 @@ class Component:
     def project(self, values: Array) -> Array:
         """Return the nearest values within mask and bounds."""
         low, high = self.bounds
-        if np.min(values, initial=low) < low or np.max(values, initial=low) > high:
+        above = high < np.inf and np.max(values, initial=low) > high
+        if above or np.min(values, initial=low) < low:
             values = np.clip(values, low, high)
         return values if self.mask is None else np.where(self.mask, values, 0).astype(values.dtype)
 

@@ -36,11 +36,11 @@ def find(words: Sequence[str]) -> str | None:
     return None
 
 
-def listing(first: str = "") -> str:
-    """Return one line of help for each plugin command, or for those that begin with a word."""
+def listing(first: str) -> str:
+    """Return one line of help for each plugin command that begins with a word."""
     known = default_registry().commands
-    names = [name for name in known if not first or name.split()[0] == first]
-    return "".join(f"  {name:18} {_brief(known[name])}\n" for name in names)
+    names = [name for name in known if name.split()[0] == first]
+    return "".join(f"  {name:18} {summary(known[name]).rstrip('.')}\n" for name in names)
 
 
 def run(name: str, words: Sequence[str]) -> int:
@@ -151,7 +151,3 @@ def _is_number(word: str) -> bool:
 
 def _indented(text: str) -> list[str]:
     return [f"        {line}" for line in wrap(text, 74)]
-
-
-def _brief(command: Callable[..., Any]) -> str:
-    return summary(command).rstrip(".")

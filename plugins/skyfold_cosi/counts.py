@@ -152,13 +152,6 @@ def compare(mine: Axis, theirs: Axis, name: str) -> None:
     DataError
         It says how they differ, and what to do.
     """
-    for axis, whose in ((mine, name), (theirs, "the response")):
-        if axis.nside is None and np.any(np.diff(axis.edges) <= 0):
-            i = int(np.argmax(np.diff(axis.edges) <= 0))
-            raise DataError(
-                f"{whose}: axis {axis.label!r}: edges decrease or repeat "
-                f"({axis.edges[i]:g}, {axis.edges[i + 1]:g} {axis.unit})"
-            )
     if difference := mine.difference(theirs):
         if mine.nside is None and mine.size != theirs.size:
             difference = f"data has {mine.describe()}, response has {theirs.describe()}"
@@ -166,15 +159,6 @@ def compare(mine: Axis, theirs: Axis, name: str) -> None:
             f"{name}: axis {mine.label!r}: {difference}. They must agree: bin the events with the "
             "bins of the response (skyfold cosi bin), or give the response for these bins"
         )
-
-
-def named(given: Any, usual: str) -> dict[str, Any]:
-    """Return things by name: those of a mapping, or one under its usual name."""
-    if given is None:
-        return {}
-    if isinstance(given, Mapping):
-        return dict(given)
-    return {usual: given}
 
 
 def require_expected(found: Histogram, name: str) -> None:

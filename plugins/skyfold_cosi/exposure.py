@@ -261,23 +261,8 @@ def _steps(orientation: Orientation) -> Pointings:
 
 def _between_rows(orientation: Orientation, row: Array, place: Array) -> Pointings:
     """Return attitudes at parts of the intervals between rows, all in one group."""
-    place = place[:, None]
-
-    def between(vectors: Array) -> Array:
-        mixed = (1 - place) * vectors[row] + place * vectors[row + 1]
-        length = np.linalg.norm(mixed, axis=-1, keepdims=True)
-        # opposite directions have no mean: the first holds until the second is there
-        return np.where(length > 1e-6, mixed / np.maximum(length, 1e-6), vectors[row])
-
-    height = orientation.altitude
-    return Pointings(
-        between(orientation.x),
-        between(orientation.z),
-        np.zeros(len(row)),
-        np.array([0, len(row)]),
-        between(orientation.zenith),
-        (1 - place[:, 0]) * height[row] + place[:, 0] * height[row + 1],
-    )
+    x, z, zenith, altitude = orientation.after(row, place)
+    return Pointings(x, z, np.zeros(len(row)), np.array([0, len(row)]), zenith, altitude)
 
 
 def _published_steps(orientation: Orientation) -> Pointings:

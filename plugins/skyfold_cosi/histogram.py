@@ -224,7 +224,7 @@ class Histogram:
         """The contents as an array."""
         return self.contents.dense() if isinstance(self.contents, Sparse) else self.contents
 
-    @property
+    @cached_property
     def sparse(self) -> Sparse:
         """The contents as bins that are not zero."""
         if isinstance(self.contents, Sparse):

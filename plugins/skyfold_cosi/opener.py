@@ -14,6 +14,7 @@ from skyfold.data import BinnedData, Check, Origin
 from skyfold.dataspace import DataAxis, DataSpace
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Normalisations
+from skyfold.inputs import by_name
 from skyfold.model import Component, Model
 from skyfold.options import Energy
 from skyfold.response import Response, Template
@@ -24,7 +25,6 @@ from skyfold_cosi.counts import (
     in_units_of_events,
     judge_copies,
     judge_totals,
-    named,
     on_bins,
     open_histogram,
     require_expected,
@@ -124,13 +124,14 @@ def open_cosi(
         If files are not what they should be, or do not fit.
     """
     storage = storage or ("float64" if reference else "float32")
+    from_counts = isinstance(start, str) and start == "backprojection"
     limit = None if memory is None else int(memory * 1e9)
     events = open_histogram(event, "event")
     seen = sight(
         response, conversion, orientation, events.histogram, nside, storage, limit, reference
     )
     _require_sky(seen.geometry, nside, scheme, energies)
-    given = named(background, "background")
+    given = by_name(background, "background")
     opened = {key: open_histogram(one, f"background {key}") for key, one in given.items()}
     templates, checks = {}, []
     for key, found in opened.items():
@@ -138,7 +139,12 @@ def open_cosi(
         require_expected(templates[key], str(found.path or f"background {key}"))
         checks += more
     components = {
-        **_sky(seen.geometry, start, sky_mask, ordering),
+        "sky": Component(
+            seen.geometry,
+            FLUX,
+            mask=mask_values(sky_mask, seen.geometry, ordering),
+            start=None if from_counts else start_values(start, seen.geometry, ordering),
+        ),
         **components_of(templates, seen.axes, background_per, fit_background, background_range),
     }
     files = [("event", events.path), *((f"background {k}", o.path) for k, o in opened.items())]
@@ -169,22 +175,12 @@ def open_cosi(
         data = BinnedData(counts.dense, responses, components=components, origin=origin)
     if mask == "impossible":
         data = _without_impossible(data)
-    if isinstance(start, str) and start == "backprojection":
+    if from_counts:
         sky = replace(data.components["sky"], start=back_projection(data))
         data = data.with_components(sky=sky)
     total = float(np.sum(data.full_counts))
     checks += [*seen.checks, *judge_totals(templates, total), *judge_coverage(data)]
     return data.with_origin(checks=(*data.origin.checks, *checks))
-
-
-def _sky(
-    geometry: Sphere, start: Any, mask: Any, ordering: Ordering | None
-) -> dict[str, Component]:
-    """Return the sky as a component."""
-    from_counts = isinstance(start, str) and start == "backprojection"
-    values = None if from_counts else start_values(start, geometry, ordering)
-    on = mask_values(mask, geometry, ordering)
-    return {"sky": Component(geometry, FLUX, mask=on, start=values)}
 
 
 def _event_list(
@@ -277,8 +273,7 @@ def _judge_memory(counts: Histogram, seen: Sight, storage: Storage, limit: int |
     rows = counts.sparse.index
     if seen.frame == DETECTOR:
         rows = np.unique(rows % int(np.prod(counts.shape[1:])))
-    values = seen.row
-    return Check("ok", "memory", memory_sentence(rows.size, values, storage, limit))
+    return Check("ok", "memory", memory_sentence(rows.size, seen.row, storage, limit))
 
 
 def _data_axis(axis: Axis) -> DataAxis:

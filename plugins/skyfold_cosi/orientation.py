@@ -137,7 +137,10 @@ class Orientation:
         """
         row = np.clip(np.searchsorted(self.time, time, "right") - 1, 0, len(self) - 2)
         part = (time - self.time[row]) / (self.time[row + 1] - self.time[row])
-        part = np.clip(part, 0.0, 1.0)
+        return self.after(row, np.clip(part, 0.0, 1.0))
+
+    def after(self, row: Array, part: Array) -> tuple[Array, Array, Array, Array]:
+        """Return x, z, zenith and altitude when parts of the intervals after rows have passed."""
 
         def between(vectors: Array) -> Array:
             mixed = (1 - part)[:, None] * vectors[row] + part[:, None] * vectors[row + 1]

@@ -30,6 +30,7 @@ from skyfold_cosi.response_files import (
     open_response,
     read_conversion,
 )
+from skyfold_cosi.sky import FLUX
 from skyfold_responses.local import LocalFrame
 from skyfold_responses.matrix import RowMatrix, Slabs
 from skyfold_responses.memory import Storage
@@ -243,7 +244,7 @@ def _unit(given: str, wanted: str) -> float:
     try:
         return float(u.Unit(given or wanted).to(u.Unit(wanted)))
     except u.UnitConversionError:
-        made = u.Unit("1 / (cm2 s sr)") * u.sr * u.Unit(given)
+        made = u.Unit(FLUX) * u.sr * u.Unit(given)
         raise DataError(
             f"image unit x pixel area x response unit = {made}, expected counts: the response is "
             f"in {given}, not in {wanted}. Is the exposure left out, or in twice?"

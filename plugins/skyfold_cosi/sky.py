@@ -22,7 +22,7 @@ def start_values(given: Any, geometry: Sphere, ordering: Ordering | None = None)
     Parameters
     ----------
     given
-        A number one per energy, a file or map of the sky, or a parametric shape such as
+        A number, one per energy, a file or map of the sky, or a parametric shape such as
         ``{shape: gaussian, lon: 0, lat: 0, sigma: 10, flux: 1e-3}``.
     geometry
         The sky.

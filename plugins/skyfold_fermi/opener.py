@@ -11,7 +11,7 @@ from pydantic import Field
 
 from skyfold.data import BinnedData, Check
 from skyfold.errors import DataError
-from skyfold.inputs import split_part
+from skyfold.inputs import by_name, split_part
 from skyfold_fermi.counts import distortion, mapdataset_parts, pixel_angles, read_binned
 from skyfold_fermi.exposure import UNIT, read_exposure, unit_unsaid
 from skyfold_fermi.psf_table import PsfTable, read_mapdataset_psf, read_psf_table
@@ -20,7 +20,7 @@ from skyfold_image.assemble import Boundary, Dtype, Engine
 from skyfold_image.image import Image
 from skyfold_image.opener import open_image
 from skyfold_image.reading import read_image
-from skyfold_image.sources import ImageSource, MapSource, PsfSource, by_name, is_number
+from skyfold_image.sources import ImageSource, MapSource, PsfSource, is_number
 
 if TYPE_CHECKING:
     from astropy.units import Quantity

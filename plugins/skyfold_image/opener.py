@@ -12,6 +12,7 @@ from pydantic import Field
 
 from skyfold.data import BinnedData, Check
 from skyfold.errors import ConfigError, DataError
+from skyfold.inputs import by_name
 from skyfold.vector import Array
 from skyfold_image.align import reprojected
 from skyfold_image.assemble import Boundary, Dtype, Engine, assemble
@@ -20,7 +21,7 @@ from skyfold_image.image import Image
 from skyfold_image.kernels import is_text, kernel_from_text
 from skyfold_image.maps import uniform
 from skyfold_image.reading import Channels, Encoding, read_image
-from skyfold_image.sources import ImageSource, MapSource, PsfSource, by_name, is_number
+from skyfold_image.sources import ImageSource, MapSource, PsfSource, is_number
 from skyfold_responses.conditioner import condition
 
 NO_PSF = (

@@ -8,8 +8,6 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from skyfold.errors import ConfigError
-
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
@@ -75,19 +73,3 @@ PsfSource = Annotated[Path | Any, Source('a file name, an array, or text like "g
 def is_number(value: Any) -> bool:
     """Return whether a value is a real number; true and false are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def by_name(given: Any, name: str) -> dict[str, Any]:
-    """Return images by component name: those of a mapping, or one under its usual name.
-
-    Raises
-    ------
-    ConfigError
-        If a name is empty.
-    """
-    if given is None:
-        return {}
-    named = dict(given) if isinstance(given, Mapping) else {name: given}
-    if not all(isinstance(key, str) and key.strip() for key in named):
-        raise ConfigError(f"{name}: each needs a name, as in {name}: {{galaxy: FILE}}")
-    return named

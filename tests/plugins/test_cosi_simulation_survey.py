@@ -16,7 +16,7 @@ from skyfold_cosi.simulation.background import Background
 from skyfold_cosi.simulation.challenge import draw, simulate_compton
 from skyfold_cosi.simulation.densities import background_density, sky_rows
 from skyfold_cosi.simulation.events import draw_background
-from skyfold_cosi.simulation.orbit import ANGLES, attitude, dwell, low_earth_orbit, visible
+from skyfold_cosi.simulation.orbit import ANGLES, dwell, low_earth_orbit, visible
 from skyfold_cosi.simulation.scene import SCENES
 from skyfold_cosi.simulation.survey import Survey
 from skyfold_cosi.unbinned import read_unbinned, within
@@ -49,7 +49,7 @@ def test_orbit_is_a_frame_that_rocks_and_is_blind_at_times():
 def test_earth_hides_what_is_behind_it():
     orbit = low_earth_orbit(0.2, 60)
     time = orbit.time[:-1]
-    x, z, zenith = attitude(orbit, time)
+    x, z, zenith, _ = orbit.at(time)
     assert np.allclose(x, orbit.x[:-1])
     assert np.allclose(z, orbit.z[:-1])
     limit = np.pi - np.arcsin(6378 / (6378 + 530))

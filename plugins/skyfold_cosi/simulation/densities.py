@@ -9,7 +9,7 @@ from skyfold_cosi.orientation import Orientation
 from skyfold_cosi.simulation.background import Background
 from skyfold_cosi.simulation.binned import FINE_SKY, nodes, places
 from skyfold_cosi.simulation.events import Drawn
-from skyfold_cosi.simulation.orbit import ANGLES, STEP, attitude, middles
+from skyfold_cosi.simulation.orbit import ANGLES, STEP, middles
 from skyfold_cosi.simulation.telescope import Telescope
 from skyfold_responses.attitude import horizon
 
@@ -45,8 +45,8 @@ def sky_rows(
     pixels, spread, _ = inside.shape
     flat = inside.reshape(-1, 3)
     open_ = telescope.opening(np.cos(ANGLES))
-    _, _, zenith = attitude(orientation, events.time)
-    limit = horizon(np.interp(events.time, orientation.time, orientation.altitude))
+    *_, zenith, altitude = orientation.at(events.time)
+    limit = horizon(altitude)
     rows = np.empty((len(events.time), pixels, len(energies) - 1), np.float32)
     scale = 4 * np.pi / len(flat)
     bins = [nodes(energies[i], energies[i + 1], line) for i in range(len(energies) - 1)]

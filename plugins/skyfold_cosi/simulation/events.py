@@ -10,7 +10,7 @@ import numpy as np
 from skyfold.vector import Array
 from skyfold_cosi.orientation import Orientation
 from skyfold_cosi.simulation.background import Background
-from skyfold_cosi.simulation.orbit import attitude, middles, visible
+from skyfold_cosi.simulation.orbit import middles, visible
 from skyfold_cosi.simulation.scene import Scene
 from skyfold_cosi.simulation.telescope import Telescope
 from skyfold_cosi.unbinned import Unbinned, from_vectors
@@ -79,7 +79,7 @@ def draw_source(
     while found < count:
         directions, energy = scene.draw(BATCH, rng)
         time = _draw_times(orientation, BATCH, rng)
-        x, z, zenith = attitude(orientation, time)
+        x, z, zenith, _ = orientation.at(time)
         chance = telescope.opening(np.sum(directions * z, axis=1)) * telescope.area(energy)
         seen = rng.random(BATCH) * largest < chance
         seen &= visible(orientation, directions, time, zenith)
@@ -105,7 +105,7 @@ def draw_background(
     """Draw events of the background whose measured energy lies between the edges."""
     energy, angle, local = background.draw(telescope, measured, count, rng)
     time = _draw_times(orientation, count, rng, background)
-    x, z, _ = attitude(orientation, time)
+    x, z, *_ = orientation.at(time)
     galactic = np.einsum("nji,nj->ni", rotations(x, z), local)
     return Drawn.joined(Drawn(time, energy, angle, local, galactic, x, z))
 

@@ -80,20 +80,6 @@ def low_earth_orbit(
     )
 
 
-def attitude(orientation: Orientation, time: Array) -> tuple[Array, Array, Array]:
-    """Return x axis, z axis and zenith at times between the rows, each of shape (n, 3)."""
-    row = np.clip(
-        np.searchsorted(orientation.time, time, "right") - 1, 0, len(orientation.time) - 2
-    )
-    part = ((time - orientation.time[row]) / np.diff(orientation.time)[row])[:, None]
-
-    def between(vectors: Array) -> Array:
-        mixed = (1 - part) * vectors[row] + part * vectors[row + 1]
-        return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True))
-
-    return between(orientation.x), between(orientation.z), between(orientation.zenith)
-
-
 def middles(orientation: Orientation) -> tuple[Array, Array]:
     """Return the middle and the livetime of each interval that has livetime."""
     live = np.flatnonzero(orientation.livetime[:-1] > 0)
@@ -126,7 +112,7 @@ def dwell(orientation: Orientation, directions: Array, weight: Array | None = No
         Shape (n, angles), on the grid of `ANGLES`.
     """
     middle, livetime = middles(orientation)
-    _, axis, zenith = attitude(orientation, middle)
+    _, axis, zenith, _ = orientation.at(middle)
     limit = horizon(np.interp(middle, orientation.time, orientation.altitude))
     seconds = np.zeros((len(directions), len(ANGLES)))
     for first in range(0, len(directions), 128):

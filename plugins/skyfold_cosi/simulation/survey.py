@@ -7,16 +7,17 @@ from functools import cached_property
 
 import numpy as np
 
-from skyfold.errors import require
 from skyfold.vector import Array
+from skyfold_cosi.binning import bin_events
 from skyfold_cosi.exposure import ExposureTable
-from skyfold_cosi.histogram import Axis, Histogram, Sparse
+from skyfold_cosi.histogram import Axis, Histogram
 from skyfold_cosi.orientation import Orientation
 from skyfold_cosi.simulation.background import Background
 from skyfold_cosi.simulation.binned import BinnedResponse, detector_response, galactic_response
 from skyfold_cosi.simulation.events import Drawn
 from skyfold_cosi.simulation.scene import Scene
 from skyfold_cosi.simulation.telescope import Telescope
+from skyfold_cosi.unbinned import from_vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,22 +103,8 @@ class Survey:
 
         Events in no bin of the table are left out.
         """
-        healpy = require("healpy", "healpix")
-
-        axes = self.axes
-        exposed, directions = np.zeros(len(events.time), np.int64), events.galactic
-        if table is not None:
-            axes = (table.axis, *self.detector.axes[2:])
-            exposed = table.find(events.x, events.z)
-            events, exposed = events[exposed >= 0], exposed[exposed >= 0]
-            directions = events.local
-        _, measured, phi, _ = axes
-        place = (
-            exposed,
-            np.searchsorted(measured.edges, events.energy, "right") - 1,
-            np.minimum(np.degrees(events.angle) // self.phi_step, phi.size - 1).astype(np.int64),
-            healpy.vec2pix(self.nside, *directions.T),
+        axes = self.axes if table is None else (table.axis, *self.detector.axes[2:])
+        seen = from_vectors(
+            events.time, events.energy, events.angle, events.x, events.z, events.local
         )
-        shape = tuple(axis.size for axis in axes)
-        counts = Sparse.from_coordinates(shape, np.array(place), np.ones(len(events.time)))
-        return Histogram(axes, counts)
+        return bin_events(seen, axes, attitudes=table).histogram
