@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from skyfold.data import DataInterface, EStep, Expectation
-from skyfold.errors import DataError, NumericalError
+from skyfold.errors import ConfigError, DataError, NumericalError
 from skyfold.model import Model
+from skyfold.priors import Prior, log_densities
 from skyfold.vector import Vector
 
+log = logging.getLogger(__name__)
+
 REFRESH = 30  # laps after which an expectation handed on by linearity is computed anew
+SHORTEST = 2.0**-20  # part of a step that the guard still tries
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +59,12 @@ class State:
         """What is maximised: log-likelihood plus log-prior."""
         return self.log_likelihood + self.log_prior
 
+    @classmethod
+    def of(cls, state: State, **memory: Any) -> Self:
+        """Return a state of this class: the fields of another, and what it remembers besides."""
+        common = {f.name: getattr(state, f.name) for f in fields(State)}
+        return cls(**common, **memory)
+
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
@@ -68,12 +80,15 @@ class Proposal:
         Response products spent on finding them.
     notes
         What to tell in the trace.
+    memory
+        Fields of the next state, by name: what an algorithm wants to remember.
     """
 
     values: Vector
     expectation: Expectation | None = None
     products: float = 0.0
     notes: Mapping[str, float] = field(default_factory=dict)
+    memory: Mapping[str, Any] = field(default_factory=dict)
 
 
 Refinement = Callable[[State, Proposal, DataInterface], Proposal]
@@ -90,9 +105,21 @@ class Algorithm(ABC):
     ----------
     refinements
         Treatments of a proposal before it becomes the model.
+    priors
+        Log-densities that are added to the log-likelihood, by name.
+    guard
+        Shorten a step that would lower the objective, as rounding and refinements may make it do.
+
+    Attributes
+    ----------
+    takes_priors
+        Whether the steps heed priors.
     """
 
     refinements: tuple[Refinement, ...] = ()
+    priors: Mapping[str, Prior] = field(default_factory=dict)
+    guard: bool = True
+    takes_priors: ClassVar[bool] = True
 
     @abstractmethod
     def m_step(self, state: State, data: DataInterface) -> Proposal:
@@ -110,22 +137,31 @@ class Algorithm(ABC):
         DataError
             If there are no counts, or some that no model can explain.
         """
+        if self.priors and not self.takes_priors:
+            raise ConfigError(f"{type(self).__name__} heeds no priors; sgp, lbfgs do")
         if not np.any(data.counts > 0):
             raise DataError("no bin in use holds counts: there is nothing to restore")
         with np.errstate(all="ignore"):  # counts that nothing explains are refused in words
             step = self.e_step(model, None, data)
         data.require_explained(step.expectation)
-        return State(0, model, *step, products=1.0)
+        return self._judged(State(0, model, *step, products=1.0))
 
     def step(self, state: State, data: DataInterface) -> State:
         """Return the next state; the same state always gives the same one.
+
+        With the guard it is the same model again if no part of the step raises the objective.
 
         Raises
         ------
         NumericalError
             If the log-likelihood is no longer a number.
         """
-        return self.follow(state, self.m_step(state, data), data)
+        new = self.follow(state, self.m_step(state, data), data)
+        if not self.guard or new.objective >= state.objective - _rounding(state, data):
+            return new
+        new = self._shortened(state, new, data)
+        log.info("iteration %d: %g of the step taken", new.iteration, new.notes["step"])
+        return new
 
     def follow(self, state: State, proposal: Proposal, data: DataInterface) -> State:
         """Return the state that a proposal leads to: refinements, then the E-step."""
@@ -141,19 +177,61 @@ class Algorithm(ABC):
                 f"iteration {state.iteration + 1}: the log-likelihood is {step.log_likelihood}; "
                 "the response or a start value is not finite"
             )
-        return replace(
+        new = replace(
             state,
             iteration=state.iteration + 1,
             model=model,
-            expectation=step.expectation,
-            back=step.back,
-            log_likelihood=step.log_likelihood,
             products=state.products + proposal.products + cost,
             notes=dict(proposal.notes),
+            **step._asdict(),
+            **proposal.memory,
         )
+        return self._judged(new)
+
+    def _shortened(self, state: State, new: State, data: DataInterface) -> State:
+        """Return the best of the halves, quarters, ... of a move; the old model if none is better.
+
+        The expectation is linear in the move, so only the state taken costs a product.
+        """
+        move = new.model.vector - state.model.vector
+        along = new.expectation + state.expectation * -1.0
+        share, best, found = 0.5, state.objective, 0.0
+        while share > SHORTEST:
+            model = state.model.with_values(state.model.vector + move * share)
+            now = data.log_likelihood(state.expectation + along * share)
+            now += sum(log_densities(self.priors, model).values())
+            if now > best:
+                best, found = now, share
+            elif found:
+                break
+            share /= 2
+        model, step = state.model, EStep(state.expectation, state.back, state.log_likelihood)
+        if found:
+            model = model.with_values(model.vector + move * found)
+            step = data.back_project(state.expectation + along * found)
+        products, notes = new.products + 0.5 * bool(found), {**new.notes, "step": found}
+        return self._judged(
+            replace(new, model=model, products=products, notes=notes, **step._asdict())
+        )
+
+    def _judged(self, state: State) -> State:
+        """Return a state with its log-priors."""
+        if not self.priors:
+            return state
+        densities = log_densities(self.priors, state.model)
+        total = sum(densities.values())
+        notes = {f"prior_{name}": value for name, value in densities.items()}
+        notes |= {"log_prior": total, "log_posterior": state.log_likelihood + total}
+        return replace(state, log_prior=total, notes={**state.notes, **notes})
 
     def iterate(self, data: DataInterface, state: State) -> Iterator[State]:
         """Yield this state and its successors, for ever; the caller decides when to stop."""
         while True:
             yield state
             state = self.step(state, data)
+
+
+def _rounding(state: State, data: DataInterface) -> float:
+    """Return how far the objective may fall by rounding alone."""
+    sums = abs(state.log_likelihood) + state.expectation.total + abs(state.log_prior)
+    return float(np.finfo(data.dtype).eps) * sums

@@ -183,6 +183,14 @@ class DataInterface(ABC):
         """Return how fast the log-likelihood rises at ``expectation`` along ``direction``."""
 
     @abstractmethod
+    def curvature(self, expectation: Expectation) -> Array:
+        """Return minus the second derivative of the log-likelihood by each bin's expectation."""
+
+    def hessian(self, expectation: Expectation, values: Mapping[str, Array]) -> Vector:
+        """Return the observed information times ``values``: R^T (n/e^2 . R x), one product."""
+        return self.adjoint(self.curvature(expectation) * self.forward(values).observed)
+
+    @abstractmethod
     def require_explained(self, expectation: Expectation) -> None:
         """Refuse counts that no model can make.
 
@@ -199,6 +207,33 @@ class DataInterface(ABC):
     @abstractmethod
     def split(self, k: int) -> list[DataInterface]:
         """Return ``k`` parts whose log-likelihoods add up."""
+
+    @abstractmethod
+    def thin(self, share: float, rng: np.random.Generator) -> tuple[DataInterface, DataInterface]:
+        """Divide the counts at random into two independent sets, each photon on its own.
+
+        Both see the same bins through the same responses: an expectation of one, times
+        ``share / (1 - share)``, judges the other without a product.
+
+        Parameters
+        ----------
+        share
+            Part of the photons, and of the exposure, that the second set gets.
+
+        Returns
+        -------
+        kept, held
+            Poisson counts again, and independent.
+
+        Raises
+        ------
+        DataError
+            If the counts are not whole numbers.
+        """
+
+    @abstractmethod
+    def resample(self, rng: np.random.Generator) -> DataInterface:
+        """Return a bootstrap sample: each bin drawn from a Poisson law around its own counts."""
 
 
 class BinnedData(DataInterface):
@@ -352,6 +387,12 @@ class BinnedData(DataInterface):
         ratio, _ = self._evaluate(expectation)
         return float(np.sum(ratio * direction.observed, dtype=np.float64)) - direction.total
 
+    def curvature(self, expectation: Expectation) -> Array:
+        """Return minus the second derivative of the log-likelihood by each bin's expectation."""
+        return self.likelihood.curvature(
+            self.counts, expectation.observed, self._seen_weight, self._accuracy
+        )
+
     @property
     def complete(self) -> bool:
         """Whether every bin that a photon could fall into is here: event lists are not."""
@@ -411,6 +452,32 @@ class BinnedData(DataInterface):
         turn = (np.arange(self.weight.size) % k).reshape(self.shape)
         origin = replace(self.origin, options={})
         return [self._copy(weight=self.weight * (turn == i), origin=origin) for i in range(k)]
+
+    def thin(self, share: float, rng: np.random.Generator) -> tuple[BinnedData, BinnedData]:
+        """Divide the counts at random into two independent sets, each photon on its own."""
+        whole = np.rint(self.counts)
+        if np.any(whole != self.counts):
+            raise DataError(
+                f"{self.origin.name}: the counts are not whole numbers, so they cannot be divided "
+                "photon by photon; say how many iterations instead"
+            )
+        held = rng.binomial(whole.astype(np.int64), share)
+        return self._recounted(whole - held, 1 - share), self._recounted(held, share)
+
+    def resample(self, rng: np.random.Generator) -> BinnedData:
+        """Return a bootstrap sample: each bin drawn from a Poisson law around its own counts."""
+        return self._recounted(rng.poisson(self.counts), 1.0)
+
+    def _recounted(self, counts: Array, share: float) -> BinnedData:
+        """Return other counts in the bins seen, by a part of the exposure; responses are shared."""
+        full = np.zeros(self.shape, self.dtype)
+        full.flat[slice(None) if self.bins is None else self.bins] = counts
+        same = self._described(origin=replace(self.origin, options={}))
+        same.full_counts, same.counts = full, counts.astype(self.dtype)
+        same.weight = self.weight * self.dtype.type(share)
+        same._seen_weight = self._seen_weight * self.dtype.type(share)
+        same.sensitivity = self.sensitivity * share
+        return same
 
     def _copy(self, counts: Array | None = None, **changes: Any) -> BinnedData:
         same: dict[str, Any] = {

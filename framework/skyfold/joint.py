@@ -87,6 +87,11 @@ class JointData(DataInterface):
         triples = zip(self.members, self._cut(expectation), self._cut(direction), strict=True)
         return sum(part.slope(e, d) for part, e, d in triples)
 
+    def curvature(self, expectation: Expectation) -> Array:
+        """Return the parts' curvatures, one after the other."""
+        pairs = zip(self.members, self._cut(expectation), strict=True)
+        return np.concatenate([part.curvature(piece) for part, piece in pairs])
+
     def require_explained(self, expectation: Expectation) -> None:
         """Ask each part."""
         for part, piece in zip(self.members, self._cut(expectation), strict=True):
@@ -100,6 +105,15 @@ class JointData(DataInterface):
         """Split each part."""
         pieces = [part.split(k) for part in self.members]
         return [JointData([own[i] for own in pieces]) for i in range(k)]
+
+    def thin(self, share: float, rng: np.random.Generator) -> tuple[JointData, JointData]:
+        """Thin each part."""
+        kept, held = zip(*(part.thin(share, rng) for part in self.members), strict=True)
+        return JointData(kept), JointData(held)
+
+    def resample(self, rng: np.random.Generator) -> JointData:
+        """Resample each part."""
+        return JointData([part.resample(rng) for part in self.members])
 
     def _cut(self, expectation: Expectation) -> list[Expectation]:
         ends = np.cumsum([len(part.parts) for part in self.members])[:-1]

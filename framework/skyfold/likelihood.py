@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyfold._kernels import poisson_ratio
+from skyfold.errors import ConfigError
 from skyfold.vector import Array
 
 
@@ -41,6 +42,10 @@ class Likelihood(ABC):
             Expectations below this fraction of their maximum are rounding noise.
         """
 
+    @abstractmethod
+    def curvature(self, counts: Array, expectation: Array, weight: Array, accuracy: float) -> Array:
+        """Return minus the second derivative by the expectation of each bin seen, not negative."""
+
 
 @dataclass(frozen=True)
 class Poisson(Likelihood):
@@ -54,6 +59,15 @@ class Poisson(Likelihood):
         """Return n/e and the Poisson log-likelihood."""
         ratio = np.empty_like(expectation)
         return ratio, poisson_ratio(counts, expectation, accuracy, ratio) - total
+
+    def curvature(self, counts: Array, expectation: Array, weight: Array, accuracy: float) -> Array:
+        """Return the observed information ``n / e^2``."""
+        noise = accuracy * float(np.max(expectation, initial=0.0))
+        tiny = float(np.finfo(expectation.dtype).tiny) ** 0.25  # its square is still a number
+        curved: Array = (
+            counts / np.maximum(expectation, expectation.dtype.type(max(noise, tiny))) ** 2
+        )
+        return curved
 
 
 @dataclass(frozen=True)
@@ -91,3 +105,13 @@ class Damped(Likelihood):
         phi = np.where(u < 1, (n - 1) / (n + 1) * (1 - v ** (n + 1)) + v**n, u)
         slope = v ** (n - 1) * (n - (n - 1) * v)
         return weight * (1.0 + slope * (seen / e - 1.0)), float(-half * np.sum(phi))
+
+    def curvature(self, counts: Array, expectation: Array, weight: Array, accuracy: float) -> Array:
+        """Refuse: what is damped has no error.
+
+        Raises
+        ------
+        ConfigError
+            Always.
+        """
+        raise ConfigError("a damped likelihood has no curvature to tell errors from")

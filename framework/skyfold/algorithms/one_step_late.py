@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,15 +11,12 @@ from skyfold.algorithm import Algorithm, Proposal, State
 from skyfold.data import DataInterface
 from skyfold.errors import NumericalError
 from skyfold.model import Model
-from skyfold.priors import Prior, derivative, log_densities
+from skyfold.priors import Prior, derivative
 from skyfold.priors.gamma import Gamma
 from skyfold.refinements import Floor
 from skyfold.vector import Array, Vector
 
-log = logging.getLogger(__name__)
-
 OVERFLOW = 100.0  # largest exponent of the filter
-SHORTEST = 2.0**-20  # part of a step that is still tried
 
 
 @dataclass(frozen=True)
@@ -39,17 +35,7 @@ class OneStepLate(Algorithm):
     Without the guard, they multiply ``m = a / b`` by ``exp(g(m) / b)``. That is the filter
     published for Compton telescopes, a form of the one-step-late rule (Green 1990). Its limit is
     near the maximum if the priors are weak; if they are strong it diverges.
-
-    Parameters
-    ----------
-    priors
-        Priors by name.
-    guard
-        Never let the log-posterior fall.
     """
-
-    priors: Mapping[str, Prior] = field(default_factory=dict)
-    guard: bool = True
 
     def start(self, data: DataInterface, model: Model) -> State:
         """Return the state before the first lap; with the guard within masks and floors."""
@@ -59,7 +45,7 @@ class OneStepLate(Algorithm):
             for refine in self.refinements:
                 proposal = refine(state, proposal, data)
             state = super().start(data, model.with_values(proposal.values))
-        return self._judged(state)
+        return state
 
     def m_step(self, state: State, data: DataInterface) -> Proposal:
         """Return the EM step with its priors.
@@ -108,60 +94,6 @@ class OneStepLate(Algorithm):
                 "recipe without guard; lower their coefficients, or switch the guard on"
             )
         return Vector(values).map(lambda x, exponent: x * np.exp(exponent), exponents)
-
-    def follow(self, state: State, proposal: Proposal, data: DataInterface) -> State:
-        """Return the state that a proposal leads to, with its log-priors."""
-        return self._judged(super().follow(state, proposal, data))
-
-    def step(self, state: State, data: DataInterface) -> State:
-        """Return the next state; the same model if no part of the step is an ascent."""
-        new = super().step(state, data)
-        if not self.guard or new.objective >= state.objective:
-            return new
-        part = self._part(state, new, data)
-        if part is None:
-            part = replace(state, iteration=new.iteration, products=new.products)
-            part = self._judged(replace(part, notes={**new.notes, "step": 0.0}))
-        log.info("iteration %d: %g of the step taken", part.iteration, part.notes["step"])
-        return part
-
-    def _part(self, state: State, new: State, data: DataInterface) -> State | None:
-        """Return the best part of the move to a new state, or None if none raises the objective."""
-        move = new.model.vector - state.model.vector
-        along = new.expectation + state.expectation * -1.0
-        share, best, found = 1.0, state.objective, None
-        while share > SHORTEST:
-            model = state.model.with_values(state.model.vector + move * share)
-            expectation = state.expectation + along * share
-            prior = sum(log_densities(self.priors, model).values())
-            if data.log_likelihood(expectation) + prior > best:
-                best, found = data.log_likelihood(expectation) + prior, (share, model, expectation)
-            elif found:
-                break
-            share /= 2
-        if found is None:
-            return None
-        share, model, expectation = found
-        judged = data.back_project(expectation)
-        return self._judged(
-            replace(
-                new,
-                model=model,
-                expectation=expectation,
-                back=judged.back,
-                log_likelihood=judged.log_likelihood,
-                products=new.products + 0.5,
-                notes={**new.notes, "step": share},
-            )
-        )
-
-    def _judged(self, state: State) -> State:
-        """Return a state with its log-priors."""
-        densities = log_densities(self.priors, state.model)
-        total = sum(densities.values())
-        notes = {f"prior_{name}": value for name, value in densities.items()}
-        notes |= {"log_prior": total, "log_posterior": state.log_likelihood + total}
-        return replace(state, log_prior=total, notes={**state.notes, **notes})
 
 
 def _quotient(above: Array, below: Array) -> Array:

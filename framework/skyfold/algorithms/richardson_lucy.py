@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,8 +34,12 @@ class RichardsonLucy(Algorithm):
     """``x <- x R^T(n/e) / R^T w`` on every component that is not fixed.
 
     Plain, it never lowers the likelihood and keeps values non-negative. Stopped early it acts as
-    a regulariser; run long it turns noise into points.
+    a regulariser; run long it turns noise into points. Refinements have no objective and may lower
+    the likelihood, so the guard is off.
     """
+
+    guard: bool = False
+    takes_priors: ClassVar[bool] = False
 
     def m_step(self, state: State, data: DataInterface) -> Proposal:
         """Return the EM step, within the bounds of each component."""

@@ -1,0 +1,123 @@
+"""The way up: slope of the objective, bounds, and how far the summit can be at most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf, nan
+
+import numpy as np
+
+from skyfold.algorithm import State
+from skyfold.data import DataInterface
+from skyfold.model import Component, Model
+from skyfold.priors import Prior, derivative
+from skyfold.vector import Array, Vector
+
+
+def gradient(state: State, data: DataInterface, priors: Mapping[str, Prior]) -> Vector:
+    """Return the slope of log-likelihood plus log-priors by all that is fitted.
+
+    Parameters
+    ----------
+    state
+        A model with its own E-step.
+    data
+        The data.
+    priors
+        Priors by name.
+
+    Returns
+    -------
+    slope
+        ``R^T q - R^T w`` plus the gradients of the priors, in float64; zero outside masks, and
+        without priors where nothing is seen.
+    """
+    return (
+        _risen(state, data)
+        if not priors
+        else _risen(state, data) + _within(derivative(priors, state.model), state.model)
+    )
+
+
+def _risen(state: State, data: DataInterface) -> Vector:
+    """Return the slope of the log-likelihood."""
+    slope = {}
+    for name in sorted(state.model.free):
+        sensitivity = data.sensitivity[name]
+        rise = state.back[name].astype(np.float64) - sensitivity
+        slope[name] = np.where(sensitivity > 0, rise, 0.0)
+    return _within(Vector(slope), state.model)
+
+
+def _within(values: Vector, model: Model) -> Vector:
+    """Return values that are zero outside the masks."""
+
+    def inside(value: Array, mask: Array | None) -> Array:
+        return value if mask is None else np.where(mask, value, 0.0)
+
+    return Vector({n: inside(v, model.components[n].mask) for n, v in values.items()})
+
+
+def blocked(model: Model, slope: Vector) -> Vector:
+    """Return where a value lies on a bound and the slope points outwards, as booleans."""
+
+    def at(component: Component, x: Array, g: Array) -> Array:
+        low, high = component.bounds
+        return np.asarray(((x <= low) & (g < 0)) | ((x >= high) & (g > 0)))
+
+    return Vector({n: at(model.components[n], model[n], g) for n, g in slope.items()})
+
+
+def reach(model: Model, step: Vector) -> float:
+    """Return how often a step may be taken before a value leaves its bounds; 0 if it is at one."""
+    longest = inf
+    for name, move in step.items():
+        low, high = model.components[name].bounds
+        values = model[name]
+        if np.any(falling := move < 0):
+            longest = min(longest, float(np.min((values[falling] - low) / -move[falling])))
+        if high < inf and np.any(rising := move > 0):
+            longest = min(longest, float(np.min((high - values[rising]) / move[rising])))
+    return max(longest, 0.0)
+
+
+def certificate(state: State, data: DataInterface, priors: Mapping[str, Prior]) -> float:
+    """Return how far the objective lies below its maximum at most; NaN if a prior is not concave.
+
+    A concave objective with the slope g obeys ``F(x*) - F(x) <= g . (x* - x)`` for its maximum
+    x*. There, ``x* . g* = 0`` bounds the expected counts, ``s . x* <= N + l`` with the N counts
+    and the largest possible ``l = x . (slope of the log-priors)``; so with the lower bounds x_0,
+    ``F(x*) - F(x) <= max(g / s)_+ (N + l) - g . (x - x_0)``. Values with an upper bound enter
+    with the bound they would be driven to.
+
+    Parameters
+    ----------
+    state
+        A model with its own E-step.
+    data
+        The data.
+    priors
+        Priors by name.
+    """
+    if not all(prior.concave for prior in priors.values()):
+        return nan
+    model, slope = state.model, gradient(state, data, priors)
+    lift = sum(
+        prior.lift(model[name].astype(np.float64), model.components[name].geometry)
+        for prior in priors.values()
+        for name in prior.chosen(model)
+    )
+    counts = float(np.sum(data.counts, dtype=np.float64)) + lift
+    steepest = bound = 0.0
+    for name, g in slope.items():
+        low, high = model.components[name].bounds
+        if high < inf:
+            bound += float(np.sum(np.maximum(g * (high - model[name]), g * (low - model[name]))))
+            continue
+        bound -= float(np.sum(g * (model[name] - low)))
+        sensitivity = data.sensitivity[name]
+        if np.any((sensitivity <= 0) & (g > 0)):
+            return inf
+        seen = sensitivity > 0
+        steepest = max(steepest, float(np.max(g[seen] / sensitivity[seen], initial=0.0)))
+    return bound + steepest * counts
