@@ -10,7 +10,7 @@ import numpy as np
 from skyfold.errors import DataError
 from skyfold.response import Response
 from skyfold.vector import Array
-from skyfold_responses.matrix import HeldRows, judged
+from skyfold_responses.rows import HeldRows, judged
 
 BLOCK = 1 << 23  # numbers that are made at a time
 

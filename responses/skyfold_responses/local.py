@@ -11,8 +11,9 @@ from skyfold.errors import DataError
 from skyfold.response import Response
 from skyfold.vector import Array
 from skyfold_responses._kernels import run_products
-from skyfold_responses.matrix import HeldRows, RowMatrix, attribute_cells, judged
+from skyfold_responses.matrix import RowMatrix
 from skyfold_responses.memory import usable_threads
+from skyfold_responses.rows import HeldRows, attribute_cells, judged
 
 CACHE = 1 << 18  # bytes of detector rows that are used for one attitude after the other
 RUN = 16  # cells for which the sky of an attitude is worth fetching

@@ -18,7 +18,7 @@ import skyfold
 from skyfold.data import BinnedData
 from skyfold.errors import DataError, FileError
 from skyfold.response import Matrix, check_adjoint
-from skyfold_responses.matrix import HeldRows, RowMatrix
+from skyfold_responses.matrix import RowMatrix
 from skyfold_responses.memory import (
     free_memory,
     memory_limit,
@@ -27,6 +27,7 @@ from skyfold_responses.memory import (
     on_disk,
     usable_threads,
 )
+from skyfold_responses.rows import HeldRows
 
 ROUNDING = {"float64": 1e-12, "float32": 1e-6, "uint16": 1e-4}
 
