@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from skyfold.cstat import CStatistic, compare, cstat
 from skyfold.data import BinnedData
 from skyfold.dataspace import BLOCK, DataSpace, Projection
 from skyfold.vector import Array
@@ -28,6 +29,8 @@ class Explained:
         Number of bins in use, and of those beyond 3 sigma; no bins for event lists.
     blocks, largest_block
         Number of blocks, and the largest absolute residual of one, in sigma.
+    c_stat
+        C-statistic of the bins in use, beside its mean and variance under the model.
     projections
         Sums along each axis of a data space.
     expectation, residual
@@ -40,9 +43,28 @@ class Explained:
     outliers: int = 0
     blocks: int = 0
     largest_block: float = 0.0
+    c_stat: CStatistic = CStatistic()
     projections: tuple[Projection, ...] = ()
     expectation: Array | None = None
     residual: Array | None = None
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What is worth a row in a table: counts and, where there are bins, their C-statistic.
+
+        ``c_stat_excess`` is how far ``c_stat`` lies above ``c_stat_expected``, in units of
+        ``c_stat_sigma``.
+        """
+        told: dict[str, float] = {"counts": self.counts, "expectation": self.expected}
+        if not self.bins:
+            return told
+        return told | {
+            "bins": self.bins,
+            "c_stat": self.c_stat.value,
+            "c_stat_expected": self.c_stat.mean,
+            "c_stat_sigma": self.c_stat.sigma,
+            "c_stat_excess": self.c_stat.excess,
+        }
 
 
 def keeps_bins(part: BinnedData) -> bool:
@@ -74,6 +96,7 @@ def explain(part: BinnedData, values: Mapping[str, Array], total: float) -> Expl
     projected = [np.zeros((2, size)) for size in (space.shape if space else ())]
     expected = largest = 0.0
     bins = outliers = blocks = 0
+    c_stat = CStatistic()
     for here in _slabs(part.shape, space):
         n, w = part.full_counts[here], part.weight[here]
         sigma = deviance_residual(n, expectation[here], w)
@@ -82,6 +105,7 @@ def explain(part: BinnedData, values: Mapping[str, Array], total: float) -> Expl
         seen = w > 0
         n, e = np.where(seen, n, 0), expectation[here] * w
         expected += float(e.sum(dtype=np.float64))
+        c_stat += compare(n, e)
         bins += int(np.count_nonzero(seen))
         outliers += int(np.count_nonzero(np.abs(sigma) > 3))
         off = block_residual(n, e, space)
@@ -99,6 +123,7 @@ def explain(part: BinnedData, values: Mapping[str, Array], total: float) -> Expl
         outliers,
         blocks,
         largest,
+        c_stat,
         tuple(
             Projection(axis, sums[0], sums[1], part.origin.name)
             for axis, sums in zip(space.axes if space else (), projected, strict=True)
@@ -124,13 +149,8 @@ def deviance_residual(counts: Array, expectation: Array, weight: Array) -> Array
     ``sign(n - e) sqrt(2 (n log(n/e) - n + e))`` is close to normal where (n - e)/sqrt(e) is not,
     at few counts; NaN where the weight is zero.
     """
-    e = np.maximum(expectation * weight, np.finfo(float).tiny)
-    held = counts > 0
-    n = counts[held]
-    deviance = e - counts
-    with np.errstate(over="ignore"):
-        deviance[held] += n * np.log(n / e[held])
-    signed = np.sign(counts - e) * np.sqrt(2 * np.maximum(deviance, 0))
+    mu = expectation * weight
+    signed = np.sign(counts - mu) * np.sqrt(cstat(counts, mu))
     return np.where(weight > 0, signed, np.nan)
 
 

@@ -265,7 +265,7 @@ def _every_bin(residual: Array | None, name: str) -> Array:
     return residual
 
 
-def summary(result: Result) -> Mapping[str, float]:
+def summary(result: Result) -> Mapping[str, Any]:
     """Return the figures that tell whether a restoration explains its counts.
 
     Returns
@@ -274,10 +274,23 @@ def summary(result: Result) -> Mapping[str, float]:
         ``counts``, ``expectation`` (total) and ``ratio`` of the two; where the data hold all bins,
         ``largest_block`` (largest absolute residual of blocks, in sigma; see `Result.block`),
         ``blocks`` (their number) and ``outliers`` (share of bins beyond 3 sigma).
+        ``observations`` says the same of each observation, with its C-statistic
+        (see `Explained.figures`), ``components`` how many counts are expected of each component.
     """
-    explained = result.explained
+    explained, seen = result.explained, result.data.sensitivity
     counts, expected = sum(e.counts for e in explained), sum(e.expected for e in explained)
-    figures = {"counts": counts, "expectation": expected, "ratio": expected / counts}
+    figures: dict[str, Any] = {
+        "counts": counts,
+        "expectation": expected,
+        "ratio": expected / counts,
+        "observations": [
+            {"name": part.origin.name, **one.figures}
+            for part, one in zip(result.data.parts, explained, strict=True)
+        ],
+        "components": {
+            name: seen.only(frozenset([name])).dot(result.model) for name in result.model
+        },
+    }
     if bins := sum(e.bins for e in explained):
         figures["largest_block"] = max(e.largest_block for e in explained)
         figures["blocks"] = sum(e.blocks for e in explained)
