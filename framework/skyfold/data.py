@@ -146,6 +146,23 @@ class DataInterface(ABC):
     parts: tuple[BinnedData, ...]
 
     @property
+    @abstractmethod
+    def parameters(self) -> Vector:
+        """What the responses depend on besides the model, by name (see `Response.parameters`)."""
+
+    @abstractmethod
+    def at(self, parameters: Mapping[str, Array]) -> DataInterface:
+        """Return the same counts seen with other parameters; absent names keep theirs."""
+
+    @abstractmethod
+    def tangent(self, values: Mapping[str, Array], suffix: str = "") -> DataInterface:
+        """Return the same counts as a linear problem in the parameters, at a model held fixed.
+
+        Its components are the parameters, its responses the tangents at ``values``; components
+        without parameters have no part in it. The suffix stands behind the names.
+        """
+
+    @property
     def checks(self) -> tuple[Check, ...]:
         """What was looked at when the data were opened."""
         return tuple(check for part in self.parts for check in part.origin.checks)
@@ -392,6 +409,34 @@ class BinnedData(DataInterface):
         return self.likelihood.curvature(
             self.counts, expectation.observed, self._seen_weight, self._accuracy
         )
+
+    @property
+    def parameters(self) -> Vector:
+        """What the responses depend on besides the model, by component."""
+        held = {name: response.parameters for name, response in self.whole.items()}
+        return Vector({name: value for name, value in held.items() if value is not None})
+
+    def at(self, parameters: Mapping[str, Array]) -> BinnedData:
+        """Return the same counts seen with other parameters; absent names keep theirs."""
+        if not parameters:
+            return self
+        other = {n: r.at(parameters[n]) if n in parameters else r for n, r in self.whole.items()}
+        origin = replace(self.origin, options={})
+        return self._through(other, components=self.components, origin=origin)
+
+    def tangent(self, values: Mapping[str, Array], suffix: str = "") -> BinnedData:
+        """Return the same counts as a linear problem in the parameters, by component."""
+        tangents = {n + suffix: self.whole[n].tangent(values[n]) for n in self.parameters}
+        components = {n: _default_component(response) for n, response in tangents.items()}
+        return self._through(tangents, components=components)
+
+    def _through(self, whole: dict[str, Response], **changes: Any) -> BinnedData:
+        """Return the same bins seen through other responses."""
+        seen = whole if self.bins is None else {n: r.rows(self.bins) for n, r in whole.items()}
+        same = self._described(whole=whole, responses=seen, **changes)
+        same._accuracy = max([self._accuracy, *(r.accuracy for r in seen.values())])
+        vars(same).pop("sensitivity", None)
+        return same
 
     @property
     def complete(self) -> bool:

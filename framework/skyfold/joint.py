@@ -106,6 +106,25 @@ class JointData(DataInterface):
         pieces = [part.split(k) for part in self.members]
         return [JointData([own[i] for own in pieces]) for i in range(k)]
 
+    @property
+    def parameters(self) -> Vector:
+        """The parameters of all members; the number of the member stands behind: ``sky[2]``."""
+        members = enumerate(self.members, 1)
+        return Vector({f"{n}[{i}]": v for i, part in members for n, v in part.parameters.items()})
+
+    def at(self, parameters: Mapping[str, Array]) -> JointData:
+        """Hand each member its parameters."""
+
+        def own(tail: str) -> dict[str, Array]:
+            return {n.removesuffix(tail): v for n, v in parameters.items() if n.endswith(tail)}
+
+        return JointData([part.at(own(f"[{i}]")) for i, part in enumerate(self.members, 1)])
+
+    def tangent(self, values: Mapping[str, Array], suffix: str = "") -> JointData:
+        """Return the members as linear problems, each in its own parameters."""
+        members = enumerate(self.members, 1)
+        return JointData([part.tangent(values, f"[{i}]{suffix}") for i, part in members])
+
     def thin(self, share: float, rng: np.random.Generator) -> tuple[JointData, JointData]:
         """Thin each part."""
         kept, held = zip(*(part.thin(share, rng) for part in self.members), strict=True)

@@ -34,6 +34,9 @@ class Response(ABC):
     complete
         Whether the data hold every bin that a photon could fall into. Event lists do not: they
         have one bin per event, and their `sensitivity` knows of all the others.
+    parameters
+        What it depends on besides the values, and may be made again with, as one array: the
+        kernel of a PSF, the positions of stars. None where there is nothing of the kind.
     """
 
     model_shape: tuple[int, ...]
@@ -41,6 +44,7 @@ class Response(ABC):
     accuracy: float = 0.0
     rows_pay_below: float = 0.5
     complete: bool = True
+    parameters: Array | None = None
 
     @abstractmethod
     def forward(self, values: Array) -> Array:
@@ -92,6 +96,23 @@ class Response(ABC):
             drawn += rng.multinomial(int(counts.flat[i]), share / share.sum()).reshape(values.shape)
         return drawn
 
+    def at(self, parameters: Array) -> Response:
+        """Return the same response with other parameters, of the same shape."""
+        raise PluginError(f"{type(self).__name__} has no parameters")
+
+    def tangent(self, values: Array) -> Response:
+        """Return the linear map from changes of the parameters to changes of the expected counts.
+
+        Where the expectation is linear in the parameters, it maps the parameters themselves to the
+        expected counts.
+
+        Parameters
+        ----------
+        values
+            The values at which the parameters change, shape ``model_shape``.
+        """
+        raise PluginError(f"{type(self).__name__} has no parameters")
+
     def __matmul__(self, inner: Response) -> Response:
         return Chain(self, inner)
 
@@ -125,7 +146,13 @@ class Chain(Response):
                 f"{type(outer).__name__} takes values of shape {outer.model_shape}, but "
                 f"{type(inner).__name__} gives {inner.data_shape}: they cannot be chained"
             )
+        if outer.parameters is not None and inner.parameters is not None:
+            raise PluginError(
+                f"{type(outer).__name__} and {type(inner).__name__} both have parameters: "
+                "a chain can hold one such response"
+            )
         self.outer, self.inner = outer, inner
+        self.parameters = outer.parameters if inner.parameters is None else inner.parameters
         self.model_shape, self.data_shape = inner.model_shape, outer.data_shape
         self.accuracy = max(outer.accuracy, inner.accuracy)
         self.rows_pay_below, self.complete = outer.rows_pay_below, outer.complete
@@ -157,6 +184,18 @@ class Chain(Response):
         """Attribute to the values in between, then those counts to ours."""
         between = self.outer.attribute(self.inner.forward(values), counts, rng)
         return self.inner.attribute(values, between, rng)
+
+    def at(self, parameters: Array) -> Response:
+        """Hand the parameters to the response that has them."""
+        if self.inner.parameters is None:
+            return Chain(self.outer.at(parameters), self.inner)
+        return Chain(self.outer, self.inner.at(parameters))
+
+    def tangent(self, values: Array) -> Response:
+        """Chain the tangent of the response that has parameters with the other response."""
+        if self.inner.parameters is None:
+            return self.outer.tangent(self.inner.forward(values))
+        return Chain(self.outer, self.inner.tangent(values))
 
 
 class Diagonal(Response):

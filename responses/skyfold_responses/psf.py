@@ -51,6 +51,8 @@ class Psf(Response):
     ----------
     field : tuple of slice
         Picks the pixels of the data out of a model.
+    kernel, parameters
+        The kernel; the expected counts are linear in it.
 
     Raises
     ------
@@ -80,9 +82,12 @@ class Psf(Response):
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float64, np.float32):
             raise ConfigError(f"a PSF computes in float64 or float32, not {self.dtype}")
-        self._planes, planes, axes = _as_planes(np.asarray(kernel, np.float64), self.data_shape)
+        self.kernel = self.parameters = np.asarray(kernel, np.float64)
+        self._options = (boundary, engine, dtype, workers, margin)
+        self._planes, planes, axes = _as_planes(self.kernel, self.data_shape)
 
         layout, planes = _lay_out(planes, self._planes[1:], boundary, margin, axes)
+        self._layout = layout
         self.engine = _choose(engine, planes, layout, self.dtype, workers)
         exact = isinstance(self.engine, Direct) and bool(np.all(planes >= 0))
         self.accuracy = 0.0 if exact else 16 * float(np.finfo(self.dtype).eps)
@@ -102,11 +107,7 @@ class Psf(Response):
 
     def forward(self, values: Array) -> Array:
         """Return the convolved values, shape ``data_shape``."""
-        model = values.reshape(self._model_planes)
-        if self._border is not None:
-            for axis, index in enumerate(self._border, start=1):
-                model = np.take(model, index, axis)
-        return _like(values, self.engine.forward(model)).reshape(self.data_shape)
+        return _like(values, self.engine.forward(self._framed(values))).reshape(self.data_shape)
 
     def adjoint(self, weights: Array) -> Array:
         """Return the correlation with the kernel, shape ``model_shape``."""
@@ -124,6 +125,77 @@ class Psf(Response):
         ratio = np.empty_like(expectation)
         fit = poisson_ratio(counts, expectation, self.accuracy, ratio, others)
         return expectation, self.adjoint(ratio.reshape(self.data_shape)), fit
+
+    def at(self, parameters: Array) -> Psf:
+        """Return the same convolution with another kernel of the same shape."""
+        return Psf(parameters, self.data_shape, *self._options)
+
+    def tangent(self, values: Array) -> Response:
+        """Return the map from kernels to expected counts, with these values in the sky."""
+        return KernelTangent(self, values)
+
+    def surrounded(self, values: Array) -> Array:
+        """Return all that light can come from, planes of ``data + kernel - 1`` pixels."""
+        model = self._framed(values)
+        layout, size = self._layout, (1, 1, *self.kernel.shape)[-2:]
+        around = [(0, 0)]
+        for axis in (0, 1):
+            centre = (size[axis] - 1) // 2
+            before = size[axis] - 1 - centre - layout.before[axis]
+            around.append((before, centre - layout.after[axis]))
+        return np.pad(model, around)
+
+    def _framed(self, values: Array) -> Array:
+        """Return the values as planes, with what the boundary makes of their surroundings."""
+        model = values.reshape(self._model_planes)
+        if self._border is not None:
+            for axis, index in enumerate(self._border, start=1):
+                model = np.take(model, index, axis)
+        return model
+
+
+class KernelTangent(Response):
+    """A convolution seen as a linear map of its kernel, for values held fixed.
+
+    Parameters
+    ----------
+    psf
+        The convolution.
+    values
+        Values of its component.
+    """
+
+    def __init__(self, psf: Psf, values: Array) -> None:
+        kernel = psf.kernel
+        self.model_shape, self.data_shape = kernel.shape, psf.data_shape
+        self.accuracy = 16 * float(np.finfo(psf.dtype).eps)
+        self._around = psf.surrounded(values).astype(psf.dtype, copy=False)
+        planes, y, x = self._around.shape
+        self._kernels = (1,) * (3 - kernel.ndim) + kernel.shape
+        self._planes = (planes, y - self._kernels[1] + 1, x - self._kernels[2] + 1)
+
+    def forward(self, values: Array) -> Array:
+        """Return the expected counts of a kernel."""
+        kernels = np.broadcast_to(
+            values.reshape(self._kernels), (self._planes[0], *self._kernels[1:])
+        )
+        return _like(values, _valid(self._around, kernels)).reshape(self.data_shape)
+
+    def adjoint(self, weights: Array) -> Array:
+        """Return for each element of the kernel the weights of the counts that it makes."""
+        weights_ = weights.reshape(self._planes)[:, ::-1, ::-1]
+        back = _valid(self._around, weights_)[:, ::-1, ::-1]
+        if self._kernels[0] == 1:
+            back = back.sum(axis=0)
+        return _like(weights, np.ascontiguousarray(back)).reshape(self.model_shape)
+
+
+def _valid(image: Array, kernel: Array) -> Array:
+    """Return the part of the convolution of planes that no border touches."""
+    from scipy.signal import fftconvolve
+
+    convolved: Array = fftconvolve(image, kernel, mode="valid", axes=(1, 2))
+    return convolved
 
 
 def _as_planes(kernel: Array, data: tuple[int, ...]) -> tuple[tuple[int, int, int], Array, int]:
