@@ -21,6 +21,7 @@ FEWEST, MOST = 1e-12, 100.0  # expected counts of a bin; sums are tabulated betw
 LOG_FEWEST = log(FEWEST)
 SPACING = 0.02  # of the table, in the logarithm of the expected counts
 CHUNK = 1 << 14  # bins looked at together: with the table they fit into the cache
+SLAB = 1 << 20  # bins summed together, so that they take little memory
 # mean and variance in powers of 1/mu, from the central moments of the Poisson distribution
 MEAN = np.array([1, 1 / 6, 1 / 6, 19 / 60, 9 / 10])
 VARIANCE = np.array([2, 2 / 3, 4 / 3, 701 / 180, 449 / 30])
@@ -106,9 +107,12 @@ def expected(mu: Any) -> tuple[Array, Array]:
 
 def compare(counts: Array, mu: Array) -> CStatistic:
     """Return the C-statistic of all bins together beside its mean and variance."""
-    mean, variance = expected(mu)
-    sums = (float(np.sum(part, dtype=np.float64)) for part in (cstat(counts, mu), mean, variance))
-    return CStatistic(*sums)
+    total = CStatistic()
+    flat = counts.ravel(), mu.ravel()
+    for first in range(0, counts.size, SLAB):
+        n, e = (values[first : first + SLAB] for values in flat)
+        total += CStatistic(*(float(part.sum()) for part in (cstat(n, e), *expected(e))))
+    return total
 
 
 def _expected(mu: Array) -> Array:

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from skyfold.cstat import CStatistic, compare, cstat
-from skyfold.data import BinnedData
+from skyfold.data import BinnedData, DataInterface, Expectation
 from skyfold.dataspace import BLOCK, DataSpace, Projection
 from skyfold.vector import Array
 
@@ -131,6 +131,30 @@ def explain(part: BinnedData, values: Mapping[str, Array], total: float) -> Expl
         expectation if whole else None,
         residual,
     )
+
+
+def c_statistic(
+    data: DataInterface, values: Mapping[str, Array], expectation: Expectation
+) -> CStatistic:
+    """Return the C-statistic of all bins of all observations; event lists have none.
+
+    Parameters
+    ----------
+    data
+        The data.
+    values, expectation
+        The model, and its expectation on the bins that the products visit. Observations of which
+        they do not visit all bins cost a forward product.
+    """
+    total = CStatistic()
+    ends = np.cumsum([part.counts.size for part in data.parts])[:-1]
+    for part, seen in zip(data.parts, np.split(expectation.observed, ends), strict=True):
+        if part.complete:
+            every = part.bins is None
+            mu = np.maximum(seen, 0).reshape(part.shape) if every else part.full_expectation(values)
+            counts = np.where(part.weight > 0, part.full_counts, 0)
+            total += compare(counts, mu * part.weight)
+    return total
 
 
 def _slabs(shape: tuple[int, ...], space: DataSpace | None) -> Iterator[slice]:

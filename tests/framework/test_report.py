@@ -29,6 +29,7 @@ from skyfold.joint import JointData
 from skyfold.model import Component, Model
 from skyfold.report import folder as run_folder
 from skyfold.report.pixels import MASKED, plate, world_table
+from skyfold.report.sanity import together
 from skyfold.report.verdict import doubts
 from skyfold.response import Diagonal, Matrix
 from skyfold.result import Result, summary
@@ -325,6 +326,28 @@ def test_what_speaks_against_a_result_is_said(figures, word):
     assert word in said
 
 
+def test_a_data_set_that_is_not_explained_is_named():
+    good, bad = ({"name": n, "c_stat_excess": x} for n, x in (("obs 1", 4.9), ("obs 2", 5.1)))
+    (said,) = doubts({"results": {"ratio": 1.0, "observations": [good, bad]}})
+    assert said.startswith("obs 2: ")
+    assert "5.1" in said
+
+
+def test_each_data_set_has_its_c_statistic(tmp_path, rng):
+    page = write(
+        tmp_path, JointData([observed((16, 20), rng, tan(), name=name) for name in ("one", "two")])
+    )
+    heading = "Sanity: does the model explain each data set?"
+    text = page.text[page.text.index(heading) : page.text.index("What is left")]
+    results = json.loads((tmp_path / "manifest.json").read_text())["results"]
+    for row in (*results["observations"], together(results["observations"])):
+        expected = f"{row['c_stat_expected']:.0f} \N{PLUS-MINUS SIGN} {row['c_stat_sigma']:.0f}"
+        assert f"{row['name']}{row['bins']}" in text
+        assert f"{row['c_stat']:.0f}{expected}" in text
+    assert together(results["observations"])["bins"] == 640
+    assert "100.0%fitted" not in text  # sky and background share the counts
+
+
 def test_totals_may_differ_by_the_noise_where_something_is_fixed():
     manifest = {"results": {"ratio": 1.02, "counts": 1e4}}
     assert doubts(manifest, fixed=["background"]) == []
@@ -435,6 +458,7 @@ def test_an_event_list_has_no_residual_to_show(tmp_path, rng):
     )
     page = write(tmp_path, data)
     assert "What is left" not in page.text
+    assert "Sanity" not in page.text
     assert "largest residual" not in page.text
     assert page.data["planes"] == []
 

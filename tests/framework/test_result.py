@@ -168,8 +168,13 @@ def test_event_lists_are_judged_by_their_total(rng, tmp_path):
     data = skyfold.BinnedData(np.ones(200), {"sky": Events(rng.random((200, 12)), (12, 1))},
                               components={"sky": skyfold.Component(Sphere(1))})  # fmt: skip
     result = skyfold.run(data, iterations=5, progress=False)
-    assert summary(result) == {"counts": 200, "expectation": pytest.approx(200),
-                               "ratio": pytest.approx(1)}  # fmt: skip
+    assert summary(result) == {
+        "counts": 200,
+        "expectation": pytest.approx(200),
+        "ratio": pytest.approx(1),
+        "observations": [{"name": "data", "counts": 200, "expectation": pytest.approx(200)}],
+        "components": {"sky": pytest.approx(200)},
+    }
     with fits.open(result.write(tmp_path)) as hdus:
         names = [hdu.name for hdu in hdus]
     assert names == ["PRIMARY", "SKY", "SENSITIVITY", "MASK", "TRACE", "COMPONENTS"]

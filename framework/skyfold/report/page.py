@@ -35,6 +35,7 @@ from skyfold.report.markup import (
 )
 from skyfold.report.overlay import overlay
 from skyfold.report.pixels import ellipse_table, planes, plate, world_table
+from skyfold.report.sanity import sanity
 from skyfold.report.verdict import verdict
 from skyfold.shades import colours
 from skyfold.skymap import frame_name
@@ -63,6 +64,7 @@ def render(run: RunFolder) -> str:
     sections = [
         verdict(run.manifest, run.fixed),
         section(_heading(run), _pictures(run, images), _profiles(run)),
+        sanity(run),
         _residuals(run),
         _convergence(run),
         _score(run),

@@ -15,6 +15,7 @@ VANISHED = 0.2  # of its template: a fitted background is seldom so wrong
 MOST_BLOCK = 4.0  # sigma; noise alone seldom takes one of a thousand blocks further
 RARE = 0.05  # chance that noise takes one of very many blocks too far
 MOST_OUTLIERS = 0.01  # share of bins beyond 3 sigma; 0.0027 for normal noise
+MOST_C = 5.0  # sigma of the C-statistic; it is skewed, and at few counts 3 are no rarity
 RATIO_TOLERANCE = 5e-3  # smoothed or weighted steps keep the total only so far
 
 
@@ -59,6 +60,14 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
         found.append(
             f"{outliers:.1%} of the bins lie beyond 3{SIGMA}; normal noise puts 0.27% there."
         )
+    for seen in figures.get("observations", []):
+        excess = seen.get("c_stat_excess", 0.0)
+        if not excess <= MOST_C:
+            found.append(
+                f"{seen['name']}: the C-statistic is {excess:.1f}{SIGMA} above what noise alone "
+                "would make of it: the counts hold something that the model cannot make, or the "
+                "run was too short."
+            )
     return found
 
 
