@@ -1,7 +1,11 @@
 import astropy.units as u
+import numpy as np
 import pytest
 
-from skyfold.stopping import DeltaLogLikelihood, MaxIterations, WallTime
+import skyfold
+from skyfold.cstat import CStatistic
+from skyfold.errors import ConfigError
+from skyfold.stopping import DeltaLogLikelihood, Discrepancy, MaxIterations, WallTime
 
 
 def trace(*levels, seconds=0.0):
@@ -38,3 +42,45 @@ def test_rules_combine():
     reason = both.reason(trace(0, 0.01))
     assert "iterations" in reason
     assert "rose by" in reason
+
+
+def blurred(rng, *levels, size=40):
+    """Counts of a lumpy line, seen through a wide kernel once for each exposure."""
+    away = np.subtract.outer(np.arange(size), np.arange(size))
+    matrix = np.exp(-0.5 * (away / 2.0) ** 2)
+    sky = rng.gamma(0.3, 3, size)
+    return [
+        skyfold.BinnedData(rng.poisson(seen @ sky), {"sky": skyfold.Matrix(seen)})
+        for seen in (level * matrix for level in levels)
+    ]
+
+
+@pytest.mark.parametrize("sigmas", [2.0, 0.0])
+def test_discrepancy_stops_once_the_counts_are_explained(rng, sigmas):
+    data = skyfold.JointData(blurred(rng, 40.0, 25.0))
+    rule = Discrepancy(sigmas) | MaxIterations(200)
+    result = skyfold.run(data, stop=rule, progress=False)
+    *before, last = [row["discrepancy"] for row in result.trace]
+    assert len(before) > 5
+    assert all(excess > sigmas for excess in before)
+    assert last <= sigmas
+    together = sum((one.c_stat for one in result.explained), CStatistic())
+    assert last == pytest.approx(together.excess)
+    assert "the C-statistic is" in result.reason
+
+
+def test_discrepancy_counts_the_empty_bins_and_is_weak_on_them(rng):
+    (data,) = blurred(rng, 2e-3, size=1000)
+    assert data.bins is not None  # products skip the empty bins, the rule must not
+    result = skyfold.run(data, stop=Discrepancy() | MaxIterations(50), progress=False)
+    assert result.trace[-1]["discrepancy"] == pytest.approx(result.explained[0].c_stat.excess)
+    assert result.state.iteration <= 1
+
+
+def test_discrepancy_refuses_event_lists(rng):
+    class Events(skyfold.Matrix):
+        complete = False
+
+    data = skyfold.BinnedData(np.ones(30), {"sky": Events(rng.random((30, 4)))})
+    with pytest.raises(ConfigError, match="event lists"):
+        skyfold.run(data, stop=Discrepancy(), progress=False)
