@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 def skyfold_register(registry: Registry) -> None:
     """Offer the algorithms, methods, refinements, priors and rules of the framework."""
     registry.methods.add("rl", "skyfold.methods.rl:RL")
+    registry.methods.add("blind", "skyfold.methods.blind:Blind")
     registry.methods.add("map", "skyfold.methods.map:MAP")
     registry.algorithms.add("richardson-lucy", "skyfold.algorithms.richardson_lucy:RichardsonLucy")
+    registry.algorithms.add("blind", "skyfold.algorithms.blind:Blind")
     registry.algorithms.add("one-step-late", "skyfold.algorithms.one_step_late:OneStepLate")
     for name, entry in {
         "response_weighting": "ResponseWeighting",
@@ -30,6 +32,10 @@ def skyfold_register(registry: Registry) -> None:
         "gamma": "gamma:Gamma",
         "gamma_background": "gamma:GammaBackground",
         "entropy": "entropy:Entropy",
+        "relative_difference": "relative_difference:RelativeDifference",
+        "huber": "huber:Huber",
+        "log_smoothness": "log_smoothness:LogSmoothness",
+        "dirichlet": "dirichlet:Dirichlet",
     }.items():
         registry.priors.add(name, f"skyfold.priors.{entry}")
     for name, entry in {
@@ -37,5 +43,8 @@ def skyfold_register(registry: Registry) -> None:
         "wall_time": "WallTime",
         "delta_log_likelihood": "DeltaLogLikelihood",
         "delta_log_posterior": "DeltaLogPosterior",
+        "discrepancy": "Discrepancy",
+        "relative_gap": "RelativeGap",
     }.items():
         registry.stopping_rules.add(name, f"skyfold.stopping:{entry}")
+    registry.stopping_rules.add("held_out", "skyfold.heldout:HeldOut")

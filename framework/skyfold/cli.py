@@ -27,6 +27,30 @@ first steps:
 exit codes: 0 ok, 2 usage or configuration, 3 bad input data, 4 numerical failure,
   5 interrupted and resumable, 6 missing extra, 7 input or output
 """
+ERRORS = """\
+shapes, each of which may be named as in core=circle(40, 52, 6):
+  circle(x, y, radius)      annulus(x, y, inner, outer)       polygon(x1, y1, x2, y2, ...)
+  ellipse(x, y, a, b, angle)    box(x, y, width, height, angle)
+numbers are pixels counted from 0, or have a unit and are sky coordinates of the image:
+  --region "core = circle(17h45m40s, -29d00m28s, 10 arcsec)"
+  --region "galactic; circle(0 deg, 0 deg, 5 deg)"           in another frame
+  --region regions.reg      region file of DS9 (needs the extra regions)
+  --region mask.fits        image or HEALPix map of 0 and 1, on the pixels of the result
+
+methods:
+  sandwich   scatter over repeated observations of a maximum with priors; one linear system per
+             region, its products are counted
+  laplace    width of the posterior around the maximum; larger, because it counts what the priors
+             cannot know
+  bootstrap  the whole run again on counts drawn around the observed ones: right for every method,
+             early stopping included, at the price of as many runs
+No method knows the bias of smoothing: light that priors or early stopping spread over the edge of
+a region is missing from it. The column prior tells roughly how much that is; choose regions larger
+than the blur. Where most values are zero, errors are upper limits.
+
+writes errors.ecsv, after a bootstrap also bootstrap.fits (maps of mean and standard deviation),
+and the report again.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,7 +96,16 @@ def parser() -> argparse.ArgumentParser:
     _inputs(run)
     run.add_argument("--method", help="what to do (default: rl); skyfold plugins list shows all")
     run.add_argument(
-        "--iterations", type=int, metavar="N", help="stop after N iterations (default: 100)"
+        "--iterations",
+        type=_laps,
+        metavar="N",
+        help="stop after N iterations, or auto: when the method finds it right (default: auto, "
+        "unless --stop or the instrument says otherwise)",
+    )
+    run.add_argument(
+        "--converge",
+        action="store_true",
+        help="go to the optimum: method ml, with a prior map, until it is certainly near",
     )
     run.add_argument("--stop", action="append", default=[], metavar="RULE=VALUE",
                      help="stop earlier: delta_log_likelihood=0.1, wall_time='10 min'")  # fmt: skip
@@ -93,6 +126,33 @@ def parser() -> argparse.ArgumentParser:
 
     report = command("report", "write report.html of a run folder again", "report")
     report.add_argument("folder", metavar="RUN", help="run folder")
+
+    errors = command(
+        "errors", "fluxes of regions of a finished run, with their errors", "errors", epilog=ERRORS
+    )
+    errors.add_argument("folder", metavar="RUN", help="run folder")
+    errors.add_argument("--region", action="append", default=[], required=True,
+                        metavar="SHAPE|FILE",
+                        help="a shape, a region file, or a mask; may be given again")  # fmt: skip
+    errors.add_argument(
+        "--method",
+        action="append",
+        metavar="NAME",
+        help="sandwich, laplace or bootstrap (default: sandwich where the run has priors, "
+        "bootstrap where it has none); may be given again",
+    )
+    errors.add_argument(
+        "--component", metavar="NAME", help="the sky that is meant, where there are several"
+    )
+    errors.add_argument(
+        "--replicas",
+        type=int,
+        default=50,
+        metavar="B",
+        help="how often the bootstrap repeats the run (default: 50: errors to 10 %%)",
+    )
+    errors.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    errors.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
     compare = command("compare", "put runs side by side, and against a truth", "compare")
     compare.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
@@ -170,6 +230,10 @@ def _group(commands: Any, name: str, help_: str) -> Any:
     group = commands.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".")
     group.set_defaults(action=None, group=group)
     return group.add_subparsers(metavar="COMMAND")
+
+
+def _laps(word: str) -> int | str:
+    return word if word == "auto" else int(word)
 
 
 def _inputs(to: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -38,9 +38,11 @@ class RunConfig:
         One entry per observation: ``counts`` and what belongs to it, as the instrument takes it;
         ``instrument`` names it where the file does not tell.
     method
-        ``name`` and options of the method; refinements by name, in the order wanted.
+        ``name`` and options of the method; refinements by name, in the order wanted. By default
+        what the instrument advises, else ``rl``; with a prior ``map``.
     iterations
-        Stop after so many; none to leave it to ``stop``.
+        Stop after so many, or ``auto``: when the method finds it right. By default ``stop``
+        decides alone; without it the instrument, else ``auto``.
     stop
         Further stopping rules by name; the first that speaks ends the run.
     seed
@@ -56,8 +58,8 @@ class RunConfig:
     """
 
     data: list[dict[str, Any]]
-    method: dict[str, Any] = field(default_factory=lambda: {"name": "rl"})
-    iterations: Annotated[int, Field(ge=0)] | None = 100
+    method: dict[str, Any] = field(default_factory=dict)
+    iterations: Annotated[int, Field(ge=0)] | Literal["auto"] | None = None
     stop: dict[str, Any] = field(default_factory=dict)
     seed: Annotated[int, Field(ge=0)] = 0
     checkpoint: Duration = "5 min"
@@ -97,7 +99,8 @@ class RunConfig:
         if isinstance(content.get("method"), str):
             content["method"] = {"name": content["method"]}
         elif isinstance(content.get("method"), Mapping):
-            content["method"] = {"name": "rl", **content["method"]}
+            usual = "map" if "prior" in content["method"] else "rl"
+            content["method"] = {"name": usual, **content["method"]}
         if "data" not in content:
             raise place.error("there is no 'data' section; say at least data: {counts: FILE}")
         known = [f.name for f in dataclasses.fields(cls) if f.name != "place"]
@@ -119,6 +122,15 @@ class RunConfig:
         """Return what will be done, in one line."""
         laps = "any number of" if self.iterations is None else self.iterations
         return f"method {self.method['name']}, {laps} iterations, {len(self.data)} observation(s)"
+
+    def advised(self, data: DataInterface) -> RunConfig:
+        """Return the request with what the data advise where it says nothing."""
+        advice = data.parts[0].origin.advice
+        usual = {"name": "rl", **advice.get("method", {})}
+        config = dataclasses.replace(self, method=self.method or usual)
+        if self.iterations is None and not self.stop and config.method["name"] == usual["name"]:
+            config = dataclasses.replace(config, iterations=advice.get("iterations"))
+        return config
 
     def build_method(self) -> Method:
         """Return the method with its options; refinements and priors are looked up by name."""
@@ -169,12 +181,22 @@ class RunConfig:
             for name, given in chosen.items()
         ]
 
-    def build_stop(self, own: StoppingRule | None = None) -> StoppingRule:
-        """Return the stopping rules, joined by "or"; ``own`` is one more, made in Python."""
+    def build_stop(self, until: Mapping[str, Any], own: StoppingRule | None = None) -> StoppingRule:
+        """Return the stopping rules, joined by "or".
+
+        Parameters
+        ----------
+        until
+            The rules of the method, for when nothing else was said.
+        own
+            One more, made in Python.
+        """
         registry = default_registry()
         chosen = dict(self.stop)
-        if self.iterations is not None:
+        if isinstance(self.iterations, int):
             chosen.setdefault("iterations", self.iterations)
+        elif self.iterations == "auto" or not (chosen or own):
+            chosen = {**until, **chosen}
         rules: list[StoppingRule] = [own] if own else []
         for name, value in chosen.items():
             entry = named(registry.stopping_rules, name, self.place / "stop" / name)
@@ -182,8 +204,6 @@ class RunConfig:
                 value if isinstance(value, Mapping) else {dataclasses.fields(entry)[0].name: value}
             )
             rules.append(options.build(entry, given, self.place / "stop" / name))
-        if not rules:
-            raise ConfigError("nothing would stop this run: give iterations, or a rule under stop")
         first, *others = rules
         for rule in others:
             first = first | rule

@@ -130,7 +130,7 @@ def template(instrument: str) -> str:
         "  # refinements, in the order wanted:",
         '  # smoothing: {fwhm: "2 pix"}',
         "  # acceleration: {maximum: 10}",
-        "iterations: 100",
+        "# iterations: 100",
         "# stop:",
         "#   delta_log_likelihood: 0.1",
         '#   wall_time: "10 min"',

@@ -110,6 +110,9 @@ class Origin:
         changed since.
     remedy
         What to do about counts that nothing can make.
+    advice
+        What to do with such data when nobody says otherwise: ``method`` with its options, and
+        ``iterations``, as in a configuration.
     """
 
     name: str = "data"
@@ -120,6 +123,7 @@ class Origin:
     header: Any = None
     options: Mapping[str, Any] = field(default_factory=dict)
     remedy: str = "Mask these bins, or add a background"
+    advice: Mapping[str, Any] = field(default_factory=dict)
 
 
 class DataInterface(ABC):
@@ -196,8 +200,14 @@ class DataInterface(ABC):
         """Return the log-likelihood, up to a constant of the data."""
 
     @abstractmethod
-    def slope(self, expectation: Expectation, direction: Expectation) -> float:
-        """Return how fast the log-likelihood rises at ``expectation`` along ``direction``."""
+    def along(
+        self, here: Expectation, direction: Expectation, step: float
+    ) -> tuple[float, float, float]:
+        """Return value, slope and bend of the log-likelihood at ``here + step * direction``.
+
+        The slope is its derivative by the step, the bend minus the second one; see
+        `Likelihood.along`.
+        """
 
     @abstractmethod
     def curvature(self, expectation: Expectation) -> Array:
@@ -399,10 +409,18 @@ class BinnedData(DataInterface):
         """Return the log-likelihood, up to a constant of the data."""
         return self._evaluate(expectation)[1]
 
-    def slope(self, expectation: Expectation, direction: Expectation) -> float:
-        """Return how fast the log-likelihood rises at ``expectation`` along ``direction``."""
-        ratio, _ = self._evaluate(expectation)
-        return float(np.sum(ratio * direction.observed, dtype=np.float64)) - direction.total
+    def along(
+        self, here: Expectation, direction: Expectation, step: float
+    ) -> tuple[float, float, float]:
+        """Return value, slope and bend of the log-likelihood at ``here + step * direction``."""
+        return self.likelihood.along(
+            self.counts,
+            (here.observed, direction.observed),
+            self._seen_weight,
+            (here.total, direction.total),
+            step,
+            self._accuracy,
+        )
 
     def curvature(self, expectation: Expectation) -> Array:
         """Return minus the second derivative of the log-likelihood by each bin's expectation."""
@@ -493,10 +511,10 @@ class BinnedData(DataInterface):
         return same
 
     def split(self, k: int) -> list[DataInterface]:
-        """Return ``k`` interleaved subsets of the bins."""
-        turn = (np.arange(self.weight.size) % k).reshape(self.shape)
-        origin = replace(self.origin, options={})
-        return [self._copy(weight=self.weight * (turn == i), origin=origin) for i in range(k)]
+        """Return ``k`` parts, each with some of the bins with counts and its share of the others."""
+        from skyfold.subsets import split
+
+        return list(split(self, k))
 
     def thin(self, share: float, rng: np.random.Generator) -> tuple[BinnedData, BinnedData]:
         """Divide the counts at random into two independent sets, each photon on its own."""

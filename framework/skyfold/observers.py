@@ -40,12 +40,19 @@ class Progress(Observer):
         Where lines go in a batch log.
     interval
         Seconds between two lines in a batch log.
+    doing
+        What is going on.
     """
 
     def __init__(
-        self, total: int | None, stream: TextIO | None = None, interval: float = 10
+        self,
+        total: int | None,
+        stream: TextIO | None = None,
+        interval: float = 10,
+        doing: str = "restoring",
     ) -> None:
         self.total, self.stream, self.interval = total, stream or sys.stderr, interval
+        self.doing = doing
         self._bar: Any = None
         self._began = self._said = 0.0
 
@@ -57,7 +64,7 @@ class Progress(Observer):
             from tqdm.auto import tqdm
 
             self._bar = tqdm(
-                total=self.total, initial=state.iteration, unit="it", desc="restoring",
+                total=self.total, initial=state.iteration, unit="it", desc=self.doing,
                 file=self.stream if self.stream.isatty() else None, dynamic_ncols=True,
             )  # fmt: skip
 
@@ -72,7 +79,9 @@ class Progress(Observer):
             if self.total:
                 pace = (self._said - self._began) / (state.iteration - self._first)
                 left = f" of {self.total}, {pace * (self.total - state.iteration):.0f} s left"
-            self.stream.write(f"iteration {state.iteration}{left}, {_summary(trace)}\n")
+            self.stream.write(
+                f"{self.doing}: iteration {state.iteration}{left}, {_summary(trace)}\n"
+            )
             self.stream.flush()
 
     def on_finish(self, state: State, trace: list[dict[str, float]], reason: str) -> None:

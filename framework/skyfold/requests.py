@@ -90,6 +90,9 @@ def _changes(arguments: Arguments, document: Document) -> list[tuple[tuple[Any, 
             changes += [(("data", i, *keys), value, flag) for i in range(count)]
         else:
             changes.append((("data", *keys), value, flag))
+    if getattr(arguments, "converge", False):
+        goal = _goal(arguments, document, [flag for _, _, flag in changes])
+        changes.append((("method", "name"), goal, "--converge"))
     return changes
 
 
@@ -126,6 +129,23 @@ def _pairs(rest: Sequence[str], takes: Mapping[str, Parameter]) -> list[tuple[st
         pairs.append((flag, given))
     _require_once([flag for flag, _ in pairs], takes)
     return pairs
+
+
+def _goal(arguments: Arguments, document: Document, flags: Sequence[str]) -> str:
+    """Return the method that goes to the optimum.
+
+    Raises
+    ------
+    ConfigError
+        If another one was asked for.
+    """
+    given = document.data.get("method")
+    given = given if isinstance(given, Mapping) else {}
+    said: str | None = arguments.method or given.get("name")
+    if said not in (None, "ml", "map"):
+        raise ConfigError(f"--converge goes to the optimum, {said} does not: leave one of them out")
+    prior = "prior" in given or any(flag.startswith("--prior") for flag in flags)
+    return said or ("map" if prior else "ml")
 
 
 def _require_once(flags: Sequence[str], takes: Mapping[str, Parameter]) -> None:

@@ -16,20 +16,23 @@ from skyfold.config import RunConfig
 from skyfold.data import DataInterface
 from skyfold.document import Document
 from skyfold.errors import ConfigError, DataError, FileError, Interrupted
+from skyfold.fluxes import PRODUCTS as ERRORS
 from skyfold.observers import Checkpoint, Log, Observer, Progress
 from skyfold.residuals import keeps_bins
 from skyfold.result import Result, summary
-from skyfold.runner import Problem, prepare, solve
+from skyfold.runner import Problem, prepare, settle, solve
 from skyfold.simulate import score
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.npz"
-RESULTS = ("result.fits", "result.h5", "trace.ecsv", "report.html")
-PRODUCTS = (*RESULTS, "manifest.json", "log.txt", CHECKPOINT)
+HELD_OUT = "held_out.ecsv"
+RESULTS = ("result.fits", "result.h5", "trace.ecsv", HELD_OUT, "report.html")
+PRODUCTS = (*RESULTS, *ERRORS, "manifest.json", "log.txt", CHECKPOINT)
 
 
 def run_in_memory(problem: Problem, observers: Sequence[Observer], progress: bool) -> Result:
     """Run without leaving anything on disk."""
+    problem = _settled(problem, progress)
     watching = _watching(problem, observers, progress)
     state, trace, reason, interrupted = solve(problem, watching)
     notes = manifest.begin(problem.config.to_dict()) | manifest.describe(problem.data)
@@ -84,25 +87,53 @@ def resume_in_folder(
             raise ConfigError(
                 f"the run in {folder} has done {done} iterations already; ask for more than that"
             )
-        stop = {rule: value for rule, value in config.stop.items() if rule != "iterations"}
+        counting = ("iterations", "held_out")
+        stop = {rule: value for rule, value in config.stop.items() if rule not in counting}
         config = replace(config, iterations=iterations, stop=stop)
     with files.locked(folder):
-        _clear(folder, ())
-        if data is None and not all(_is_stored(entry) for entry in config.data):
-            raise ConfigError(
-                f"the run in {folder} was started from arrays, which it does not keep: "
-                "open them again and go on with skyfold.resume(folder, data=data)"
-            )
-        problem = prepare(config, data)
-        _require_same_inputs(notes, manifest.describe(problem.data), folder)
-        state: State | None = None
-        trace: list[dict[str, float]] = []
-        if (folder / CHECKPOINT).exists():
-            state, trace = checkpoint.load(folder / CHECKPOINT, problem.start)
+        _clear(folder, ERRORS)  # they belong to the state that the run leaves
+        problem, state, trace = _opened_again(folder, notes, config, data)
         notes |= {"status": "running", "config": config.to_dict()}
         notes["resumed"] = [*notes.get("resumed", []), manifest.now()]
         _write_manifest(folder, notes)
         return _go(problem, folder, notes, (), progress, state, trace)
+
+
+def reopen(folder: Path, data: DataInterface | None = None) -> Result:
+    """Return the result that a run folder holds, its data opened again.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds no run, or one that never came as far as a state.
+    DataError
+        If the data are not what they were.
+    """
+    notes = read_manifest(folder)
+    config = RunConfig.from_document(Document(notes["config"], str(folder / "manifest.json")))
+    problem, state, trace = _opened_again(folder, notes, config, data)
+    if state is None:
+        raise ConfigError(
+            f"the run in {folder} has no state yet; go on with: skyfold resume {folder}"
+        )
+    reason = str(notes.get("results", {}).get("stop_reason", ""))
+    return Result(problem.data, state, trace, reason, notes, problem.demo, problem)
+
+
+def _opened_again(
+    folder: Path, notes: dict[str, Any], config: RunConfig, data: DataInterface | None
+) -> tuple[Problem, State | None, list[dict[str, float]]]:
+    """Return the problem of a run folder, and where it stands."""
+    if data is None and not all(_is_stored(entry) for entry in config.data):
+        raise ConfigError(
+            f"the run in {folder} was started from arrays, which it does not keep: "
+            "open them again and go on with skyfold.resume(folder, data=data)"
+        )
+    problem = prepare(config, data)
+    _require_same_inputs(notes, manifest.describe(problem.data), folder)
+    if not (folder / CHECKPOINT).exists():
+        return problem, None, []
+    return problem, *checkpoint.load(folder / CHECKPOINT, problem.start)
 
 
 def claim(folder: Path, overwrite: bool) -> None:
@@ -155,6 +186,12 @@ def _go(
         for check in notes["checks"]:
             log.info("%s %s: %s", check["level"], check["subject"], check["message"])
         own += problem.config.build_layouts(folder, problem.data)
+        problem = _settled(problem, progress)
+        if problem.curve is not None:
+            with files.replacing(folder / HELD_OUT) as partial:
+                problem.curve.table().write(partial, format="ascii.ecsv", overwrite=True)
+        notes["config"] = problem.config.to_dict()
+        _write_manifest(folder, notes)
         watching = [*own, *_watching(problem, observers, progress)]
         state, trace, reason, interrupted = solve(problem, watching, state, trace)
         result = _result(problem, notes, state, trace, reason)
@@ -179,7 +216,8 @@ def _result(
     notes["ended"] = manifest.now()
     notes["timings"] = {"iterating": trace[-1]["seconds"]}
     notes["peak_memory"] = manifest.peak_memory()
-    result = Result(problem.data, state, trace, reason, notes, problem.demo)
+    data = problem.data.at(state.parameters)
+    result = Result(data, state, trace, reason, notes, problem.demo)
     notes["results"] = {
         "iterations": state.iteration,
         "stop_reason": reason,
@@ -187,16 +225,22 @@ def _result(
         **summary(result),
         "block": result.block,
         "normalisations": result.normalisations,
+        **problem.algorithm.figures(state, problem.data),
         **({"score": score(problem.demo, result)} if problem.demo else {}),
     }
     return result
+
+
+def _settled(problem: Problem, progress: bool) -> Problem:
+    return settle(problem, Progress(None, doing="choosing the iterations") if progress else None)
 
 
 def _watching(problem: Problem, observers: Sequence[Observer], progress: bool) -> list[Observer]:
     from skyfold.registry import default_registry
 
     answers = default_registry().hook.skyfold_observers(config=problem.config)
-    bar = [Progress(problem.config.iterations)] if progress else []
+    total = problem.config.iterations
+    bar = [Progress(total if isinstance(total, int) else None)] if progress else []
     return [*observers, *(observer for found in answers for observer in found), *bar]
 
 

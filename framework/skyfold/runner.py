@@ -8,15 +8,16 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from skyfold.algorithm import Proposal
 from skyfold.config import RunConfig, demo_of, open_data, options_of
 from skyfold.errors import ConfigError
+from skyfold.heldout import Curve, HeldOut, choose
 from skyfold.model import Model
-from skyfold.stopping import StoppingRule
+from skyfold.stopping import Both, Either, StoppingRule
 
 if TYPE_CHECKING:
     from skyfold.algorithm import Algorithm, State
@@ -42,6 +43,8 @@ class Problem:
         When to stop.
     demo
         The simulation that the data come from, if they do.
+    curve
+        What the number of iterations was chosen from, if it was.
     """
 
     config: RunConfig
@@ -50,6 +53,26 @@ class Problem:
     start: State
     stop: StoppingRule
     demo: Demo | None = None
+    curve: Curve | None = None
+
+    def row(self, state: State, seconds: float) -> dict[str, float]:
+        """Return the row of the trace for a state: what is worth knowing and is one number."""
+        norms = {
+            name if value.size == 1 else f"{name}[{i}]": float(v)
+            for name, value in state.model.items()
+            if not state.model.components[name].geometry.sky and value.size <= 16
+            for i, v in enumerate(value)
+        }
+        return {
+            "iteration": state.iteration,
+            "log_likelihood": state.log_likelihood,
+            "expected": state.expectation.total,
+            "products": state.products,
+            "seconds": seconds,
+            **norms,
+            **state.notes,
+            **self.stop.columns(state, self.data.at(state.parameters), self.algorithm),
+        }
 
 
 def prepare(
@@ -65,17 +88,51 @@ def prepare(
     SkyfoldError
         If anything in the request or in the files is wrong.
     """
-    method, stop = config.build_method(), config.build_stop(stop)
+    if config.method:
+        config.build_stop(config.build_method().until, stop)  # errors come before the data
     demo = demo_of(config) if data is None else None
     if data is None:
         data = demo.data if demo else open_data(config)
+    config = config.advised(data)
+    method = config.build_method()
+    stop = config.build_stop(method.until, stop)
     config = replace(config.with_files(), data=[dict(part.origin.options) for part in data.parts])
     seen, algorithm = method.prepare(data)
     start = algorithm.start(seen, Model.start(seen))
     for refine in algorithm.refinements:  # what one of them refuses is said before the work
         refine(start, Proposal(start.model.vector.only(start.model.free)), seen)
-    stop.reason([_row(start, 0.0)])
-    return Problem(config, seen, algorithm, start, stop, demo)
+    problem = Problem(config, seen, algorithm, start, stop, demo)
+    stop.reason([problem.row(start, 0.0)])
+    return problem
+
+
+def settle(problem: Problem, observer: Observer | None = None) -> Problem:
+    """Return the problem with the number of iterations chosen, where held-out photons decide it.
+
+    Parameters
+    ----------
+    problem
+        What to solve.
+    observer
+        Who watches.
+    """
+    curve: Curve | None = None
+    config = problem.config
+
+    def settled(rule: StoppingRule) -> StoppingRule:
+        nonlocal curve, config
+        if isinstance(rule, Either | Both):
+            return replace(rule, first=settled(rule.first), second=settled(rule.second))
+        if not isinstance(rule, HeldOut) or rule.best is not None:
+            return rule
+        found, curve = choose(
+            rule, problem.algorithm, problem.data, problem.start, config.seed, observer
+        )
+        config = replace(config, stop={**config.stop, "held_out": asdict(found)})
+        return found
+
+    stop = settled(problem.stop)
+    return replace(problem, stop=stop, curve=curve, config=config)
 
 
 def solve(
@@ -105,7 +162,7 @@ def solve(
     with _signals() as received:
         state = state or problem.start
         if not rows:
-            rows.append(_row(state, time.monotonic() - began))
+            rows.append(problem.row(state, time.monotonic() - began))
         for observer in observers:
             observer.on_start(state)
         states = problem.algorithm.iterate(problem.data, state)
@@ -113,7 +170,7 @@ def solve(
         reason = problem.stop.reason(rows)
         while reason is None:
             state = next(states)
-            rows.append(_row(state, time.monotonic() - began))
+            rows.append(problem.row(state, time.monotonic() - began))
             for observer in observers:
                 observer.on_iteration(state, rows)
             reason = problem.stop.reason(rows)
@@ -166,7 +223,7 @@ def read(*sources: Any, instrument: str | None = None, **options: Any) -> DataIn
 def run(
     data: Any,
     method: str | None = None,
-    iterations: int | None = None,
+    iterations: int | Literal["auto"] | None = None,
     *,
     stop: StoppingRule | None = None,
     output: str | Path | None = None,
@@ -184,9 +241,10 @@ def run(
         Opened data, several of them, counts as a file or an array, or a configuration file
         (``.yaml``), which the other arguments then overrule.
     method
-        Name of the method; "rl" by default.
+        Name of the method; by default what the instrument advises, else "rl", with a prior "map".
     iterations
-        When to stop, if ``stop`` does not say otherwise; 100 by default.
+        When to stop, if ``stop`` does not say otherwise; "auto" lets the method decide, and is
+        the default unless there is a rule or the instrument advises a number.
     stop
         A stopping rule of your own: ``DeltaLogLikelihood(0.1) | MaxIterations(500)``.
     output
@@ -226,8 +284,8 @@ def run(
         opened, options = _open(data, options)
         config = RunConfig.of(
             data=[],
-            method={"name": method or "rl", **options},
-            iterations=100 if iterations is None and stop is None else iterations,
+            method={**({"name": method} if method else {}), **options},
+            iterations=iterations,
             seed=seed or 0,
         )
         problem = prepare(config, opened, stop)
@@ -295,25 +353,6 @@ def _open(data: Any, given: dict[str, Any]) -> tuple[DataInterface, dict[str, An
     takes = {"instrument", *options_of(data, given.get("instrument"))}
     own = {name: value for name, value in given.items() if name in takes}
     return read(data, **own), {name: value for name, value in given.items() if name not in own}
-
-
-def _row(state: State, seconds: float) -> dict[str, float]:
-    """Return the row of the trace for a state: what is worth knowing and is one number."""
-    norms = {
-        name if value.size == 1 else f"{name}[{i}]": float(v)
-        for name, value in state.model.items()
-        if not state.model.components[name].geometry.sky and value.size <= 16
-        for i, v in enumerate(value)
-    }
-    return {
-        "iteration": state.iteration,
-        "log_likelihood": state.log_likelihood,
-        "expected": state.expectation.total,
-        "products": state.products,
-        "seconds": seconds,
-        **norms,
-        **state.notes,
-    }
 
 
 @contextmanager

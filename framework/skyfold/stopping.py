@@ -8,12 +8,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from skyfold.errors import ConfigError
 from skyfold.options import Duration
+
+if TYPE_CHECKING:
+    from skyfold.algorithm import Algorithm, State
+    from skyfold.data import DataInterface
 
 Trace = Sequence[Mapping[str, float]]
 
@@ -31,6 +35,12 @@ class StoppingRule(ABC):
             One row per iteration since the very start, interrupted or not; the last is now. Rows
             hold at least ``iteration``, ``log_likelihood`` and ``seconds`` (of the run so far).
         """
+
+    def columns(
+        self, state: State, data: DataInterface, algorithm: Algorithm
+    ) -> Mapping[str, float]:
+        """Return what the rule wants to find in the row of a state besides; nothing by default."""
+        return {}
 
     def __or__(self, other: StoppingRule) -> StoppingRule:
         return Either(self, other)
@@ -50,6 +60,12 @@ class Either(StoppingRule):
         """Return the first reason there is."""
         return self.first.reason(trace) or self.second.reason(trace)
 
+    def columns(
+        self, state: State, data: DataInterface, algorithm: Algorithm
+    ) -> Mapping[str, float]:
+        """Return what both want."""
+        return _columns_of(self, state, data, algorithm)
+
 
 @dataclass(frozen=True)
 class Both(StoppingRule):
@@ -62,6 +78,19 @@ class Both(StoppingRule):
         """Return both reasons, or None."""
         reasons = self.first.reason(trace), self.second.reason(trace)
         return f"{reasons[0]}, and {reasons[1]}" if all(reasons) else None
+
+    def columns(
+        self, state: State, data: DataInterface, algorithm: Algorithm
+    ) -> Mapping[str, float]:
+        """Return what both want."""
+        return _columns_of(self, state, data, algorithm)
+
+
+def _columns_of(
+    pair: Either | Both, state: State, data: DataInterface, algorithm: Algorithm
+) -> dict[str, float]:
+    first, second = (rule.columns(state, data, algorithm) for rule in (pair.first, pair.second))
+    return {**first, **second}
 
 
 @dataclass(frozen=True)
@@ -102,40 +131,47 @@ class WallTime(StoppingRule):
 
 @dataclass(frozen=True)
 class DeltaLogLikelihood(StoppingRule):
-    """Stop when an iteration raises the log-likelihood by less than a threshold.
+    """Stop when the log-likelihood rises by less than a threshold.
 
     The threshold is absolute: below about one unit a difference has no statistical meaning. A
-    fall is no reason to stop.
+    fall is no reason to stop. The rise of one iteration says little of what is still to come:
+    with a threshold of 0.01, Richardson-Lucy runs until noise has become points.
 
     Parameters
     ----------
     threshold
-        Smallest rise worth another iteration.
+        Smallest rise worth going on for.
+    over
+        How many iterations are given to bring it.
     """
 
     threshold: Annotated[float, Field(gt=0)]
+    over: Annotated[int, Field(ge=1)] = 1
 
     def reason(self, trace: Trace) -> str | None:
-        """Compare the last two rows."""
-        return _small_rise(trace, "log_likelihood", self.threshold)
+        """Compare two rows."""
+        return _small_rise(trace, "log_likelihood", self.threshold, self.over)
 
 
 @dataclass(frozen=True)
 class DeltaLogPosterior(StoppingRule):
-    """Stop when an iteration raises the log-posterior by less than a threshold.
+    """Stop when the log-posterior rises by less than a threshold.
 
     A fall is no reason to stop.
 
     Parameters
     ----------
     threshold
-        Smallest rise worth another iteration.
+        Smallest rise worth going on for.
+    over
+        How many iterations are given to bring it.
     """
 
     threshold: Annotated[float, Field(gt=0)]
+    over: Annotated[int, Field(ge=1)] = 1
 
     def reason(self, trace: Trace) -> str | None:
-        """Compare the last two rows.
+        """Compare two rows.
 
         Raises
         ------
@@ -147,15 +183,102 @@ class DeltaLogPosterior(StoppingRule):
                 "delta_log_posterior needs a method with a prior; without one the rule is "
                 "delta_log_likelihood"
             )
-        return _small_rise(trace, "log_posterior", self.threshold)
+        return _small_rise(trace, "log_posterior", self.threshold, self.over)
 
 
-def _small_rise(trace: Trace, column: str, threshold: float) -> str | None:
-    """Return in words that the last rise was below the threshold, or None."""
-    if len(trace) < 2:
+@dataclass(frozen=True)
+class RelativeGap(StoppingRule):
+    """Stop when the way left to the maximum is certainly less than a part of the whole way up.
+
+    The bound comes from the slopes at the present model (see `skyfold.ascent.certificate`): it
+    is never too small, and usually 10 to 300 times too large. The trace holds it as ``gap``. It
+    speaks of the optimum, not of the best image: the way to a maximum of the likelihood without
+    a prior leads past it.
+
+    Parameters
+    ----------
+    fraction
+        Largest part of the rise since the start that may be left.
+    """
+
+    fraction: Annotated[float, Field(gt=0, lt=1)]
+
+    def columns(
+        self, state: State, data: DataInterface, algorithm: Algorithm
+    ) -> Mapping[str, float]:
+        """Return the bound."""
+        from skyfold.ascent import certificate
+
+        return {"gap": certificate(state, data, algorithm.priors)}
+
+    def reason(self, trace: Trace) -> str | None:
+        """Compare the bound with the rise."""
+        column = "log_posterior" if "log_posterior" in trace[-1] else "log_likelihood"
+        rise, gap = trace[-1][column] - trace[0][column], trace[-1]["gap"]
+        if gap <= self.fraction * (rise + gap):
+            name = column.replace("_", "-")
+            return f"the {name} lies at most {gap:.2g} below its maximum, of a rise of {rise:.6g}"
         return None
-    rise = trace[-1][column] - trace[-2][column]
+
+
+@dataclass(frozen=True)
+class Discrepancy(StoppingRule):
+    """Stop when the counts are no further from the model than photon noise puts them.
+
+    That is when the C-statistic over all bins has come down to its exact mean under the model, or
+    to some sigma beside it; the trace holds the distance in sigma as ``discrepancy``. The number
+    of bins is no substitute for that mean: a bin of much less than one expected count adds much
+    less than one unit.
+
+    The rule is weak where most bins are empty: they say nothing, and a flat first image may seem
+    to explain them. A sky of many values has then also taken up noise that the mean knows nothing
+    of. Where each bin holds many counts it stops sensibly, and rather early. Event lists have no
+    bins and are left out. Looking costs one forward product, half of an iteration and not among
+    the products of the trace, unless the response visits all bins anyway, as it does for images
+    where most pixels hold counts.
+
+    Parameters
+    ----------
+    sigmas
+        How far above its mean the C-statistic may be; negative for a closer fit.
+    """
+
+    sigmas: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+
+    def columns(
+        self, state: State, data: DataInterface, algorithm: Algorithm
+    ) -> Mapping[str, float]:
+        """Return the distance.
+
+        Raises
+        ------
+        ConfigError
+            If the data are event lists.
+        """
+        from skyfold.residuals import c_statistic
+
+        if not any(part.complete for part in data.parts):
+            raise ConfigError(
+                "the stopping rule discrepancy needs binned counts, and these are event lists; "
+                "use another rule"
+            )
+        return {"discrepancy": c_statistic(data, state.model, state.expectation).excess}
+
+    def reason(self, trace: Trace) -> str | None:
+        """Compare the distance with the one allowed."""
+        excess = trace[-1]["discrepancy"]
+        if excess <= self.sigmas:
+            side = "above" if excess > 0 else "below"
+            return f"the C-statistic is {abs(excess):.2g} sigma {side} what the model predicts"
+        return None
+
+
+def _small_rise(trace: Trace, column: str, threshold: float, over: int) -> str | None:
+    """Return in words that the last rise was below the threshold, or None."""
+    if len(trace) <= over:
+        return None
+    rise = trace[-1][column] - trace[-1 - over][column]
     if 0 <= rise < threshold:
-        name = column.replace("_", "-")
-        return f"the {name} rose by {rise:.2g}, less than {threshold:g}"
+        name, laps = column.replace("_", "-"), f" in {over} iterations" if over > 1 else ""
+        return f"the {name} rose by {rise:.2g}{laps}, less than {threshold:g}"
     return None

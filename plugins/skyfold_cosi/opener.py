@@ -49,6 +49,9 @@ ALMOST_ZERO = 1e-12  # counts that cosipy adds to the expectation of every bin
 Source = Path | Any
 Range = tuple[float, float]
 
+# few counts in very many bins: plain steps are short, held-out photons cost several readings
+ADVICE = {"method": {"name": "rl", "acceleration": {"maximum": 10.0}}, "iterations": 100}
+
 
 def open_cosi(
     event: Source,
@@ -153,6 +156,7 @@ def open_cosi(
         "cosi",
         (*((role, str(path)) for role, path in files if path), *seen.files),
         remedy="Add a background, or leave these bins out (--mask impossible)",
+        advice=ADVICE,
     )
     if list_mode:
         if background_per != "all":

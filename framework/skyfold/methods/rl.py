@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -28,6 +28,7 @@ class RL(Method):
 
     damping: Annotated[float, Field(gt=0)] | None = None
     refinements: tuple[Refinement, ...] = ()
+    until: ClassVar = {"held_out": {}}
 
     def prepare(self, data: DataInterface) -> tuple[DataInterface, Algorithm]:
         """Return the data, damped if asked, and the loop."""
