@@ -38,6 +38,7 @@ tutorials: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/image.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/solvers.py
 	test -z "$(COSIPY)" || $(BIN)/python tests/benchmarks/cosi.py --peer $(COSIPY)
 
 # source distribution -> wheel -> an environment that never saw the sources
