@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from skyfold.simulate import Demo
     from skyfold.stopping import StoppingRule
 
+LONGEST = 1000  # iterations for rules that may never speak
+
 
 @dataclass(frozen=True, eq=False)
 class RunConfig:
@@ -42,7 +44,7 @@ class RunConfig:
         what the instrument advises, else ``rl``; with a prior ``map``.
     iterations
         Stop after so many, or ``auto``: when the method finds it right. By default ``stop``
-        decides alone; without it the instrument, else ``auto``.
+        decides, within 1000; without it the instrument, else ``auto``.
     stop
         Further stopping rules by name; the first that speaks ends the run.
     seed
@@ -197,6 +199,8 @@ class RunConfig:
             chosen.setdefault("iterations", self.iterations)
         elif self.iterations == "auto" or not (chosen or own):
             chosen = {**until, **chosen}
+        elif own is None:
+            chosen.setdefault("iterations", LONGEST)
         rules: list[StoppingRule] = [own] if own else []
         for name, value in chosen.items():
             entry = named(registry.stopping_rules, name, self.place / "stop" / name)
