@@ -94,6 +94,30 @@ def report(arguments: Arguments) -> None:
     say(f"written   {write(folder)}")
 
 
+def errors(arguments: Arguments) -> None:
+    """Print and write the fluxes of regions with their errors."""
+    from skyfold import files
+    from skyfold.report import write
+    from skyfold.runfolder import reopen
+
+    folder = Path(arguments.folder)
+    result = reopen(folder)
+    files.require_writable(folder)
+    with files.locked(folder):
+        found = result.errors(
+            *arguments.region,
+            method=arguments.method,
+            component=arguments.component,
+            replicas=arguments.replicas,
+            seed=arguments.seed,
+            progress=not arguments.quiet,
+        )
+        written = [*found.write(folder, result), write(folder)]
+    for line in found.lines():
+        say(line)
+    say(f"written   {', '.join(map(str, written))}")
+
+
 def compare(arguments: Arguments) -> None:
     """Put runs side by side."""
     from skyfold import compare as figures
@@ -298,6 +322,7 @@ def doctor(arguments: Arguments) -> None:
         "healpix": ("healpy", "maps of the whole sky"),
         "photo": ("tifffile", "TIFF and PNG photographs"),
         "ducc": ("ducc0", "faster Fourier transforms"),
+        "regions": ("regions", "region files of DS9"),
         "tutorials": ("jupytext", "tutorials as notebooks"),
     }
     say("\nextras")

@@ -66,6 +66,19 @@ def _image(result: Result) -> Iterator[Any]:
         yield fits.ImageHDU(values, _image_header(grid, None, component.unit), name="EXTENDED")
 
 
+def sky_hdu(result: Result, component: str, values: Array, name: str) -> Any:
+    """Return further values of a sky, laid out like the restored ones: an image or a table."""
+    from astropy.io import fits
+
+    part = result.model.components[component]
+    if isinstance(part.geometry, Sphere):
+        return to_table(values, part.geometry, part.unit, name)
+    assert isinstance(part.geometry, Grid)
+    header = _image_header(part.geometry.crop(), None, part.unit)
+    field = part.geometry.field or ...
+    return fits.ImageHDU(values[field], header, name=name)
+
+
 def _whole_sky(result: Result) -> Iterator[Any]:
     """Yield an empty primary HDU and the HEALPix tables."""
     from astropy import units as u

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mhealpy import HealpixMap
 
+    from skyfold.fluxes import Fluxes
+    from skyfold.regions import Region
+    from skyfold.runner import Problem
     from skyfold.simulate import Demo
 
 PIXELS = f"{BLOCK} x {BLOCK} pixels"
@@ -52,6 +55,8 @@ class Result:
         Settings, inputs, versions, seeds and timings, as in ``manifest.json``.
     demo
         The simulation that was restored, if it was one.
+    problem
+        The run that it is the result of, so that it can be repeated.
     """
 
     data: DataInterface
@@ -60,6 +65,7 @@ class Result:
     reason: str
     manifest: dict[str, Any] = field(default_factory=dict)
     demo: Demo | None = None
+    problem: Problem | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         skies = ", ".join(f"{n} {self.model[n].shape}" for n in sorted(self.model.skies))
@@ -151,6 +157,55 @@ class Result:
             _every_bin(explained.residual, part.origin.name)
             for part, explained in zip(self.data.parts, self.explained, strict=True)
         ]
+
+    def flux(self, region: str | Path | Region, component: str | None = None) -> Quantity:
+        """Return the flux of a region, one for each energy (see `errors` for what a region is)."""
+        from skyfold.fluxes import flux
+        from skyfold.region_files import find
+
+        (found,) = find([region])
+        return flux(self, found, component)
+
+    def errors(
+        self,
+        *regions: str | Path | Region,
+        method: str | Sequence[str] | None = None,
+        component: str | None = None,
+        replicas: int = 50,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> Fluxes:
+        """Return the fluxes of regions with their errors.
+
+        Parameters
+        ----------
+        regions
+            Shapes like ``core = circle(17h45m40s, -29d00m28s, 10 arcsec)`` or, in pixels counted
+            from 0, ``circle(40, 52, 6)``; region files of DS9; masks as FITS images or HEALPix
+            maps.
+        method
+            ``sandwich``: scatter of a maximum with priors, the usual for these; ``laplace``: width
+            of the posterior; ``bootstrap``: repetition of the whole run on resampled counts, the
+            usual without priors. Or several of them.
+        component
+            Name of the sky, where there are several.
+        replicas, seed
+            Repetitions of the bootstrap, and what they are drawn from.
+        progress
+            Show progress on a terminal.
+
+        Raises
+        ------
+        ConfigError
+            If a region is none or holds no pixel; or if ``sandwich`` or ``laplace`` is asked of a
+            run that ended before its maximum.
+        """
+        from skyfold.fluxes import fluxes
+        from skyfold.region_files import find
+
+        methods = (method,) if isinstance(method, str) else method
+        chosen = {"component": component, "replicas": replicas, "seed": seed}
+        return fluxes(self, find(regions), methods, **chosen, progress=progress)  # type: ignore[arg-type]
 
     def trace_table(self) -> Table:
         """Return the trace as a table, one row per iteration."""
