@@ -43,6 +43,8 @@ class State:
         Response products spent; one is a forward and an adjoint.
     notes
         What the last lap has to tell, for the trace: an acceleration factor, say.
+    parameters
+        Parameters of the responses that were restored too; the others are those of the data.
     """
 
     iteration: int
@@ -53,6 +55,7 @@ class State:
     log_prior: float = 0.0
     products: float = 0.0
     notes: Mapping[str, float] = field(default_factory=dict)
+    parameters: Vector = field(default_factory=lambda: Vector({}))
 
     @property
     def objective(self) -> float:
@@ -162,6 +165,10 @@ class Algorithm(ABC):
         new = self._shortened(state, new, data)
         log.info("iteration %d: %g of the step taken", new.iteration, new.notes["step"])
         return new
+
+    def figures(self, state: State, data: DataInterface) -> Mapping[str, Any]:
+        """Return what else there is to say of a result, by name; nothing by default."""
+        return {}
 
     def follow(self, state: State, proposal: Proposal, data: DataInterface) -> State:
         """Return the state that a proposal leads to: refinements, then the E-step."""

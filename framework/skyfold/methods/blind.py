@@ -1,0 +1,104 @@
+"""Blind restoration for people: a sky of stars shows the PSF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from skyfold.algorithm import Algorithm, Refinement
+from skyfold.algorithms.blind import Blind as Turns
+from skyfold.algorithms.richardson_lucy import RichardsonLucy
+from skyfold.data import BinnedData, DataInterface
+from skyfold.errors import ConfigError
+from skyfold.methods import Method
+from skyfold.model import Model
+from skyfold.stars import find_stars, smooth_level
+
+LEVEL = "level"
+APART = (2.0, 0.3, 0.3)  # see `find_stars`: the PSF is better each time
+FIRST = 4  # laps before the stars are sought again
+
+
+@dataclass(frozen=True)
+class Blind(Method):
+    """Restoration of an image together with its PSF, from a PSF that is roughly right.
+
+    Parameters
+    ----------
+    sky
+        ``stars``: the sky is stars, which are found, over the backgrounds given or a smooth level;
+        they determine the PSF. ``free``: any sky, for images without stars; the PSF then stays
+        near the one given, as a sky can take on any blur.
+    shape
+        ``moffat``, ``gaussian``, or ``pixels`` for a kernel of any form.
+    round
+        Whether the PSF is the same in all directions.
+    support
+        Radius in pixels beyond which the PSF is zero; that of the given one by default.
+    laps
+        Laps on the sky for one step of the PSF.
+    refinements
+        Treatments of each step on the sky, in the order given.
+    """
+
+    sky: Literal["stars", "free"] = "stars"
+    shape: Literal["moffat", "gaussian", "pixels"] = "moffat"
+    round: bool = False
+    support: Annotated[float, Field(gt=0)] | None = None
+    laps: Annotated[int, Field(ge=1)] = 10
+    refinements: tuple[Refinement, ...] = ()
+
+    until: ClassVar = {"iterations": 20}
+
+    def prepare(self, data: DataInterface) -> tuple[DataInterface, Algorithm]:
+        """Return the data, their sky confined to stars if asked, and the loop.
+
+        Raises
+        ------
+        ConfigError
+            If there are several observations, or no PSF.
+        DataError
+            If no star stands out.
+        """
+        if not isinstance(data, BinnedData) or len(data.parameters) != 1:
+            raise ConfigError(
+                "blind restoration takes one observation whose response is a PSF: an image with "
+                "--psf; restore several one by one"
+            )
+        name = next(iter(data.parameters))
+        loop = Turns(
+            shape=self.shape,
+            round=self.round,
+            support=self.support,
+            laps=self.laps,
+            inner=RichardsonLucy(refinements=self.refinements),
+        )
+        if self.sky == "free":
+            return data, loop
+        if set(data.components) == {name}:
+            data, loop = _over(data, name), replace(loop, diffuse=LEVEL)
+        seen, confined = data, data
+        for i, apart in enumerate(APART):
+            mask = find_stars(seen, name, apart)
+            confined = data.with_components(**{name: replace(data.components[name], mask=mask)})
+            if i + 1 < len(APART):
+                state = loop.start(confined, Model.start(confined))
+                for _ in range(FIRST):
+                    state = loop.step(state, confined)
+                seen = data.at(state.parameters)
+        return confined, loop
+
+
+def _over(data: BinnedData, name: str) -> BinnedData:
+    """Return data with a smooth level below their stars, whose normalisation is fitted."""
+    return BinnedData(
+        data.full_counts,
+        {**data.whole, LEVEL: smooth_level(data, name)},
+        data.weight,
+        likelihood=data.likelihood,
+        components=data.components,
+        origin=data.origin,
+        dtype=data.dtype,
+    )
