@@ -1,16 +1,30 @@
+import dataclasses
+
 import astropy.units as u
+import healpy
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyfold.errors import ConfigError
+from skyfold.config_help import explain
+from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid, Normalisations
+from skyfold.healpix_table import to_table
 from skyfold.model import Component, Model
+from skyfold.options import build
 from skyfold.priors import derivative, log_densities
+from skyfold.priors.dirichlet import Dirichlet
 from skyfold.priors.entropy import Entropy
 from skyfold.priors.gamma import Gamma, GammaBackground
+from skyfold.priors.huber import Huber
+from skyfold.priors.log_smoothness import LogSmoothness
+from skyfold.priors.pairs import pairs_of
+from skyfold.priors.relative_difference import RelativeDifference
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
+from skyfold.registry import default_registry
 from skyfold.sphere import Sphere
 from skyfold.vector import Vector
 
@@ -26,7 +40,25 @@ PRIORS = [
     Gamma(3.0, 0.5),
     Gamma(0.4, 2.0),
     Entropy(1.3, 0.6),
+    Entropy(0.8, {"smooth": "2 pix"}),
+    RelativeDifference(0.9),
+    RelativeDifference(0.9, gamma=0.0, epsilon=0.2),
+    Huber(1.1, 0.3),
+    LogSmoothness(0.6),
+    Dirichlet(0.3),
+    Dirichlet(2.5, total=Gamma(4.0, 3.0)),
+    Dirichlet(1.0, total=Gamma(4.0, 3.0)),
 ]
+CONCAVE = [prior for prior in PRIORS if prior.concave]
+priors, places = st.sampled_from(PRIORS), st.sampled_from(PLACES)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def sky(seed, shape, spread=1.0):
+    """Random values, over decades where the spread is large, and a random direction."""
+    rng = np.random.default_rng(seed)
+    values, direction = np.exp(spread * rng.normal(size=shape)), rng.normal(size=shape)
+    return values, direction * rng.choice([0, 1], shape)
 
 
 def test_total_squared_variation_of_twelve_pixels():
@@ -68,32 +100,307 @@ def test_normalisations_have_no_neighbours():
         TotalSquaredVariation(1.0).value(np.ones(1), Normalisations())
 
 
-@given(seed=st.integers(0, 2**32 - 1), prior=st.sampled_from(PRIORS), where=st.sampled_from(PLACES))
-@settings(max_examples=30, deadline=None)
-def test_gradient_and_curvature_fit_the_value(seed, prior, where):
-    rng = np.random.default_rng(seed)
-    values, direction = rng.uniform(0.2, 3, where.shape), rng.normal(size=where.shape)
-
-    def along(step):
-        return prior.value(values + step * direction, where)
-
-    h = 1e-4
-    slope, bend = (along(h) - along(-h)) / (2 * h), (along(h) - 2 * along(0) + along(-h)) / h**2
-    scale = abs(along(0)) + 1
-    assert slope == pytest.approx(
-        np.vdot(prior.gradient(values, where), direction), abs=1e-5 * scale
+@given(seed=seeds, prior=priors, where=places)
+@settings(max_examples=60, deadline=None)
+def test_gradient_and_hessian_are_derivatives(seed, prior, where):
+    values, direction = sky(seed, where.shape, 0.5)
+    h = 1e-5
+    up, down = values + h * direction, values - h * direction
+    slope = (prior.value(up, where) - prior.value(down, where)) / (2 * h)
+    found = np.vdot(prior.gradient(values, where), direction)
+    assert found == pytest.approx(
+        slope, rel=1e-5, abs=1e-5 * abs(prior.value(values, where)) + 1e-6
     )
-    most = np.vdot(prior.curvature(values, where), direction**2)
-    assert most >= 0
-    assert -bend <= most + 1e-4 * scale
+    change = (prior.gradient(up, where) - prior.gradient(down, where)) / (2 * h)
+    found = prior.hessian(values, direction, where)
+    np.testing.assert_allclose(found, change, atol=1e-6 * (1 + np.max(np.abs(change))))
+    assert found.dtype == prior.gradient(values, where).dtype == np.float64
 
 
-def test_zero_is_finite():
-    values = np.array([[0.0, 1.0]])
-    for prior in PRIORS:
-        for found in (prior.value, prior.gradient, prior.curvature):
-            assert np.all(np.isfinite(found(values, Grid((1, 2)))))
-    assert Entropy(2.0, 1.0).value(values, Grid((1, 2))) == 2.0
+@given(seed=seeds, prior=priors, where=places, spread=st.sampled_from([0.3, 2.0, 8.0]))
+@settings(max_examples=100, deadline=None)
+def test_curvature_bounds_the_second_derivative(seed, prior, where, spread):
+    values, direction = sky(seed, where.shape, spread)
+    bound = prior.curvature(values, where)
+    assert np.min(bound) >= 0
+    bend = np.vdot(prior.hessian(values, direction, where), direction)
+    assert -bend <= np.vdot(bound, direction**2) * (1 + 1e-9)
+
+
+@given(
+    seed=seeds,
+    prior=st.sampled_from(CONCAVE),
+    where=places,
+    spread=st.sampled_from([0.3, 2.0, 8.0]),
+    part=st.floats(0, 1),
+)
+@settings(max_examples=100, deadline=None)
+def test_concave_priors_lie_above_their_chords(seed, prior, where, spread, part):
+    one, other = sky(seed, where.shape, spread)[0], sky(seed + 1, where.shape, spread)[0]
+    ends = prior.value(one, where), prior.value(other, where)
+    between = prior.value(part * one + (1 - part) * other, where)
+    assert between >= part * ends[0] + (1 - part) * ends[1] - 1e-12 * sum(map(abs, ends))
+
+
+def test_what_is_not_concave_says_so():
+    where, hill = Grid((1, 2)), np.array([[9.0, 1.0]])
+    for prior in (Gamma(0.4), LogSmoothness(1.0), Dirichlet(0.3), Dirichlet(2.5)):
+        assert not prior.concave
+        bends = [np.vdot(v, prior.hessian(hill, v, where)) for v in np.eye(2).reshape(2, 1, 2)]
+        assert max(bends) > 0
+    assert not Dirichlet((1.0, 2.0)).concave
+    assert not Dirichlet(1.0, total=Gamma(0.5)).concave
+
+
+@given(seed=seeds, prior=priors, where=places, spread=st.sampled_from([0.3, 2.0, 8.0]))
+@settings(max_examples=100, deadline=None)
+def test_lift_bounds_what_a_prior_adds_to_the_flux(seed, prior, where, spread):
+    values, _ = sky(seed, where.shape, spread)
+    added = np.vdot(values, prior.gradient(values, where))
+    rounding = 1e-9 * np.vdot(values, np.abs(prior.gradient(values, where)))
+    assert added <= prior.lift(values, where) + rounding
+
+
+def test_lift_is_reached():
+    where = Sphere(1)
+    for prior, values in [(Entropy(1.3, 0.6), 0.6 / np.e), (Gamma(3.0), 2.0)]:
+        values = np.full(where.shape, values)
+        added = np.vdot(values, prior.gradient(values, where))
+        assert added == pytest.approx(prior.lift(values, where))
+
+
+@given(seed=seeds, where=places, factor=st.floats(1e-6, 1e6))
+@settings(max_examples=20, deadline=None)
+def test_what_brightness_does_not_change(seed, where, factor):
+    values, _ = sky(seed, where.shape, 2.0)
+    for prior, power in [
+        (RelativeDifference(0.9), 1),
+        (Entropy(0.8, {"smooth": "2 pix"}), 1),
+        (LogSmoothness(0.6), 0),
+        (Dirichlet(0.3), 0),
+    ]:
+        bright, plain = prior.value(values * factor, where), prior.value(values, where)
+        assert bright == pytest.approx(plain * factor**power, rel=1e-9)
+
+
+@given(seed=seeds, prior=priors)
+@settings(max_examples=20, deadline=None)
+def test_the_order_of_pixels_does_not_matter(seed, prior):
+    edges = [1, 2, 3] * u.MeV
+    ring, nested = Sphere(4, edges), Sphere(4, edges, nested=True)
+    to_nested = healpy.nest2ring(4, np.arange(ring.pixels))
+    values, direction = sky(seed, ring.shape)
+    other, turned = values[to_nested], direction[to_nested]
+    assert prior.value(other, nested) == pytest.approx(prior.value(values, ring), rel=1e-9)
+    for kind in ("gradient", "curvature"):
+        found, expected = getattr(prior, kind)(other, nested), getattr(prior, kind)(values, ring)
+        np.testing.assert_allclose(found, expected[to_nested], rtol=1e-7, atol=1e-9)
+    found, expected = prior.hessian(other, turned, nested), prior.hessian(values, direction, ring)
+    np.testing.assert_allclose(found, expected[to_nested], rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize("prior", PRIORS)
+def test_zero_is_finite(prior, where):
+    values, direction = sky(1, where.shape)
+    for zeros in (values * (values > 1), np.zeros(where.shape)):
+        assert np.isfinite(prior.value(zeros, where))
+        for kind in ("gradient", "curvature"):
+            found = getattr(prior, kind)(zeros, where)
+            assert np.all(np.isfinite(found))
+            assert np.all(np.isfinite(zeros * found))
+        assert np.all(np.isfinite(zeros * prior.hessian(zeros, direction, where)))
+
+
+def test_a_value_of_zero_adds_no_entropy():
+    assert Entropy(2.0, 1.0).value(np.array([[0.0, 1.0]]), Grid((1, 2))) == 2.0
+
+
+@pytest.mark.parametrize("where", [*PLACES, Grid((5, 1)), Grid((1, 1)), Grid((2, 40, 300))])
+def test_every_pair_comes_once(where):
+    number = np.arange(np.prod(where.shape)).reshape(where.shape)
+    found = [
+        tuple(sorted(ends))
+        for pairs in pairs_of(where)
+        for ends in zip(*(np.ravel(end).tolist() for end in pairs.ends(number)), strict=True)
+    ]
+    assert len(set(found)) == len(found)
+    expected = {
+        (i, j)
+        for m in where.neighbours(number)
+        for i, j in zip(number.flat, m.flat, strict=True)
+        if i < j
+    }
+    assert set(found) == expected
+
+
+def test_corners_are_farther_than_sides():
+    image = np.zeros((3, 3))
+    image[1, 1] = 1.0
+    around = Huber(1.0, 1e-9).gradient(image, Grid((3, 3)))
+    corner = 1 / np.sqrt(2)
+    expected = [[corner, 1, corner], [1, -4 - 4 * corner, 1], [corner, 1, corner]]
+    np.testing.assert_allclose(around, expected, rtol=1e-9)
+    sphere = Sphere(8)
+    star = np.zeros(sphere.shape)
+    star[400] = 1.0
+    assert Huber(1.0, 1e-9).gradient(star, sphere)[400, 0] == pytest.approx(-4 - 4 * corner)
+
+
+def test_relative_difference_by_hand():
+    prior = RelativeDifference(2.0, gamma=3.0, epsilon=0.0)
+    values = np.array([[1.0, 4.0]])
+    assert prior.value(values, Grid((1, 2))) == pytest.approx(-2 * 9 / (5 + 9))
+    assert RelativeDifference(1.0).gamma == 2
+
+
+def test_an_edge_costs_as_much_as_a_ramp():
+    where = Grid((12,))
+    edge, ramp = np.repeat([1.0, 7.0], 6), np.linspace(1, 7, 12)
+    squares, smoothing = TotalSquaredVariation(1.0), 1e-3
+    assert squares.value(edge, where) < 10 * squares.value(ramp, where)
+    for image in (edge, ramp):
+        assert -6 <= Huber(1.0, smoothing).value(image, where) <= -6 + 11 * smoothing
+
+
+def test_log_smoothness_is_of_factors():
+    values = np.exp([[0.0, 1.0, 3.0]])
+    prior = LogSmoothness(0.5, epsilon=1e-12)
+    assert prior.value(values, Grid((1, 3))) == pytest.approx(-0.5 * (1 + 4))
+
+
+@given(seed=seeds, where=places)
+@settings(max_examples=20, deadline=None)
+def test_floating_entropy_is_relative_to_the_blurred_image(seed, where):
+    values, _ = sky(seed, where.shape)
+    prior = Entropy(0.8, {"smooth": "2 pix"})
+    blurred = where.smooth(values, 2 * u.pix)
+    expected = -0.8 * np.sum(values * np.log(values / blurred))
+    assert prior.value(values, where) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert expected <= 1e-12
+    slope = prior.gradient(values, where)
+    assert np.vdot(values, slope) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    flat = np.full(where.shape, 3.0)
+    np.testing.assert_allclose(prior.gradient(flat, where), 0, atol=1e-7)
+
+
+def test_entropy_has_its_maximum_at_an_image():
+    where = Grid((2, 3, 4))
+    image = sky(3, (3, 4))[0]
+    prior = Entropy(1.5, image)
+    np.testing.assert_allclose(prior.gradient(np.broadcast_to(image, where.shape), where), 0)
+    whole = Entropy(1.5, np.broadcast_to(image, where.shape))
+    values, _ = sky(4, where.shape)
+    assert whole.value(values, where) == prior.value(values, where)
+
+
+def test_an_image_of_the_field_is_continued_by_its_edge():
+    where = Grid((2, 3)).extend((1, 2))
+    image = np.arange(1.0, 7).reshape(2, 3)
+    slope = Entropy(1.0, image).gradient(np.ones(where.shape), where)
+    np.testing.assert_allclose(np.exp(slope), np.pad(image, ((1, 1), (2, 2)), mode="edge"))
+
+
+def wcs_of(shape, at=83.6):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ("RA---TAN", "DEC--TAN"), (at, 22.0)
+    wcs.wcs.cdelt, wcs.wcs.crpix = (-0.1, 0.1), (1, 1)
+    wcs.wcs.set()
+    return wcs
+
+
+def test_a_reference_from_a_fits_image(tmp_path):
+    path, image = tmp_path / "reference.fits", sky(3, (3, 4))[0]
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(image, wcs_of(image.shape).to_header(), name="SKY")]
+    fits.HDUList(hdus).writeto(path)
+    where = Grid((3, 4), wcs_of(image.shape))
+    for source in (path, str(path), f"{path}[SKY]", f"{path}[1]"):
+        np.testing.assert_allclose(Entropy(1.0, source).gradient(image, where), 0, atol=1e-12)
+    with pytest.raises(DataError, match=r"reference .*coordinates that differ by"):
+        Entropy(1.0, path).gradient(image, Grid((3, 4), wcs_of(image.shape, at=83.9)))
+    with pytest.raises(DataError, match="has no part 'NONE'; it has PRIMARY, SKY"):
+        Entropy(1.0, f"{path}[NONE]").gradient(image, where)
+    with pytest.raises(DataError, match="is an image, but the values are no grid"):
+        Entropy(1.0, path).gradient(np.ones((12, 1)), Sphere(1))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_reference_from_a_healpix_map(tmp_path, nested):
+    path, sphere = tmp_path / "map.fits", Sphere(2)
+    values = sky(3, sphere.shape)[0]
+    to_table(values, sphere, "", "SKY").writeto(path)
+    where = Sphere(2, [1, 2, 3] * u.MeV, nested)
+    there = values[healpy.nest2ring(2, np.arange(48))] if nested else values
+    there = np.broadcast_to(there, where.shape)
+    np.testing.assert_allclose(Entropy(1.0, path).gradient(there, where), 0, atol=1e-6)
+    with pytest.raises(DataError, match="nside 2 against 1"):
+        Entropy(1.0, path).gradient(np.ones((12, 1)), Sphere(1))
+    with pytest.raises(DataError, match="frame galactic against icrs"):
+        Entropy(1.0, path).gradient(values, Sphere(2, frame="icrs"))
+    with pytest.raises(DataError, match="no sphere"):
+        Entropy(1.0, path).gradient(np.ones((4, 4)), Grid((4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (-1, "greater than 0, got -1"),
+        (True, "expected a level or an image, got True"),
+        ({"smoth": "5 pix"}, "smoth.*smooth"),
+        ({"smooth": 5}, "5 deg.*5 pix"),
+    ],
+)
+def test_wrong_references_are_refused(reference, message):
+    with pytest.raises(ConfigError, match=message):
+        Entropy(1.0, reference)
+
+
+def test_references_that_do_not_fit_are_refused():
+    with pytest.raises(DataError, match=r"1 of 4 values are not above zero.*index \(1, 0\)"):
+        Entropy(1.0, np.array([[1, 1], [0, 1.0]])).value(np.ones((2, 2)), Grid((2, 2)))
+    with pytest.raises(ConfigError, match=r"shape \(3,\), but the values have \(2, 3\)"):
+        Entropy(1.0, np.ones(3)).value(np.ones((2, 3)), Grid((2, 3)))
+
+
+def test_dirichlet_of_shares():
+    values = np.array([[1.0, 2.0], [3.0, 4.0]])
+    shares = values.ravel() / 10
+    prior = Dirichlet(2.5, epsilon=1e-12)
+    assert prior.value(values, Grid((2, 2))) == pytest.approx(1.5 * np.sum(np.log(shares)))
+    by_level = Dirichlet((2.0, 3.0), epsilon=1e-12)
+    row = np.array([1.0, 2.0, 3.0])  # splits into (1, 2), 3: the odd one has no partner
+    expected = np.log(1 / 3) + np.log(2 / 3) + 2 * np.log(3 / 6) + 2 * np.log(3 / 6)
+    assert by_level.value(row, Grid((3,))) == pytest.approx(expected)
+    sphere = Sphere(1)
+    twelve = np.arange(1.0, 13)[:, None]
+    expected = 1.5 * np.sum(np.log(twelve / 78))
+    assert prior.value(twelve, sphere) == pytest.approx(expected)
+    alone = Dirichlet(1.0, total=Gamma(3.0, 5.0))
+    assert alone.value(twelve, sphere) == pytest.approx(2 * np.log(78) - 78 / 5, rel=1e-5)
+
+
+def test_dirichlet_wants_a_strength_for_each_scale():
+    with pytest.raises(ConfigError, match="2 strengths, but there are 3 scales"):
+        Dirichlet((1.0, 2.0)).value(np.ones((3, 7)), Grid((3, 7)))
+    with pytest.raises(ConfigError, match="Normalisations have no scales"):
+        Dirichlet(1.0).value(np.ones(1), Normalisations())
+
+
+@pytest.mark.parametrize("name", default_registry().priors)
+def test_priors_are_configured_by_name(name):
+    entry = default_registry().priors[name]
+    needed = {"entropy": {"reference": {"smooth": "5 pix"}}, "huber": {"smoothing": 0.1}}
+    first = dataclasses.fields(entry)[0].name
+    prior = build(entry, {first: 2, **needed.get(name, {})}, f"method.prior.{name}")
+    assert getattr(prior, first) == 2
+    assert "components" in explain(f"method.prior.{name}")
+
+
+def test_lists_and_mappings_of_a_configuration_are_understood():
+    prior = build(Dirichlet, {"alpha": [0.5, 1], "total": {"k": 2, "theta": 9}}, "prior")
+    assert prior == Dirichlet((0.5, 1.0), Gamma(2.0, 9.0))
+    with pytest.raises(ConfigError, match=r"method\.prior\.entropy.*smoth"):
+        build(Entropy, {"coefficient": 1, "reference": {"smoth": 1}}, "method.prior.entropy")
 
 
 def test_components_may_be_chosen():

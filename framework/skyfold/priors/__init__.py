@@ -28,6 +28,11 @@ class Prior(ABC):
 
     components: tuple[str, ...] | None
 
+    @property
+    def concave(self) -> bool:
+        """Whether it is a concave function, so that the posterior has a single maximum."""
+        return True
+
     def chosen(self, model: Model) -> frozenset[str]:
         """Return the names of the fitted components that it is put on."""
         return model.chosen(self.components)
@@ -46,6 +51,19 @@ class Prior(ABC):
 
         With it a step can be scaled so that it does not overshoot.
         """
+
+    @abstractmethod
+    def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
+        """Return the second derivative of `value` times a direction: how the gradient changes."""
+
+    def lift(self, values: Array, geometry: Geometry) -> float:
+        """Return an upper bound of ``sum x * gradient(x)`` over all x from zero up.
+
+        At a maximum of the posterior that which is fitted expects at most as many counts as were
+        observed, plus this. It is zero for a prior that never falls when all values shrink
+        together, as for those that compare neighbours. Of ``values`` only the shape matters.
+        """
+        return 0.0
 
 
 def log_densities(priors: Mapping[str, Prior], model: Model) -> dict[str, float]:

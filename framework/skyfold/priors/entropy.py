@@ -1,54 +1,144 @@
-"""Entropy: nothing is known but a level."""
+"""Entropy: nothing is known but a level, an image, or that the sky resembles its own blur."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from functools import cached_property
+from math import e
+from pathlib import Path
+from typing import Annotated, Any, cast
 
 import numpy as np
 from pydantic import Field
 
+from skyfold.errors import ConfigError
 from skyfold.geometry import Geometry
+from skyfold.options import Length, build
 from skyfold.priors import Prior
+from skyfold.priors.reference import on_places
 from skyfold.vector import Array
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
-class Entropy(Prior):
-    """Relative entropy towards a level m: ``c sum x (1 - log(x / m))``, largest at x = m.
+class Smoothed:
+    """The present image, smoothed by a Gaussian that keeps its sum.
 
-    Its slope is infinite at zero, but a multiplicative step never leaves zero: give a floor above
-    zero with it (Skilling & Bryan 1984).
+    Parameters
+    ----------
+    smooth
+        Full width at half maximum, as an angle or in pixels: "5 pix".
+    """
+
+    smooth: Length
+
+
+@dataclass(frozen=True)
+class Entropy(Prior):
+    """Relative entropy towards m, a level or an image: ``c sum x (1 - log(x / m))``, largest at m.
+
+    With ``{smooth: "5 pix"}`` the image is the present one, smoothed: a floating reference (Lucy
+    1994, in The Restoration of HST Images and Spectra II, 79). What is smooth on that scale then
+    costs nothing, at any level, and the value ``-c sum x log(x / m)`` is differentiated through m
+    too. It grows with the image: at the maximum the expected counts fall short of the observed
+    ones by minus the value. With c = 1, in counts, a departure from m costs as much as one of the
+    data by Poisson noise.
+
+    Concave with each reference. Its slope is infinite at zero: the maximum has no zeros. A step
+    that multiplies never leaves zero, so start above (Skilling & Bryan 1984, MNRAS 211, 111).
 
     Parameters
     ----------
     coefficient
         Strength c, per unit of the component.
     reference
-        Level m, in the unit of the component.
+        What the values are drawn to, m, in the unit of the component: a number; a FITS image or
+        HEALPix map, or an array, shaped like the restored image or the whole model grid, all above
+        zero, without energies the same for all; or ``{smooth: "5 pix"}``, the full width at half
+        maximum by which the present image is smoothed.
     components
         Names of the components; by default all skies.
+
+    Raises
+    ------
+    ConfigError
+        If the reference is none of these.
     """
 
     coefficient: Annotated[float, Field(ge=0)]
-    reference: Annotated[float, Field(gt=0)]
+    reference: Annotated[float, Field(gt=0)] | Path | Any
     components: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        match self.reference:
+            case Mapping():
+                object.__setattr__(self, "reference", build(Smoothed, self.reference))
+            case str() | Path() | Smoothed():
+                pass
+            case bool() | None:
+                raise ConfigError(f"reference: expected a level or an image, got {self.reference}")
+            case level if np.ndim(level) == 0 and not level > 0:
+                raise ConfigError(f"reference: expected a number greater than 0, got {level}")
 
     def value(self, values: Array, geometry: Geometry) -> float:
         """Return the log-density; a value of zero adds zero."""
-        return self.coefficient * float(np.sum(values * (1 - self._log(values))))
+        _, log = self._level_and_log(values, geometry)
+        constant = 0 if self._floats else 1
+        return self.coefficient * float(np.sum(values * (constant - log)))
 
     def gradient(self, values: Array, geometry: Geometry) -> Array:
-        """Return ``-c log(x / m)``."""
-        return -self.coefficient * self._log(values)
+        """Return ``-c log(x / m)``; with a floating m ``c (G(x / m) - 1 - log(x / m))``."""
+        level, log = self._level_and_log(values, geometry)
+        if self._floats:
+            log += 1 - self._smooth(values / level, geometry)
+        return -self.coefficient * log
 
     def curvature(self, values: Array, geometry: Geometry) -> Array:
-        """Return ``c / x``."""
+        """Return ``c / x``; with a floating m ``2 c (1 + G(x / m)) / x``."""
         bend: Array = self.coefficient / np.maximum(values, SMALLEST)
+        if self._floats:
+            level, _ = self._level_and_log(values, geometry)
+            bend *= 2 + 2 * self._smooth(values / level, geometry)
         return bend
 
-    def _log(self, values: Array) -> Array:
-        log: Array = np.log(np.maximum(values, SMALLEST) / self.reference)
-        return log
+    def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
+        """Return the second derivative times a direction v: ``-c v / x``, or through m too."""
+        change = direction / np.maximum(values, SMALLEST)
+        if self._floats:
+            level, _ = self._level_and_log(values, geometry)
+            moved = self._smooth(direction, geometry) / level
+            change -= moved + self._smooth((direction - values * moved) / level, geometry)
+        return -self.coefficient * change
+
+    def lift(self, values: Array, geometry: Geometry) -> float:
+        """Return ``c sum m / e``, which x has at ``m / e``; zero with a floating m."""
+        if self._floats:
+            return 0.0
+        return self.coefficient * float(np.sum(self._reference_on(geometry))) / e
+
+    @property
+    def _floats(self) -> bool:
+        return isinstance(self.reference, Smoothed)
+
+    def _smooth(self, values: Array, geometry: Geometry) -> Array:
+        fwhm = cast(Smoothed, self.reference).smooth
+        return geometry.smooth(values, fwhm)  # G is symmetric: its own transpose
+
+    def _level_and_log(self, values: Array, geometry: Geometry) -> tuple[Array, Array]:
+        """Return m and ``log(x / m)``."""
+        if self._floats:
+            level = np.maximum(self._smooth(values, geometry), SMALLEST)
+        else:
+            level = self._reference_on(geometry)
+        return level, np.log(np.maximum(values, SMALLEST) / level)
+
+    def _reference_on(self, geometry: Geometry) -> Array:
+        if geometry not in self._placed:
+            self._placed[geometry] = on_places(self.reference, geometry)
+        return self._placed[geometry]
+
+    @cached_property
+    def _placed(self) -> dict[Geometry, Array]:
+        return {}

@@ -21,8 +21,8 @@ SMALLEST = float(np.finfo(np.float64).eps)  # keeps the logarithm of zero finite
 class Gamma(Prior):
     """Gamma density of each value: ``sum (k - 1) log x - x / theta``.
 
-    Its EM step has a closed form. With k below 1 values are drawn to zero: the density is no
-    longer log-concave and there may be several maxima.
+    Its EM step has a closed form. Concave for k of at least 1. With k below 1 values are drawn to
+    zero, and there may be several maxima.
 
     Parameters
     ----------
@@ -38,6 +38,11 @@ class Gamma(Prior):
     theta: Annotated[float, Field(gt=0)] = inf
     components: tuple[str, ...] | None = None
 
+    @property
+    def concave(self) -> bool:
+        """Whether k is at least 1."""
+        return self.k >= 1
+
     def value(self, values: Array, geometry: Geometry) -> float:
         """Return the log-density, with 2.2e-16 added to the values inside the logarithm."""
         log = float(np.sum(np.log(values + SMALLEST)))
@@ -52,6 +57,15 @@ class Gamma(Prior):
         """Return ``(k - 1) / x^2``, or zero for k below 1."""
         bend: Array = max(self.k - 1, 0) / (values + SMALLEST) ** 2
         return bend
+
+    def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
+        """Return ``-(k - 1) v / x^2``."""
+        change: Array = (1 - self.k) * direction / (values + SMALLEST) ** 2
+        return change
+
+    def lift(self, values: Array, geometry: Geometry) -> float:
+        """Return k - 1 for each value, or zero for k below 1."""
+        return max(self.k - 1, 0) * values.size
 
 
 @dataclass(frozen=True)
