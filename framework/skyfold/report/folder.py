@@ -14,6 +14,7 @@ import numpy as np
 
 from skyfold.dataspace import DataAxis, Projection
 from skyfold.errors import FileError
+from skyfold.fluxes import TABLE as FLUXES
 from skyfold.healpix_table import energy_edges, from_table
 from skyfold.layers import (
     Layer,
@@ -33,6 +34,7 @@ from skyfold.vector import Array
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
+    from astropy.table import Table
     from astropy.units import Quantity
     from astropy.wcs import WCS
 
@@ -70,6 +72,8 @@ class RunFolder:
         Name of the file with the result.
     fixed
         Names of components that were not fitted.
+    fluxes
+        Fluxes of regions with their errors, if they were asked for: the rows of the table.
     """
 
     path: Path
@@ -84,6 +88,7 @@ class RunFolder:
     about: dict[str, str] = field(default_factory=dict)
     product: str = ""
     fixed: frozenset[str] = frozenset()
+    fluxes: Table | None = None
 
     @classmethod
     def read(cls, path: Path) -> RunFolder:
@@ -98,6 +103,8 @@ class RunFolder:
         fits_file, hdf5_file = path / "result.fits", path / "result.h5"
         if not any(file.is_file() for file in (manifest_file, trace_file, fits_file, hdf5_file)):
             raise FileError(f"{path} holds no run: no manifest, no trace, no result in it")
+        from astropy.table import Table
+
         with _readable(manifest_file):
             manifest = (
                 json.loads(manifest_file.read_text("utf-8")) if manifest_file.exists() else {}
@@ -106,6 +113,9 @@ class RunFolder:
                 raise TypeError("it is not a mapping")
         with _readable(trace_file):
             trace = _read_trace(trace_file) if trace_file.exists() else []
+        flux_file = path / FLUXES
+        with _readable(flux_file):
+            fluxes = Table.read(flux_file, format="ascii.ecsv") if flux_file.exists() else None
         images: dict[str, Any] = {}
         inputs = [str(entry.get("path", "")) for entry in manifest.get("inputs", [])]
         if fits_file.exists():
@@ -114,7 +124,7 @@ class RunFolder:
         elif hdf5_file.exists():
             with _readable(hdf5_file):
                 images = _read_hdf5(hdf5_file, inputs) | {"product": hdf5_file.name}
-        return cls(path, manifest, trace, **images)
+        return cls(path, manifest, trace, **images, fluxes=fluxes)
 
     @property
     def figures(self) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def render(run: RunFolder) -> str:
         _checks(run),
         _inputs(run),
         _normalisations(run),
+        _fluxes(run),
         _settings(run),
         _provenance(run),
         _onward(run),
@@ -287,6 +288,25 @@ def _normalisations(run: RunFolder) -> Html:
         for name, value in run.normalisations.items()
     ]
     return section("Normalisations", table(("component", "normalisation", ""), rows))
+
+
+def _fluxes(run: RunFolder) -> Html:
+    """Return the fluxes of regions with their errors."""
+    found = run.fluxes
+    if found is None:
+        return Html()
+    unit = found.meta.get("unit", "")
+    head = [
+        name.replace("error_", "error, ") + (f" ({unit})" if found[name].unit else "")
+        for name in found.colnames
+    ]
+    rows = [[number(row[name]) for name in found.colnames] for row in found]
+    told = note(
+        "Errors tell the scatter of repeated observations, not what smoothing takes out of a "
+        "region: prior is roughly what the priors moved. Where most values are zero, errors are "
+        "upper limits."
+    )
+    return section("Region fluxes", table(head, rows), told)
 
 
 def _settings(run: RunFolder) -> Html:
