@@ -161,7 +161,7 @@ class RunConfig:
         return method
 
     def with_files(self) -> RunConfig:
-        """Return the same request, in which files of refinements are named from the root."""
+        """Return the same request, in which files of its method are named from the root."""
         refinements = default_registry().refinements
         method = {
             key: self._refinement_options(key, given)
@@ -169,6 +169,11 @@ class RunConfig:
             else given
             for key, given in self.method.items()
         }
+        if isinstance(priors := method.get("prior"), Mapping):
+            method["prior"] = {
+                k: v if isinstance(v, Prior) else self._prior_options(k, v)
+                for k, v in priors.items()
+            }
         return dataclasses.replace(self, method=method)
 
     def build_layouts(self, folder: Path, data: DataInterface) -> list[Observer]:
@@ -227,7 +232,12 @@ class RunConfig:
             return given
         place = self.place / "method" / "prior" / name
         entry = named(default_registry().priors, name, place)
-        return options.build(entry, _in_full(entry, given), place)
+        return options.build(entry, self._prior_options(name, given), place)
+
+    def _prior_options(self, name: str, given: Any) -> dict[str, Any]:
+        entry: Any = default_registry().priors[name]
+        place = self.place / "method" / "prior" / name
+        return resolve_files(entry, _in_full(entry, given), place)
 
 
 def _in_full(entry: Any, given: Any) -> dict[str, Any]:

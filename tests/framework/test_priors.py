@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skyfold.config import RunConfig
 from skyfold.config_help import explain
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid, Normalisations
@@ -430,3 +431,19 @@ def test_components_may_be_chosen():
     ]
     with pytest.raises(ConfigError, match="no component galaxy"):
         log_densities({"x": Gamma(components=("galaxy",))}, model)
+
+
+def test_files_of_priors_are_found_from_their_configuration(tmp_path):
+    fits.writeto(tmp_path / "reference.fits", np.ones((3, 4)))
+    text = (
+        "data: {counts: x}\nmethod: {prior: {entropy: {coefficient: 1, reference: reference.fits}}}"
+    )
+    (tmp_path / "run.yaml").write_text(text)
+    config = RunConfig.read(tmp_path / "run.yaml")
+    whole = str(tmp_path / "reference.fits")
+    assert str(config.build_method().prior["entropy"].reference) == whole
+    stored = config.with_files().method["prior"]
+    assert stored == {"entropy": {"coefficient": 1, "reference": whole}}
+    (tmp_path / "floating.yaml").write_text(text.replace("reference.fits", "{smooth: 5 pix}"))
+    prior = RunConfig.read(tmp_path / "floating.yaml").build_method().prior["entropy"]
+    assert prior.reference.smooth == 5 * u.pix
