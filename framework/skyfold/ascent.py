@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf, nan
 
 import numpy as np
@@ -12,6 +12,9 @@ from skyfold.data import DataInterface
 from skyfold.model import Component, Model
 from skyfold.priors import Prior, derivative
 from skyfold.vector import Array, Vector
+
+RISE, FADING = 1e-3, 0.95  # part of the flat level that a zero may rise to, lap by lap
+ENOUGH = 1e-4  # part of the rise that the slope promises
 
 
 def gradient(state: State, data: DataInterface, priors: Mapping[str, Prior]) -> Vector:
@@ -79,6 +82,46 @@ def reach(model: Model, step: Vector) -> float:
         if high < inf and np.any(rising := move > 0):
             longest = min(longest, float(np.min((high - values[rising]) / move[rising])))
     return max(longest, 0.0)
+
+
+def least(data: DataInterface, name: str, iteration: int) -> float:
+    """Return a value to which the values of a component may rise from zero in one step.
+
+    It is a small part of the flat level that alone would make all counts, and fades: at first
+    every value has a chance, in the end none is disturbed.
+    """
+    seen = float(np.sum(data.sensitivity[name], dtype=np.float64))
+    flat = float(np.sum(data.counts, dtype=np.float64)) / seen if seen > 0 else 0.0
+    return RISE * FADING**iteration * flat
+
+
+def backtrack(objective: Callable[[float], float], here: float, rise: float) -> float:
+    """Return a part of a step, 1 at most, that raises the objective enough (Armijo 1966).
+
+    Parameters
+    ----------
+    objective
+        Objective at a part of the step.
+    here
+        Objective at the beginning.
+    rise
+        Slope of the objective along the step, at the beginning.
+
+    Returns
+    -------
+    share
+        The whole step, or else about as much as the parabolas through the points tried suggest;
+        zero if nothing rises beyond rounding.
+    """
+    share, rounding = 1.0, float(np.finfo(np.float64).eps) * abs(here)
+    while share * rise > rounding:
+        gain = objective(share) - here
+        if gain >= ENOUGH * share * rise:
+            return share
+        lost = share * rise - gain  # infinite or NaN where counts are impossible
+        best = 0.5 * share * rise / lost if 0 < lost < inf else 0.0
+        share *= min(max(best, 0.1), 0.6)
+    return 0.0
 
 
 def certificate(state: State, data: DataInterface, priors: Mapping[str, Prior]) -> float:

@@ -15,10 +15,13 @@ def skyfold_register(registry: Registry) -> None:
     """Offer the algorithms, methods, refinements, priors and rules of the framework."""
     registry.methods.add("rl", "skyfold.methods.rl:RL")
     registry.methods.add("blind", "skyfold.methods.blind:Blind")
+    registry.methods.add("ml", "skyfold.methods.ml:ML")
     registry.methods.add("map", "skyfold.methods.map:MAP")
     registry.algorithms.add("richardson-lucy", "skyfold.algorithms.richardson_lucy:RichardsonLucy")
     registry.algorithms.add("blind", "skyfold.algorithms.blind:Blind")
     registry.algorithms.add("one-step-late", "skyfold.algorithms.one_step_late:OneStepLate")
+    registry.algorithms.add("sgp", "skyfold.algorithms.sgp:ScaledGradientProjection")
+    registry.algorithms.add("lbfgs", "skyfold.algorithms.lbfgs:LBFGS")
     for name, entry in {
         "response_weighting": "ResponseWeighting",
         "smoothing": "Smoothing",

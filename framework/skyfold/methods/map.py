@@ -4,33 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from skyfold.algorithm import Algorithm, Refinement
-from skyfold.algorithms.one_step_late import OneStepLate
 from skyfold.data import DataInterface
 from skyfold.methods import Method
 from skyfold.priors import Prior
+from skyfold.registry import default_registry
+from skyfold.strength import scaled
+
+Factor = Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True)
 class MAP(Method):
-    """The most probable model under priors, by EM.
+    """The most probable model under priors.
 
     Parameters
     ----------
     prior
-        Priors by name, with their options: tsv, gamma, gamma_background, entropy.
+        Priors by name, with their options: tsv, gamma, entropy, relative_difference, ...
+    strength
+        Factor by which all coefficients are multiplied; several, or ``auto``, to let held-out
+        photons choose (see `skyfold.strength`).
+    solver
+        Name of the algorithm: sgp, lbfgs, one-step-late, ...
     guard
-        Never let the log-posterior fall; without it the recipe is the one published for Compton
-        telescopes, whose limit is only near the maximum.
+        Never let the log-posterior fall. Without it one-step-late is the recipe published for
+        Compton telescopes, whose limit is only near the maximum.
     refinements
-        Treatments of each step, in the order given: response weighting, mask, floor, ...
+        Treatments of each step, in the order given: mask, floor, ...
     """
 
     prior: Mapping[str, Prior] = field(default_factory=dict)
+    strength: Factor | Literal["auto"] | tuple[Factor, ...] = 1.0
+    solver: str = "sgp"
     guard: bool = True
     refinements: tuple[Refinement, ...] = ()
+    until: ClassVar = {
+        "relative_gap": 1e-3,
+        "delta_log_posterior": {"threshold": 0.01, "over": 20},
+        "iterations": 2000,
+    }
 
     def prepare(self, data: DataInterface) -> tuple[DataInterface, Algorithm]:
-        """Return the data and the loop."""
-        return data, OneStepLate(self.refinements, self.prior, self.guard)
+        """Return the data and the loop.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no solver of that name.
+        """
+        make = default_registry().algorithms[self.solver]
+        factor = self.strength if isinstance(self.strength, float) else 1.0
+        return data, make(self.refinements, scaled(self.prior, factor), self.guard)

@@ -1,0 +1,180 @@
+"""Limited-memory BFGS on the square roots of the values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+
+from skyfold.algorithm import Algorithm, Proposal, State
+from skyfold.ascent import backtrack, gradient, least
+from skyfold.data import DataInterface, Expectation
+from skyfold.errors import ConfigError
+from skyfold.model import Model
+from skyfold.priors import derivative, log_densities
+from skyfold.vector import Array, Vector
+
+PAIRS = 8  # steps remembered
+ROUND = 1e-10  # cosine of a step and the change of slope along it, below which it is not used
+
+
+@dataclass(frozen=True, eq=False)
+class LBFGSState(State):
+    """A state that knows its last steps in the roots.
+
+    Parameters
+    ----------
+    roots, slope
+        Roots before the last step, and the slope by them there; empty at the beginning.
+    moves, bends
+        The last steps, and by how much the slope fell along each.
+    """
+
+    roots: Vector = field(default_factory=lambda: Vector({}))
+    slope: Vector = field(default_factory=lambda: Vector({}))
+    moves: tuple[Vector, ...] = ()
+    bends: tuple[Vector, ...] = ()
+
+
+@dataclass(frozen=True)
+class LBFGS(Algorithm):
+    """Quasi-Newton steps in the roots u of ``x = low + u^2`` (Nocedal 1980).
+
+    So no value falls below its lower bound; upper bounds are refused. The first guess of the
+    inverse Hessian is ``1 / (4 (s + (x - low) c))``, with the sensitivity s and the curvature c of
+    the priors: without priors an EM step, in the roots. At a root of zero there is no slope; small
+    values that should rise are therefore given a step of their own.
+
+    Along a step d the expectation is ``e + 2 a R(u d) + a^2 R(d^2)``. The whole step needs one
+    forward product; if it is too long, a second one gives all the shorter ones.
+    """
+
+    def start(self, data: DataInterface, model: Model) -> LBFGSState:
+        """Return the state before the first lap.
+
+        Raises
+        ------
+        ConfigError
+            If a value that is fitted has an upper bound.
+        """
+        for name in sorted(model.free):
+            if model.components[name].bounds[1] < inf:
+                raise ConfigError(
+                    f"lbfgs knows no upper bounds, but {name!r} has "
+                    f"{model.components[name].bounds[1]:g}; use the solver em-pcg or sgp"
+                )
+        return LBFGSState.of(super().start(data, model))
+
+    def m_step(self, state: State, data: DataInterface) -> Proposal:
+        """Return the quasi-Newton step, or the part of it that raises the objective."""
+        assert isinstance(state, LBFGSState)
+        model, slope = state.model, gradient(state, data, self.priors)
+        lows = {name: model.components[name].bounds[0] for name in slope}
+        old = Vector({n: model[n].astype(np.float64) for n in slope})
+        roots = Vector({n: np.sqrt(np.maximum(old[n] - lows[n], 0)) for n in slope})
+        rising = roots * slope * 2.0
+        moves, bends = _pairs(state, roots, rising)
+        guess = self._guess(state, data, slope, roots)
+        step = _two_loop(rising, moves, bends, guess)
+        if step.dot(rising) <= 0:
+            moves, bends, step = (), (), rising * guess
+        step = self._lifted(state, data, step, slope, roots)
+        path = _Path(data, state.expectation, roots, step)
+
+        def objective(share: float) -> float:
+            there = model.with_values(old + path.change(share))
+            densities = log_densities(self.priors, there)
+            return data.log_likelihood(path.expectation(share)) + sum(densities.values())
+
+        share = backtrack(objective, state.objective, step.dot(rising))
+        if share == 0:
+            moves, bends = (), ()
+        new = (old + path.change(share)).map(lambda x: x.astype(data.dtype))
+        memory = {"roots": roots, "slope": rising, "moves": moves, "bends": bends}
+        reached = path.expectation(share)
+        return Proposal(model.project(new), reached, path.products, {"share": share}, memory)
+
+    def _guess(self, state: State, data: DataInterface, slope: Vector, roots: Vector) -> Vector:
+        """Return the diagonal that stands for the inverse Hessian before anything was learnt."""
+        bends = derivative(self.priors, state.model, "curvature")
+
+        def inverse(u: Array, g: Array, s: Array, c: Array) -> Array:
+            below = 4 * (s + u * u * c)
+            below = np.where(below > 0, below, 4 * np.abs(g))
+            return np.divide(1.0, below, out=np.zeros(u.shape), where=below > 0)
+
+        return roots.map(inverse, slope, data.sensitivity, bends)
+
+    def _lifted(
+        self, state: State, data: DataInterface, step: Vector, slope: Vector, roots: Vector
+    ) -> Vector:
+        """Return a step that takes small values with a slope upwards off their bound."""
+        lifted = {}
+        for name, d in step.items():
+            u, g, s = roots[name], slope[name], data.sensitivity[name]
+            small = least(data, name, state.iteration)
+            part = np.divide(g, s, out=np.ones(g.shape), where=s > g)
+            goal = np.sqrt(small * np.clip(part, 0, 1)) - u
+            lifted[name] = np.where((u * u < small) & (g > 0), np.maximum(d, goal), d)
+        return Vector(lifted)
+
+
+class _Path:
+    """The curve ``(u + a d)^2`` and what is expected along it, counting the products."""
+
+    def __init__(self, data: DataInterface, here: Expectation, roots: Vector, step: Vector) -> None:
+        self.data, self.here = data, here
+        self.ahead, self.bent = roots * step * 2.0, step * step
+        self.whole = self._forward(self.ahead + self.bent)
+        self.products = 0.5
+        self.line: Expectation | None = None
+
+    def change(self, share: float) -> Vector:
+        """Return the change of the values."""
+        return self.ahead * share + self.bent * share**2
+
+    def expectation(self, share: float) -> Expectation:
+        """Return what is expected there."""
+        if share == 1:
+            return self.here + self.whole
+        if share == 0:
+            return self.here
+        if self.line is None:
+            self.line, self.products = self._forward(self.ahead), 1.0
+        return self.here + self.whole * share**2 + self.line * (share - share**2)
+
+    def _forward(self, values: Vector) -> Expectation:
+        return self.data.forward(values.map(lambda v: v.astype(self.data.dtype)))
+
+
+def _pairs(
+    state: LBFGSState, roots: Vector, rising: Vector
+) -> tuple[tuple[Vector, ...], tuple[Vector, ...]]:
+    """Return the last steps and changes of slope, the newest last; only such that bend down.
+
+    Roots are taken positive. A step through zero and one that turns back before it lead to the
+    same values and slopes, so the pair is one of the same symmetric function.
+    """
+    moves, bends = state.moves, state.bends
+    if state.roots:
+        move, bend = roots - state.roots, state.slope - rising
+        if move.dot(bend) > ROUND * np.sqrt(move.dot(move) * bend.dot(bend)):
+            moves, bends = (*moves, move)[-PAIRS:], (*bends, bend)[-PAIRS:]
+    return moves, bends
+
+
+def _two_loop(
+    rising: Vector, moves: tuple[Vector, ...], bends: tuple[Vector, ...], guess: Vector
+) -> Vector:
+    """Return the inverse Hessian times a vector, by the recursion of Nocedal (1980)."""
+    step, taken = rising, []
+    for move, bend in zip(reversed(moves), reversed(bends), strict=True):
+        taken.append(move.dot(step) / move.dot(bend))
+        step = step - bend * taken[-1]
+    step = step * guess
+    if moves:
+        step = step * (moves[-1].dot(bends[-1]) / bends[-1].dot(bends[-1] * guess))
+    for move, bend, part in zip(moves, bends, reversed(taken), strict=True):
+        step = step + move * (part - bend.dot(step) / move.dot(bend))
+    return step
