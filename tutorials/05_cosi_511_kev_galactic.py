@@ -208,7 +208,7 @@ print(f"the accelerated run needs {as_good} steps for what the plain one does in
 # The plain run begins with a flat sky, which looks much like background, and the two take long to
 # part: after 40 steps the background is still too small and the flux of the sky too large. This
 # is not noise but *lack of convergence*, and no residual map shows it. The curve of the
-# normalisation does. (`skyfold.plotting.curves(result)` draws such curves for one run, and the
+# normalisation does. (`skyfold.trails.curves(result)` draws such curves for one run, and the
 # report of a run on the command line contains them.)
 #
 # ## 6. The sky

@@ -1,4 +1,4 @@
-"""Pictures of counts, restored skies, residuals and the way there.
+"""Pictures of counts, restored skies and residuals.
 
 This module imports matplotlib: import it where it is used, not at the top of other modules.
 """
@@ -6,12 +6,11 @@ This module imports matplotlib: import it where it is used, not at the top of ot
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from skyfold.dataspace import Projection
 from skyfold.drawing import (
@@ -20,11 +19,9 @@ from skyfold.drawing import (
     draw_line,
     draw_projection,
     draw_sky,
-    log_scale,
 )
 from skyfold.errors import DataError
 from skyfold.layers import Layer, Observation, layers_of, projection_layers, sphere_layer
-from skyfold.shades import BLUE, RED
 from skyfold.skymap import as_marks
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
@@ -250,69 +247,6 @@ def histogram(sigma: Array) -> Figure:
     figure = Picture(figsize=(4.8, 3.4), layout="constrained")
     draw_histogram(figure.add_subplot(), sigma)
     return figure
-
-
-def curves(
-    trace: Result | Sequence[Mapping[str, float]], normalisations: Collection[str] = ()
-) -> Figure:
-    """Return a figure of what changed with the iterations.
-
-    Parameters
-    ----------
-    trace
-        A result, or one row per iteration, as `Result.trace`.
-    normalisations
-        Which columns are factors of backgrounds and baselines, to be drawn together; a result
-        knows its own. Whatever else the algorithm noted, an acceleration factor say, gets a panel
-        of its own.
-    """
-    from skyfold.result import Result
-
-    if isinstance(trace, Result):
-        free = trace.model.free
-        fixed = [n for n in trace.normalisations if n.partition("[")[0] not in free]
-        normalisations = [n for n in trace.normalisations if n not in fixed]
-        trace = [{k: v for k, v in row.items() if k not in fixed} for row in trace.trace]
-    known = {"iteration", "log_likelihood", "expected", "products", "seconds", *normalisations}
-    columns = dict.fromkeys(name for row in trace for name in row)
-    notes = [name for name in columns if name not in known]
-    factors = [name for name in normalisations if name in columns]
-    count = 1 + bool(factors) + len(notes)
-    figure = Picture(figsize=(6.4, 0.6 + 1.9 * count), layout="constrained")
-    axes = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
-    _draw_gain(axes[0], trace)
-    for name in factors:
-        axes[1].plot(*_series(trace, name), label=name, linewidth=1.4)
-    if factors:
-        axes[1].set_ylabel("normalisation")
-        axes[1].legend(
-            frameon=False, fontsize="small", ncols=3, loc="lower left", bbox_to_anchor=(0, 1)
-        )
-    for panel, name in zip(axes[count - len(notes) :], notes, strict=True):
-        x, y = _series(trace, name)
-        panel.plot(x, y, ".-", color=BLUE, linewidth=0.8, markersize=4)
-        panel.set_ylabel(name.replace("_", " "))
-    axes[-1].set_xlabel("iteration")
-    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    return figure
-
-
-def _series(trace: Sequence[Mapping[str, float]], name: str) -> tuple[Array, Array]:
-    x = np.array([row["iteration"] for row in trace], dtype=float)
-    y = np.array([row.get(name, np.nan) for row in trace], dtype=float)
-    return x[np.isfinite(y)], y[np.isfinite(y)]
-
-
-def _draw_gain(axes: Axes, trace: Sequence[Mapping[str, float]]) -> None:
-    x, y = _series(trace, "log_likelihood")
-    gain, at = np.diff(y), x[1:]
-    axes.plot(at[gain > 0], gain[gain > 0], color=BLUE, linewidth=1.4, label="rise")
-    if np.any(gain < 0):
-        axes.plot(at[gain < 0], -gain[gain < 0], "v", color=RED, markersize=4, label="fall")
-        axes.legend(frameon=False, fontsize="small")
-    if np.any(gain != 0):
-        log_scale(axes)
-    axes.set_ylabel("gain of log-likelihood\nper iteration")
 
 
 def _draw_panel(figure: FigureBase, cell: SubplotSpec, layer: Layer) -> None:

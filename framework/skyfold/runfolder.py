@@ -25,8 +25,8 @@ from skyfold.simulate import score
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.npz"
-HELD_OUT = "held_out.ecsv"
-RESULTS = ("result.fits", "result.h5", "trace.ecsv", HELD_OUT, "report.html")
+CHOICES = ("held_out.ecsv", "strength.ecsv")
+RESULTS = ("result.fits", "result.h5", "trace.ecsv", *CHOICES, "report.html")
 PRODUCTS = (*RESULTS, *ERRORS, "manifest.json", "log.txt", CHECKPOINT)
 
 
@@ -187,9 +187,10 @@ def _go(
             log.info("%s %s: %s", check["level"], check["subject"], check["message"])
         own += problem.config.build_layouts(folder, problem.data)
         problem = _settled(problem, progress)
-        if problem.curve is not None:
-            with files.replacing(folder / HELD_OUT) as partial:
-                problem.curve.table().write(partial, format="ascii.ecsv", overwrite=True)
+        for name, chosen in zip(CHOICES, (problem.curve, problem.strengths), strict=True):
+            if chosen is not None:
+                with files.replacing(folder / name) as partial:
+                    chosen.table().write(partial, format="ascii.ecsv", overwrite=True)
         notes["config"] = problem.config.to_dict()
         _write_manifest(folder, notes)
         watching = [*own, *_watching(problem, observers, progress)]
@@ -232,7 +233,9 @@ def _result(
 
 
 def _settled(problem: Problem, progress: bool) -> Problem:
-    return settle(problem, Progress(None, doing="choosing the iterations") if progress else None)
+    return settle(
+        problem, Progress(None, doing="choosing by held-out photons") if progress else None
+    )
 
 
 def _watching(problem: Problem, observers: Sequence[Observer], progress: bool) -> list[Observer]:

@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from skyfold import strength
 from skyfold.algorithm import Proposal
 from skyfold.config import RunConfig, demo_of, open_data, options_of
 from skyfold.errors import ConfigError
 from skyfold.heldout import Curve, HeldOut, choose
 from skyfold.model import Model
 from skyfold.stopping import Both, Either, StoppingRule
+from skyfold.strength import Strengths
 
 if TYPE_CHECKING:
     from skyfold.algorithm import Algorithm, State
@@ -43,8 +45,8 @@ class Problem:
         When to stop.
     demo
         The simulation that the data come from, if they do.
-    curve
-        What the number of iterations was chosen from, if it was.
+    curve, strengths
+        What the number of iterations, and the strength of the priors, was chosen from, if it was.
     """
 
     config: RunConfig
@@ -54,6 +56,7 @@ class Problem:
     stop: StoppingRule
     demo: Demo | None = None
     curve: Curve | None = None
+    strengths: Strengths | None = None
 
     def row(self, state: State, seconds: float) -> dict[str, float]:
         """Return the row of the trace for a state: what is worth knowing and is one number."""
@@ -107,7 +110,7 @@ def prepare(
 
 
 def settle(problem: Problem, observer: Observer | None = None) -> Problem:
-    """Return the problem with the number of iterations chosen, where held-out photons decide it.
+    """Return the problem with all that held-out photons decide: strengths, iterations.
 
     Parameters
     ----------
@@ -117,6 +120,8 @@ def settle(problem: Problem, observer: Observer | None = None) -> Problem:
         Who watches.
     """
     curve: Curve | None = None
+    wanted = problem.config.method.get("strength", 1.0)
+    problem = problem if isinstance(wanted, int | float) else _strengthened(problem, observer)
     config = problem.config
 
     def settled(rule: StoppingRule) -> StoppingRule:
@@ -133,6 +138,23 @@ def settle(problem: Problem, observer: Observer | None = None) -> Problem:
 
     stop = settled(problem.stop)
     return replace(problem, stop=stop, curve=curve, config=config)
+
+
+def _strengthened(problem: Problem, observer: Observer | None) -> Problem:
+    """Return the problem with the strength of the priors that predicts held-out photons best."""
+    config, data, start = problem.config, problem.data, problem.start
+    wanted = config.method["strength"]
+    factors = None if wanted == "auto" else wanted
+    found = strength.choose(problem.algorithm, data, start, factors, config.seed, observer)
+    priors = strength.scaled(problem.algorithm.priors, found.best)
+    algorithm = replace(problem.algorithm, priors=priors)
+    return replace(
+        problem,
+        config=replace(config, method={**config.method, "strength": found.best}),
+        algorithm=algorithm,
+        start=algorithm.start(data, start.model),
+        strengths=found,
+    )
 
 
 def solve(

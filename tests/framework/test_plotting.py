@@ -28,7 +28,7 @@ from skyfold.layers import (
     sphere_layer,
 )
 from skyfold.model import Component, Model
-from skyfold.plotting import curves, overview, projections, sky
+from skyfold.plotting import overview, projections, sky
 from skyfold.residuals import block_residual
 from skyfold.response import Diagonal, Matrix
 from skyfold.result import Result
@@ -36,6 +36,7 @@ from skyfold.shades import limits, ticks
 from skyfold.simulate import Demo
 from skyfold.skymap import layout, map_wcs, project, unproject
 from skyfold.sphere import Sphere
+from skyfold.trails import curves
 
 
 def restore(data, iterations=3, **extra):

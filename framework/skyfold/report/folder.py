@@ -28,7 +28,8 @@ from skyfold.layers import (
 )
 from skyfold.products import PROJECTION
 from skyfold.residuals import deviance_residual
-from skyfold.skymap import Mark
+from skyfold.significance import FILE as SIGNIFICANCE
+from skyfold.skymap import Mark, layout
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 MAX_PIXELS = 6_000_000  # of all layers together; a larger image is binned for the page
+CHOICES = {"iteration": "held_out.ecsv", "strength": "strength.ecsv"}
 FLATTEST = 16  # arrays longer than this in one direction are tables, not images
 
 
@@ -60,6 +62,8 @@ class RunFolder:
         What the counts were simulated from, where that is known.
     sensitivity
         Expected counts per unit of a whole sky.
+    significance
+        How many sigma more light the counts ask for, where that was worked out.
     observations
         Counts, expectation and residual of each observation that is an image.
     projections
@@ -74,6 +78,8 @@ class RunFolder:
         Names of components that were not fitted.
     fluxes
         Fluxes of regions with their errors, if they were asked for: the rows of the table.
+    choices
+        What held-out photons chose, ``iteration`` or ``strength``, and the rows they chose from.
     """
 
     path: Path
@@ -82,6 +88,7 @@ class RunFolder:
     skies: list[Layer] = field(default_factory=list)
     truth: Layer | None = None
     sensitivity: Layer | None = None
+    significance: Layer | None = None
     observations: list[Observation] = field(default_factory=list)
     projections: list[Projection] = field(default_factory=list)
     binning: int = 1
@@ -89,6 +96,7 @@ class RunFolder:
     product: str = ""
     fixed: frozenset[str] = frozenset()
     fluxes: Table | None = None
+    choices: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> RunFolder:
@@ -124,7 +132,16 @@ class RunFolder:
         elif hdf5_file.exists():
             with _readable(hdf5_file):
                 images = _read_hdf5(hdf5_file, inputs) | {"product": hdf5_file.name}
-        return cls(path, manifest, trace, **images, fluxes=fluxes)
+        told = path / SIGNIFICANCE
+        if told.exists():
+            with _readable(told):
+                images["significance"] = _read_significance(told, inputs)
+        choices = {}
+        for kind, name in CHOICES.items():
+            with _readable(path / name):
+                if (path / name).exists():
+                    choices[kind] = _read_trace(path / name)
+        return cls(path, manifest, trace, **images, fluxes=fluxes, choices=choices)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -194,6 +211,26 @@ def _read_fits(file: Path, inputs: list[str]) -> dict[str, Any]:
             "binning": binning,
             "fixed": frozenset(fixed),
         }
+
+
+def _read_significance(file: Path, inputs: list[str]) -> Layer:
+    """Return significances; of several energies, the largest lies on top."""
+    from astropy.io import fits
+
+    looks: dict[str, Any]
+    with fits.open(file) as hdus:
+        if len(hdus) > 1:
+            values, sphere, _ = from_table(hdus[1])
+            values, looks = layout(values, sphere.nside, sphere.nested), {"frame": sphere.frame}
+            values = values if len(values) > 1 else values[0]
+        else:
+            values = _values(hdus[0])
+            binning = _binning([values])
+            wcs = _wcs(hdus[0].header, binning)
+            values = _join(values, binning, np.max)
+            looks = {"wcs": wcs, "upward": rows_go_up(wcs, inputs)}
+    total = np.fmax.reduce(values) if values.ndim == 3 else None
+    return Layer("Significance of more light", "sigma", values, "sigma", total, **looks)
 
 
 def _images(

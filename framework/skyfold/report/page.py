@@ -17,8 +17,9 @@ import numpy as np
 
 from skyfold.dataspace import BLOCK, Projection
 from skyfold.layers import Layer, Observation, projection_layers, same_field
-from skyfold.plotting import curves, histogram, lines
+from skyfold.plotting import histogram, lines
 from skyfold.plotting import projections as along
+from skyfold.report.choices import choices
 from skyfold.report.folder import RunFolder
 from skyfold.report.markup import (
     NARROW,
@@ -39,6 +40,7 @@ from skyfold.report.sanity import sanity
 from skyfold.report.verdict import verdict
 from skyfold.shades import colours
 from skyfold.skymap import frame_name
+from skyfold.trails import curves
 
 STOPS = ",".join(
     f"rgb({r},{g},{b})" for r, g, b, _ in colours("sigma")(np.linspace(0, 1, 11), bytes=True)
@@ -66,6 +68,8 @@ def render(run: RunFolder) -> str:
         section(_heading(run), _pictures(run, images), _profiles(run)),
         sanity(run),
         _residuals(run),
+        _significance(run),
+        choices(run),
         _convergence(run),
         _score(run),
         _checks(run),
@@ -236,6 +240,20 @@ def _residual(seen: Observation) -> str:
         return f'<div class="pair">{line}{bars}</div>'
     picture = _picture(layer, "blue: too few counts, red: too many, grey: masked", SIGMA_BAR)
     return f'<div class="pair">{picture}{bars}</div>'
+
+
+def _significance(run: RunFolder) -> Html:
+    layer = run.significance
+    if layer is None or layer.flat.ndim != 2:
+        return Html()
+    told = note(
+        "What the counts say of each value alone. Of a sky that was fitted this is only what the "
+        "fit has left: zero or less at the maximum of the likelihood. There are as many tests as "
+        f"pixels, so some beyond 4{SIGMA} are noise."
+    )
+    caption = "blue: less light is asked for, red: more, grey: no counts in reach"
+    drawn = _picture(layer, caption, SIGMA_BAR)
+    return section("Where more light is asked for", f'<div class="pair">{drawn}</div>', told)
 
 
 def _convergence(run: RunFolder) -> Html:

@@ -1,0 +1,28 @@
+"""What held-out photons chose: the number of iterations, the strength of priors."""
+
+from __future__ import annotations
+
+from skyfold.report.folder import RunFolder
+from skyfold.report.markup import Html, chart, note, section
+from skyfold.trails import held_out
+
+HEADINGS = {"iteration": "How many iterations", "strength": "How strong a prior"}
+
+
+def choices(run: RunFolder) -> Html:
+    """Return the curves that the choices were made from."""
+    told = note(
+        "Part of the photons was held out at random and the rest restored, several times. The "
+        "curve is the log-likelihood of the photons held out, below its best; the band is its "
+        "error against the best. On one side the restoration follows the counts too little, on "
+        "the other it follows their noise."
+    )
+    drawn = [
+        section(
+            HEADINGS[kind],
+            chart(held_out(rows), f"held-out log-likelihood against {kind}"),
+            told,
+        )
+        for kind, rows in run.choices.items()
+    ]
+    return Html("".join(drawn))

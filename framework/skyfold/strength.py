@@ -1,0 +1,171 @@
+"""How strong a prior: as strong as predicts photons best that the restoration has not seen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf, log10, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyfold.algorithm import Algorithm, State
+from skyfold.data import DataInterface
+from skyfold.errors import ConfigError
+from skyfold.observers import Observer
+from skyfold.priors import Prior, derivative
+from skyfold.simulate import generator
+from skyfold.vector import Array
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+log = logging.getLogger(__name__)
+
+FOLDS, SHARE = 3, 0.1  # divisions of the photons, and the part held out of each
+LAPS, RISE = 200, 0.05  # an optimum is near when ten iterations bring no more than this
+WIDEST = 8  # powers of ten that are looked at in either direction
+
+
+def scaled(priors: Mapping[str, Prior], factor: float) -> dict[str, Prior]:
+    """Return priors whose strengths are multiplied by a factor.
+
+    Raises
+    ------
+    ConfigError
+        If one of them has no ``coefficient``.
+    """
+    if factor == 1:
+        return dict(priors)
+    made: dict[str, Prior] = {}
+    for name, prior in priors.items():
+        if not hasattr(prior, "coefficient"):
+            raise ConfigError(
+                f"the prior {name} has no coefficient that a strength could multiply; "
+                "give its options by hand"
+            )
+        changes: dict[str, Any] = {"coefficient": prior.coefficient * factor}
+        made[name] = replace(prior, **changes)  # type: ignore[type-var]
+    return made
+
+
+@dataclass(frozen=True, eq=False)
+class Strengths:
+    """Log-likelihood of held-out photons by strength.
+
+    Parameters
+    ----------
+    gains
+        For each factor one number per division.
+    """
+
+    gains: Mapping[float, Array] = field(repr=False)
+
+    @property
+    def best(self) -> float:
+        """The factor with the largest sum."""
+        return max(self.gains, key=lambda factor: float(self.gains[factor].sum()))
+
+    def table(self) -> Table:
+        """Return one row per factor: the mean below the best, and its error."""
+        from astropy.table import Table
+
+        factors = sorted(self.gains)
+        apart = np.array([self.gains[f] - self.gains[self.best] for f in factors])
+        error = apart.std(axis=1, ddof=1) / sqrt(apart.shape[1])
+        columns = {"strength": factors, "held_out": apart.mean(axis=1), "error": error}
+        return Table(columns, meta={"best": self.best})
+
+
+def choose(
+    algorithm: Algorithm,
+    data: DataInterface,
+    start: State,
+    factors: Sequence[float] | None = None,
+    seed: int = 0,
+    observer: Observer | None = None,
+) -> Strengths:
+    """Restore parts of the photons with priors of different strength, and judge them by the rest.
+
+    Parameters
+    ----------
+    algorithm, data, start
+        What is to be run; the strengths of its priors are multiplied by each factor.
+    factors
+        Which factors; by default a walk in powers of ten uphill from where prior and likelihood
+        are about equally curved, then one half of a power on both sides of the best.
+    seed
+        Seed of the divisions.
+    observer
+        Who watches.
+
+    Raises
+    ------
+    DataError
+        If the counts are not whole numbers and cannot be divided.
+    """
+    observer = observer or Observer()
+    pairs = [data.thin(SHARE, generator(seed, f"strength {fold}")) for fold in range(FOLDS)]
+    states = [algorithm.start(kept, start.model) for kept, _ in pairs]
+    gains: dict[float, Array] = {}
+    observer.on_start(start)
+
+    def judged(factor: float) -> float:
+        if factor not in gains:
+            found = []
+            for i, (kept, held) in enumerate(pairs):
+                priors = scaled(algorithm.priors, factor)
+                states[i] = _climbed(replace(algorithm, priors=priors), kept, states[i])
+                ahead = states[i].expectation * (SHARE / (1 - SHARE))
+                found.append(held.log_likelihood(ahead))
+            gains[factor] = np.array(found)
+            observer.on_iteration(states[0], [{"log_likelihood": float(gains[factor].mean())}])
+        return float(gains[factor].sum())
+
+    if factors is None:
+        _walk(judged, _balanced(algorithm, data, start))
+    else:
+        for factor in sorted(factors, reverse=True):
+            judged(factor)
+    observer.on_finish(start, [], "")
+    chosen = Strengths(gains)
+    log.info("held-out photons are predicted best at %g times the strength given", chosen.best)
+    return chosen
+
+
+def _walk(judged: Any, first: float) -> None:
+    """Judge powers of ten uphill, then half a power on both sides of the best."""
+    best = {judged(10.0**power): power for power in (first + 1, first, first - 1)}
+    power = best[max(best)]
+    way = power - first
+    for _ in range(WIDEST):
+        if not way or judged(10.0 ** (power + way)) <= judged(10.0**power):
+            break
+        power += way
+    for half in (0.5, -0.5):
+        judged(10.0 ** (power + half))
+
+
+def _balanced(algorithm: Algorithm, data: DataInterface, start: State) -> float:
+    """Return the power of ten at which priors and likelihood are about equally curved."""
+    model, bends = start.model, derivative(algorithm.priors, start.model, "curvature")
+    prior = likelihood = 0.0
+    for name, bend in bends.items():
+        seen = (model[name] > 0) & (bend > 0)
+        prior += float(bend[seen].sum())
+        likelihood += float((data.sensitivity[name][seen] / model[name][seen]).sum())
+    if not 0 < prior < inf or likelihood <= 0:
+        return 0.0
+    return float(round(log10(likelihood / prior)))
+
+
+def _climbed(algorithm: Algorithm, data: DataInterface, state: State) -> State:
+    """Return a state near the optimum."""
+    trail: list[float] = []
+    for now in algorithm.iterate(data, algorithm.start(data, state.model)):
+        trail.append(now.objective)
+        near = len(trail) > 10 and trail[-1] - trail[-11] < RISE
+        if near or len(trail) > LAPS:
+            break
+    return now
