@@ -41,7 +41,9 @@ def to_fits(result: Result) -> HDUList:
     if isinstance(geometry, Sphere):
         return fits.HDUList([*_whole_sky(result), *_observations(result), *tables])
     image, *others = _image(result)
-    return fits.HDUList([image, *_observations(result), *others, *tables])
+    restored = enumerate(result.state.parameters.values(), 1)
+    kernels = [fits.ImageHDU(kernel, name="PSF", ver=i) for i, kernel in restored]
+    return fits.HDUList([image, *_observations(result), *others, *kernels, *tables])
 
 
 def _image(result: Result) -> Iterator[Any]:
@@ -193,6 +195,8 @@ def write_hdf5(result: Result, path: Path) -> None:
                 group[key] = values
             for projection in explained.projections:
                 _store(group.create_group(f"{PROJECTION}{projection.axis.label}"), projection)
+        for name, kernel in result.state.parameters.items():
+            file[f"PSF/{name}"] = kernel
         for name, column in result.trace_table().items():
             file[f"TRACE/{name}"] = np.asarray(column)
 

@@ -94,8 +94,7 @@ def find_stars(data: BinnedData, name: str, apart: float) -> Array:
     if not np.any(found):
         raise DataError(
             f"{data.origin.name}: no star stands out by {SIGNIFICANT:g} sigma, so nothing shows "
-            "the PSF; with sky: free the whole image is restored, and the PSF stays close to the "
-            "one given"
+            "the PSF; give it, and restore the sky alone (method rl)"
         )
     stars: Array = _quads(found, sky) & allowed
     return stars

@@ -51,9 +51,9 @@ class Blind(Algorithm):
     takes a step of Fisher scoring, halved until the likelihood rises; free pixels take the
     multiplicative step of EM (Fish et al. 1995), put back to sum and centroid, with a line search.
 
-    A sky free to be anything explains counts as well through a narrower PSF, by wider sources: the
-    PSF of a whole free sky stays near the one given, whatever it is. A sky confined to stars
-    determines it.
+    A sky free to be anything explains counts as well through a narrower PSF, by wider sources, and
+    noise even better: with a wholly free sky the PSF becomes too narrow, from whichever side it
+    starts. A sky confined to stars determines it.
 
     Parameters
     ----------
@@ -141,18 +141,21 @@ class Blind(Algorithm):
     def figures(self, state: State, data: DataInterface) -> Mapping[str, Any]:
         """Return the widths of the PSF before and after, and how well the counts tell it.
 
-        The expected counts of the restored model are taken as counts without noise, and a wholly
-        free sky tries to explain them through a PSF that is wider by a tenth. By how much the
-        likelihood stays below its maximum, is what the counts know of the width without knowing
-        that sources are points (``told`` is the square root of twice that, in sigma). A narrower
-        PSF is always explained, by wider sources.
+        ``told`` is by how many sigma a PSF wider by a tenth can be told from the restored one,
+        whatever the sky. The expected counts of the restored model are taken as counts without
+        noise, and a wholly free sky tries to explain them through the wider PSF; the likelihood
+        stays below its maximum by half the square of ``told``. A narrower PSF can always be
+        explained, by wider sources: what excludes it is only that the sky was confined to stars,
+        to the share ``sky_in_use`` of its pixels.
         """
         assert isinstance(state, BlindState)
+        component = state.model.components[_only(state.parameters)[0].partition("[")[0]]
         return {
             "psf": {
                 "fwhm_start": state.start_fwhm,
                 "fwhm": state.notes["psf_fwhm"],
                 "told": self.told(state, data),
+                "sky_in_use": 1.0 if component.mask is None else float(np.mean(component.mask)),
             }
         }
 

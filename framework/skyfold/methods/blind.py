@@ -29,8 +29,8 @@ class Blind(Method):
     ----------
     sky
         ``stars``: the sky is stars, which are found, over the backgrounds given or a smooth level;
-        they determine the PSF. ``free``: any sky, for images without stars; the PSF then stays
-        near the one given, as a sky can take on any blur.
+        they determine the PSF. ``free``: any sky that the refinements allow; if that is all of it,
+        the PSF becomes too narrow, as the sky can take on any blur.
     shape
         ``moffat``, ``gaussian``, or ``pixels`` for a kernel of any form.
     round

@@ -16,6 +16,9 @@ MOST_BLOCK = 4.0  # sigma; noise alone seldom takes one of a thousand blocks fur
 RARE = 0.05  # chance that noise takes one of very many blocks too far
 MOST_OUTLIERS = 0.01  # share of bins beyond 3 sigma; 0.0027 for normal noise
 MOST_C = 5.0  # sigma of the C-statistic; it is skewed, and at few counts 3 are no rarity
+TOLD = 5.0  # sigma by which a PSF wider by a tenth should be told from the restored one
+WIDE = 0.3  # share of the sky in use that is no confinement to stars
+ASTRAY = 1.5  # times the width of the PSF given; one roughly right is nearer
 RATIO_TOLERANCE = 5e-3  # smoothed or weighted steps keep the total only so far
 
 
@@ -68,6 +71,34 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
                 "would make of it: the counts hold something that the model cannot make, or the "
                 "run was too short."
             )
+    return [*found, *_psf_doubts(figures.get("psf", {}))]
+
+
+def _psf_doubts(psf: Mapping[str, float]) -> list[str]:
+    """Return what speaks against a restored PSF (see `skyfold.algorithms.blind.Blind.figures`)."""
+    if not psf:
+        return []
+    told, before, after = psf["told"], psf["fwhm_start"], psf["fwhm"]
+    cannot_tell = (
+        "width of the PSF and extent of the sources cannot be told apart. Restore the PSF on stars "
+        "that stand apart from extended emission, or give it"
+    )
+    found = []
+    if told < TOLD:
+        found.append(
+            f"Ambiguous: through a PSF 10 % wider, a sky of any form would explain these counts "
+            f"to within {told:.1f}{SIGMA}: {cannot_tell}."
+        )
+    if psf["sky_in_use"] > WIDE:
+        found.append(
+            "The PSF was restored with a sky free to be anything, which takes on the blur itself: "
+            "the PSF is too narrow. Confine the sky to stars (sky: stars), or give the PSF."
+        )
+    if not 1 / ASTRAY < after / before < ASTRAY:
+        found.append(
+            f"The width of the PSF went from {before:.3g} to {after:.3g} pixels: {cannot_tell}, or "
+            "start from one that is nearer."
+        )
     return found
 
 
@@ -117,6 +148,8 @@ def _tiles(figures: Mapping[str, Any], fixed: Collection[str]) -> str:
     allowed = f"1 \N{PLUS-MINUS SIGN} {_tolerance(figures, fixed):.3f}"
     if fixed:
         allowed += f", with {', '.join(sorted(fixed))} held fixed"
+    psf = figures.get("psf", {})
+    shown = {**figures, **({"psf_fwhm": psf["fwhm"]} if psf else {})}
     tiles = {
         "ratio": ("expected / observed counts", "{:.4f}", allowed),
         "largest_block": (
@@ -124,11 +157,17 @@ def _tiles(figures: Mapping[str, Any], fixed: Collection[str]) -> str:
             "{:.1f}" + SIGMA,
             f"noise reaches {_most_block(figures):.1f}{SIGMA}; blocks of {_block(figures)}",
         ),
+        "psf_fwhm": (
+            "width of the PSF",
+            "{:.3g} pixels",
+            f"given as {psf.get('fwhm_start', 0):.3g}; one 10 % wider can be told from it by "
+            f"{psf.get('told', 0):.1f}{SIGMA}, should be {TOLD:.0f}{SIGMA}",
+        ),
         "outliers": (f"bins beyond 3{SIGMA}", "{:.2%}", "0.27% for normal noise"),
         "iterations": ("iterations", "{}", str(figures.get("stop_reason", ""))),
     }
     return "".join(
-        f"<div><dt>{name}</dt><dd>{form.format(figures[key])}</dd><p>{escape(remark)}</p></div>"
+        f"<div><dt>{name}</dt><dd>{form.format(shown[key])}</dd><p>{escape(remark)}</p></div>"
         for key, (name, form, remark) in tiles.items()
-        if key in figures
+        if key in shown
     )
