@@ -1,0 +1,86 @@
+"""Parts of a data set: each sees the whole sky, and their log-likelihoods add up."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+
+from skyfold.data import BinnedData
+from skyfold.vector import Array, Vector
+
+
+def deal(counts: Array, k: int) -> list[Array]:
+    """Return the places of k parts with nearly the same sums, each spread over all places.
+
+    Of each k neighbours every part gets one, the largest going to the part that has least so far;
+    which of equal parts comes first is drawn by a fixed lot, so that no part repeats the pattern
+    of the axes. The sums differ by the largest number at most.
+
+    Parameters
+    ----------
+    counts
+        Numbers that are not negative, flat.
+    k
+        How many parts.
+    """
+    groups = -(-counts.size // k)
+    lots = np.random.Generator(np.random.Philox(0)).random((groups, k))
+    sums, turn = np.zeros(k), np.empty(counts.size, np.int64)
+    for start, lot in zip(range(0, counts.size, k), lots, strict=True):
+        largest = np.argsort(-counts[start : start + k], kind="stable") + start
+        parts = np.lexsort((lot, sums))[: largest.size]
+        turn[largest] = parts
+        sums[parts] += counts[largest]
+    return [np.flatnonzero(turn == part) for part in range(k)]
+
+
+class Part(BinnedData):
+    """Some of the bins that the products of a data set visit, and a share of the others.
+
+    A bin that the products need not visit holds no counts, and is shared by all parts. Rows of
+    responses are views wherever these hold them in memory.
+    """
+
+    def __init__(self, whole: BinnedData, chosen: Array, share: float) -> None:
+        origin = replace(whole.origin, options={})
+        vars(self).update(vars(copy(whole)) | {"origin": origin, "parts": (self,)})
+        self.__dict__.pop("weight")
+        self._whole, self._share = whole, share
+        self.bins = chosen if whole.bins is None else whole.bins[chosen]
+        self.responses = {name: r.rows(chosen) for name, r in whole.responses.items()}
+        self.counts, self._seen_weight = whole.counts[chosen], whole._seen_weight[chosen]
+
+    @cached_property
+    def weight(self) -> Array:  # type: ignore[override]
+        """One weight per bin: none in the bins of other parts, a share where no one has counts."""
+        weight = self._whole.weight * self.dtype.type(self._share)
+        weight.flat[slice(None) if self._whole.bins is None else self._whole.bins] = 0
+        weight.flat[self.bins] = self._seen_weight
+        return weight
+
+
+def split(data: BinnedData, k: int) -> list[Part]:
+    """Return ``k`` parts whose log-likelihoods, counts and sensitivities add up to the whole.
+
+    The sensitivity to the bins that the products visit is found from their rows, half a product;
+    that to all others, which is known from the whole, is shared. Where the bins are events, the
+    parts share all of it in proportion to their number.
+    """
+    parts = [Part(data, chosen, 1 / k) for chosen in deal(data.counts, k)]
+    own = [part.adjoint(part._seen_weight) for part in parts]
+    seen = sum(own[1:], own[0])
+    events = max(float(np.sum(data._seen_weight)), 1.0)
+    for part, visited in zip(parts, own, strict=True):
+        listed = float(np.sum(part._seen_weight)) / events
+        part.sensitivity = Vector(
+            {
+                name: visited[name] + np.maximum(of_all - seen[name], 0) / data.dtype.type(k)
+                if data.whole[name].complete
+                else of_all * data.dtype.type(listed)
+                for name, of_all in data.sensitivity.items()
+            }
+        )
+    return parts
