@@ -76,7 +76,8 @@ def cstat(counts: Array, mu: Array) -> Array:
     deviance = e - counts
     with np.errstate(over="ignore"):
         deviance[held] += n * np.log(n / e[held])
-    return 2 * np.maximum(deviance, 0)
+    doubled: Array = 2 * np.maximum(deviance, 0)
+    return doubled
 
 
 def expected(mu: Any) -> tuple[Array, Array]:

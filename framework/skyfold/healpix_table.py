@@ -17,6 +17,7 @@ from skyfold.vector import Array
 if TYPE_CHECKING:
     from astropy.io.fits import BinTableHDU, HDUList
     from astropy.units import Quantity
+    from mhealpy import HealpixMap
 
 COORDSYS = {"galactic": "G", "icrs": "C", "fk5": "C", "geocentrictrueecliptic": "E"}
 FRAMES = {"g": "galactic", "c": "icrs", "q": "icrs", "e": "geocentrictrueecliptic"}
@@ -178,3 +179,19 @@ def ring(values: Array, sphere: Sphere) -> Array:
     order = require("healpy", "healpix").ring2nest(sphere.nside, np.arange(sphere.pixels))
     sorted_: Array = values[order]
     return sorted_
+
+
+def to_mhealpy(image: Quantity, sphere: Sphere) -> list[HealpixMap]:
+    """Return an image of shape ``(pixel, energy)`` as maps of mhealpy, one for each energy.
+
+    Raises
+    ------
+    MissingExtraError
+        If mhealpy is not installed.
+    """
+    mhealpy = require("mhealpy", "healpix")
+    scheme, frame = "NESTED" if sphere.nested else "RING", COORDSYS.get(sphere.frame)
+    return [
+        mhealpy.HealpixMap(v.value, scheme=scheme, coordsys=frame, unit=v.unit, density=True)
+        for v in image.T
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -43,7 +43,7 @@ class Explained:
     outliers: int = 0
     blocks: int = 0
     largest_block: float = 0.0
-    c_stat: CStatistic = CStatistic()
+    c_stat: CStatistic = field(default_factory=CStatistic)
     projections: tuple[Projection, ...] = ()
     expectation: Array | None = None
     residual: Array | None = None

@@ -15,7 +15,7 @@ from skyfold import files
 from skyfold.algorithm import State
 from skyfold.data import DataInterface
 from skyfold.dataspace import BLOCK, DataSpace
-from skyfold.errors import DataError, require
+from skyfold.errors import DataError
 from skyfold.geometry import Grid
 from skyfold.model import Model
 from skyfold.residuals import Explained, explain
@@ -158,6 +158,15 @@ class Result:
             for part, explained in zip(self.data.parts, self.explained, strict=True)
         ]
 
+    def significance(self, probes: int = 64, seed: int = 0) -> Array:
+        """Return how many sigma more (or less) light the counts ask for, on the grid of `image`.
+
+        A score test of each value: what it means and costs, see `skyfold.significance`.
+        """
+        from skyfold.significance import significance
+
+        return significance(self.state, self.data, probes, seed)[self.sky][self.field]
+
     def flux(self, region: str | Path | Region, component: str | None = None) -> Quantity:
         """Return the flux of a region, one for each energy (see `errors` for what a region is)."""
         from skyfold.fluxes import flux
@@ -293,15 +302,9 @@ class Result:
         DataError
             If the restored sky is no whole sky.
         """
-        from skyfold.healpix_table import COORDSYS
+        from skyfold.healpix_table import to_mhealpy
 
-        mhealpy = require("mhealpy", "healpix")
-        sphere = self.sphere
-        scheme, frame = "NESTED" if sphere.nested else "RING", COORDSYS.get(sphere.frame)
-        return [
-            mhealpy.HealpixMap(v.value, scheme=scheme, coordsys=frame, unit=v.unit, density=True)
-            for v in self.image.T
-        ]
+        return to_mhealpy(self.image, self.sphere)
 
     @property
     def field(self) -> tuple[slice, ...]:
@@ -313,10 +316,8 @@ class Result:
 
 def _every_bin(residual: Array | None, name: str) -> Array:
     if residual is None:
-        raise DataError(
-            f"{name} has no residual for every bin: it is an event list, or too large; "
-            "look at the projections (result.explained)"
-        )
+        found = f"{name} has no residual for every bin: it is an event list, or too large"
+        raise DataError(f"{found}; look at the projections (result.explained)")
     return residual
 
 

@@ -253,7 +253,8 @@ def _significance(run: RunFolder) -> Html:
     )
     caption = "blue: less light is asked for, red: more, grey: no counts in reach"
     drawn = _picture(layer, caption, SIGMA_BAR)
-    return section("Where more light is asked for", f'<div class="pair">{drawn}</div>', told)
+    pair = f'<div class="pair">{drawn}<div>{told}</div></div>'
+    return section("Where more light is asked for", pair)
 
 
 def _convergence(run: RunFolder) -> Html:
