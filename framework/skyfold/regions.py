@@ -72,7 +72,7 @@ class Shape:
         great circles.
         """
         if not self.sky:
-            if not isinstance(geometry, Grid):
+            if isinstance(geometry, Sphere):
                 raise ConfigError("a whole sky has no pixel coordinates x, y: give angles")
             y, x = _rows_and_columns(geometry)
             return x - self._middle[0], y - self._middle[1]
