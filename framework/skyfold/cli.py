@@ -162,6 +162,12 @@ def parser() -> argparse.ArgumentParser:
         help="the true sky: a HEALPix map, or an image on the pixels of the runs (default: what a "
         "run was simulated from)",
     )
+    compare.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE.html",
+        help="write a page, too: the figures, curves against products and seconds, the skies",
+    )
     compare.add_argument("--json", action="store_true", help="print the figures as JSON")
 
     plugins = _group(commands, "plugins", "what is installed, and how to add to it")

@@ -125,6 +125,12 @@ def compare(arguments: Arguments) -> None:
     truth = Path(arguments.truth) if arguments.truth else None
     found = figures.compare([Path(run) for run in arguments.runs], truth)
     say(figures.as_json(found) if arguments.json else figures.as_table(found))
+    if arguments.output:
+        from skyfold.report import comparison
+
+        path = comparison.write(Path(arguments.output), [Path(r) for r in arguments.runs], found)
+        if not arguments.json:
+            say(f"\nwritten   {path}")
 
 
 def plugins_list(arguments: Arguments) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import dist
 from pathlib import Path
@@ -23,6 +23,22 @@ from skyfold.vector import Array
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
     from astropy.units import Quantity
+
+ROWS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
+    "method": lambda f: f["method"],
+    "total flux": lambda f: f"{f['flux']:.5g}",
+    "  unit": lambda f: f["flux_unit"] or None,
+    "flux error [%]": lambda f: f"{f['flux_error_percent']:+.3f}",
+    "NRMSE": lambda f: f"{f['nrmse']:.4f}",
+    "correlation": lambda f: f"{f['correlation']:.4f}",
+    "brightest at": lambda f: ", ".join(f"{k} {v:.2f}" for k, v in f["brightest"].items()),
+    "offset from truth": lambda f: f"{f['offset']:.2f}",
+    "log-likelihood": lambda f: f"{f['log_likelihood']:.8g}",
+    "log-posterior": lambda f: f"{f['log_posterior']:.8g}",
+    "iterations": lambda f: f"{f['iterations']}",
+    "products": lambda f: f"{f['products']:.6g}",
+    "seconds": lambda f: f"{f['seconds']:.3g}",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +109,10 @@ def compare(runs: Sequence[Path], truth: Path | None = None) -> list[dict[str, A
     Returns
     -------
     figures
-        ``run``, ``flux``, ``flux_unit``, ``flux_error_percent``, ``nrmse``, ``correlation``,
-        ``brightest`` (position), ``offset`` (from the truth's, in degrees, or pixels without
-        coordinates), ``log_likelihood``, ``iterations`` and ``seconds``.
+        ``run``, ``method``, ``flux``, ``flux_unit``, ``flux_error_percent``, ``nrmse``,
+        ``correlation``, ``brightest`` (position), ``offset`` (from the truth's, in degrees, or
+        pixels without coordinates), ``log_likelihood``, ``log_posterior``, ``iterations``,
+        ``products`` (of the response) and ``seconds``.
 
     Raises
     ------
@@ -127,9 +144,14 @@ def _figures(run: Path, truth: Sky | None) -> dict[str, Any]:
     if truth is not None:
         figures["offset"] = _apart(sky.peak, truth.peak)
     results = notes.get("results", {})
-    figures |= {key: results[key] for key in ("log_likelihood", "iterations") if key in results}
+    told = ("log_likelihood", "log_posterior", "iterations")
+    figures |= {key: results[key] for key in told if key in results}
+    method = notes.get("config", {}).get("method", {})
+    figures["method"] = " ".join(str(method[key]) for key in ("name", "solver") if key in method)
     if "iterating" in notes.get("timings", {}):
         figures["seconds"] = notes["timings"]["iterating"]
+    if "products" in notes.get("timings", {}):
+        figures["products"] = notes["timings"]["products"]
     return figures
 
 
@@ -212,20 +234,14 @@ def _apart(here: Mapping[str, float], there: Mapping[str, float]) -> float:
     return float(np.degrees(angular_separation(*np.radians([*here.values(), *there.values()]))))
 
 
-def as_table(figures: Sequence[Mapping[str, Any]]) -> str:
-    """Return figures as text, one column for each run."""
-    rows = {
-        "total flux": lambda f: f"{f['flux']:.5g}",
-        "  unit": lambda f: f["flux_unit"] or None,
-        "flux error [%]": lambda f: f"{f['flux_error_percent']:+.3f}",
-        "NRMSE": lambda f: f"{f['nrmse']:.4f}",
-        "correlation": lambda f: f"{f['correlation']:.4f}",
-        "brightest at": lambda f: ", ".join(f"{k} {v:.2f}" for k, v in f["brightest"].items()),
-        "offset from truth": lambda f: f"{f['offset']:.2f}",
-        "log-likelihood": lambda f: f"{f['log_likelihood']:.8g}",
-        "iterations": lambda f: f"{f['iterations']}",
-        "seconds": lambda f: f"{f['seconds']:.3g}",
-    }
+def labels(runs: Sequence[str]) -> list[str]:
+    """Return short names of runs: their folders', or their paths where these are not enough."""
+    names = [Path(run).resolve().name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+
+
+def rows(figures: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return rows of text, a title and a cell for each run; the first holds their names."""
 
     def cell(make: Any, of: Mapping[str, Any]) -> str:
         try:
@@ -233,12 +249,14 @@ def as_table(figures: Sequence[Mapping[str, Any]]) -> str:
         except KeyError:
             return "-"
 
-    names = [Path(f["run"]).resolve().name for f in figures]
-    if len(set(names)) < len(names):
-        names = [str(f["run"]) for f in figures]
-    table = [["", *names]]
-    table += [[title, *(cell(make, f) for f in figures)] for title, make in rows.items()]
-    table = [row for row in table if set(row[1:]) != {"-"}]
+    table = [["", *labels([f["run"] for f in figures])]]
+    table += [[title, *(cell(make, f) for f in figures)] for title, make in ROWS.items()]
+    return [row for row in table if set(row[1:]) != {"-"}]
+
+
+def as_table(figures: Sequence[Mapping[str, Any]]) -> str:
+    """Return figures as text, one column for each run."""
+    table = rows(figures)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = (
         "  ".join(text.ljust(w) if i == 0 else text.rjust(w)

@@ -21,13 +21,15 @@ from skyfold.observers import Checkpoint, Log, Observer, Progress
 from skyfold.residuals import keeps_bins
 from skyfold.result import Result, summary
 from skyfold.runner import Problem, prepare, settle, solve
+from skyfold.significance import FILE as SIGNIFICANCE
 from skyfold.simulate import score
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.npz"
 CHOICES = ("held_out.ecsv", "strength.ecsv")
 RESULTS = ("result.fits", "result.h5", "trace.ecsv", *CHOICES, "report.html")
-PRODUCTS = (*RESULTS, *ERRORS, "manifest.json", "log.txt", CHECKPOINT)
+LATER = (*ERRORS, SIGNIFICANCE)  # worked out from a result
+PRODUCTS = (*RESULTS, *LATER, "manifest.json", "log.txt", CHECKPOINT)
 
 
 def run_in_memory(problem: Problem, observers: Sequence[Observer], progress: bool) -> Result:
@@ -215,7 +217,7 @@ def _result(
     reason: str,
 ) -> Result:
     notes["ended"] = manifest.now()
-    notes["timings"] = {"iterating": trace[-1]["seconds"]}
+    notes["timings"] = {"iterating": trace[-1]["seconds"], "products": state.products}
     notes["peak_memory"] = manifest.peak_memory()
     data = problem.data.at(state.parameters)
     result = Result(data, state, trace, reason, notes, problem.demo)
@@ -223,6 +225,7 @@ def _result(
         "iterations": state.iteration,
         "stop_reason": reason,
         "log_likelihood": state.log_likelihood,
+        **({"log_posterior": state.objective} if state.log_prior else {}),
         **summary(result),
         "block": result.block,
         "normalisations": result.normalisations,

@@ -106,8 +106,8 @@ def held_out(rows: Trace) -> Figure:
     axes.fill_between(x, below - error, below + error, color=BLUE, alpha=0.2, linewidth=0)
     axes.plot(x, below, ".-", color=BLUE, linewidth=1.2, markersize=4)
     axes.axvline(x[best], color=RED, linewidth=1, label=f"best: {x[best]:g}")
-    near = max(10.0, 2 * float(np.max(-below[-1:], initial=0.0)))
-    axes.set(ylim=(-near, 0.15 * near), ylabel="held-out log-likelihood\nbelow the best")
+    axes.set_yscale("symlog", linthresh=10)  # of interest is what lies near the best
+    axes.set_ylabel("held-out log-likelihood\nbelow the best")
     axes.set_xlabel(over if over == "iteration" else "strength, times the one given")
     if over == "strength":
         axes.set_xscale("log")
@@ -118,31 +118,27 @@ def held_out(rows: Trace) -> Figure:
 def climbs(trails: Mapping[str, Trace]) -> Figure:
     """Return a figure of how far runs lie below the best of them, against products and seconds.
 
-    Of runs with priors it is the log-posterior; the same objective is compared only where the
-    runs have the same data and priors.
+    Where all have priors it is the log-posterior, else the log-likelihood.
 
     Parameters
     ----------
     trails
         The trace of each run by its name.
     """
-    heights = {name: _heights(trace) for name, trace in trails.items()}
+    posterior = all("log_posterior" in trace[0] for trace in trails.values())
+    column = "log_posterior" if posterior else "log_likelihood"
+    heights = {n: np.array([row[column] for row in trace]) for n, trace in trails.items()}
     top = max(float(np.max(height)) for height in heights.values())
     span = top - min(float(height[0]) for height in heights.values())
     figure = Picture(figsize=(9.6, 3.4), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, (column, label) in zip(panels, COSTS.items(), strict=True):
+    for axes, (spent, label) in zip(panels, COSTS.items(), strict=True):
         for name, trace in trails.items():
-            cost = np.array([row.get(column, np.nan) for row in trace])
+            cost = np.array([row.get(spent, np.nan) for row in trace])
             below = np.maximum(top - heights[name], 1e-7 * span)
             axes.plot(cost, below, label=name, linewidth=1.4)
         axes.set(xlabel=label, yscale="log")
         axes.grid(alpha=0.25)
-    panels[0].set_ylabel("objective below the best")
+    panels[0].set_ylabel(f"{column.replace('_', '-')}\nbelow the best")
     panels[0].legend(frameon=False, fontsize="small")
     return figure
-
-
-def _heights(trace: Trace) -> Array:
-    column = "log_posterior" if "log_posterior" in trace[0] else "log_likelihood"
-    return np.array([row[column] for row in trace], dtype=float)

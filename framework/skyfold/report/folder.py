@@ -15,7 +15,7 @@ import numpy as np
 from skyfold.dataspace import DataAxis, Projection
 from skyfold.errors import FileError
 from skyfold.fluxes import TABLE as FLUXES
-from skyfold.healpix_table import energy_edges, from_table
+from skyfold.healpix_table import energy_edges, from_table, is_healpix
 from skyfold.layers import (
     Layer,
     Observation,
@@ -28,7 +28,8 @@ from skyfold.layers import (
 )
 from skyfold.products import PROJECTION
 from skyfold.residuals import deviance_residual
-from skyfold.significance import FILE as SIGNIFICANCE
+from skyfold.significance import FILE as SIGNIFICANCE_FILE
+from skyfold.significance import NAME as SIGNIFICANCE
 from skyfold.skymap import Mark, layout
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
@@ -132,10 +133,10 @@ class RunFolder:
         elif hdf5_file.exists():
             with _readable(hdf5_file):
                 images = _read_hdf5(hdf5_file, inputs) | {"product": hdf5_file.name}
-        told = path / SIGNIFICANCE
-        if told.exists():
-            with _readable(told):
-                images["significance"] = _read_significance(told, inputs)
+        tested = path / SIGNIFICANCE_FILE
+        if tested.exists():
+            with _readable(tested):
+                images["significance"] = _read_significance(tested, inputs)
         choices = {}
         for kind, name in CHOICES.items():
             with _readable(path / name):
@@ -219,14 +220,15 @@ def _read_significance(file: Path, inputs: list[str]) -> Layer:
 
     looks: dict[str, Any]
     with fits.open(file) as hdus:
-        if len(hdus) > 1:
-            values, sphere, _ = from_table(hdus[1])
+        hdu = hdus[SIGNIFICANCE]
+        if is_healpix(hdu):
+            values, sphere, _ = from_table(hdu)
             values, looks = layout(values, sphere.nside, sphere.nested), {"frame": sphere.frame}
             values = values if len(values) > 1 else values[0]
         else:
-            values = _values(hdus[0])
+            values = _values(hdu)
             binning = _binning([values])
-            wcs = _wcs(hdus[0].header, binning)
+            wcs = _wcs(hdu.header, binning)
             values = _join(values, binning, np.max)
             looks = {"wcs": wcs, "upward": rows_go_up(wcs, inputs)}
     total = np.fmax.reduce(values) if values.ndim == 3 else None

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import PurePath
@@ -65,7 +65,7 @@ def render(run: RunFolder) -> str:
     images = [layer for layer in drawn if same_field(drawn[0], layer)]
     sections = [
         verdict(run.manifest, run.fixed),
-        section(_heading(run), _pictures(run, images), _profiles(run)),
+        section(_heading(run), pictures(run, images), _profiles(run)),
         sanity(run),
         _residuals(run),
         _significance(run),
@@ -80,12 +80,32 @@ def render(run: RunFolder) -> str:
         _provenance(run),
         _onward(run),
     ]
+    started = str(run.manifest.get("started", ""))[:16].replace("T", " ")
+    return assembled(_title(run), _lede(run), sections, images, started)
+
+
+def assembled(
+    title: str, lede: str, sections: Sequence[str], images: list[Layer], started: str = ""
+) -> str:
+    """Return a page that needs nothing else.
+
+    Parameters
+    ----------
+    title, lede
+        Its heading, and one sentence below it.
+    sections
+        HTML.
+    images
+        Layers that show the same field, for the wipe.
+    started
+        Date and time.
+    """
     script = _resource("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Template(_resource("page.html")).substitute(
-        title=escape(_title(run)),
-        lede=escape(_lede(run)),
-        started=escape(str(run.manifest.get("started", ""))[:16].replace("T", " ")),
+        title=escape(title),
+        lede=escape(lede),
+        started=escape(started),
         body="\n".join(sections),
         style=_resource("page.css"),
         script=script,
@@ -127,7 +147,7 @@ def _lede(run: RunFolder) -> str:
     return " ".join(said) + "."
 
 
-def _pictures(run: RunFolder, images: list[Layer]) -> str:
+def pictures(run: RunFolder, images: list[Layer]) -> str:
     """Return the images side by side; the script makes a wipe of them."""
     if not images:
         return ""
