@@ -68,15 +68,18 @@ def _image(result: Result) -> Iterator[Any]:
         yield fits.ImageHDU(values, _image_header(grid, None, component.unit), name="EXTENDED")
 
 
-def sky_hdu(result: Result, component: str, values: Array, name: str) -> Any:
+def sky_hdu(
+    result: Result, component: str, values: Array, name: str, unit: str | None = None
+) -> Any:
     """Return further values of a sky, laid out like the restored ones: an image or a table."""
     from astropy.io import fits
 
     part = result.model.components[component]
+    unit = part.unit if unit is None else unit
     if isinstance(part.geometry, Sphere):
-        return to_table(values, part.geometry, part.unit, name)
+        return to_table(values, part.geometry, unit, name)
     assert isinstance(part.geometry, Grid)
-    header = _image_header(part.geometry.crop(), None, part.unit)
+    header = _image_header(part.geometry.crop(), None, unit)
     field = part.geometry.field or ...
     return fits.ImageHDU(values[field], header, name=name)
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.npz"
 CHOICES = ("held_out.ecsv", "strength.ecsv")
 RESULTS = ("result.fits", "result.h5", "trace.ecsv", *CHOICES, "report.html")
-LATER = (*ERRORS, SIGNIFICANCE)  # worked out from a result
+LATER = (*ERRORS, SIGNIFICANCE)  # what is worked out from a result
 PRODUCTS = (*RESULTS, *LATER, "manifest.json", "log.txt", CHECKPOINT)
 
 
@@ -93,7 +93,7 @@ def resume_in_folder(
         stop = {rule: value for rule, value in config.stop.items() if rule not in counting}
         config = replace(config, iterations=iterations, stop=stop)
     with files.locked(folder):
-        _clear(folder, ERRORS)  # they belong to the state that the run leaves
+        _clear(folder, LATER)  # they belong to the state that the run leaves
         problem, state, trace = _opened_again(folder, notes, config, data)
         notes |= {"status": "running", "config": config.to_dict()}
         notes["resumed"] = [*notes.get("resumed", []), manifest.now()]

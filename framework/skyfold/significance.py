@@ -10,9 +10,6 @@ import numpy as np
 from skyfold import files
 from skyfold.algorithm import State
 from skyfold.data import DataInterface
-from skyfold.geometry import Grid
-from skyfold.healpix_table import to_table
-from skyfold.sphere import Sphere
 from skyfold.vector import Array, Vector
 
 if TYPE_CHECKING:
@@ -87,8 +84,7 @@ def write(result: Result, folder: Path | str, probes: int = 64, seed: int = 0) -
     Returns
     -------
     path
-        ``significance.fits``: an image with the coordinates of the restored one, or a HEALPix
-        table.
+        ``significance.fits``: ``SIGNIFICANCE``, laid out like the restored sky.
 
     Raises
     ------
@@ -99,15 +95,13 @@ def write(result: Result, folder: Path | str, probes: int = 64, seed: int = 0) -
     """
     from astropy.io import fits
 
-    path, geometry = Path(folder) / FILE, result.model.components[result.sky].geometry
-    values = result.significance(probes, seed)
-    if isinstance(geometry, Sphere):
-        hdus = [fits.PrimaryHDU(), to_table(values, geometry, "sigma", NAME)]
-    else:
-        wcs = geometry.crop().wcs if isinstance(geometry, Grid) else None
-        hdus = [fits.PrimaryHDU(values, None if wcs is None else wcs.to_header(relax=True))]
-        hdus[0].header["BUNIT"] = "sigma"
-    hdus[-1].header["PROBES"] = (probes, "random probes of the variance")
+    from skyfold.products import sky_hdu
+
+    path, sky = Path(folder) / FILE, result.sky
+    values = significance(result.state, result.data, probes, seed)[sky]
+    hdu = sky_hdu(result, sky, values, NAME, "sigma")
+    hdu.header["PROBES"] = (probes, "random probes of the variance")
     with files.replacing(path) as partial:
-        fits.HDUList(hdus).writeto(partial, overwrite=True, checksum=True)
+        hdus = fits.HDUList([fits.PrimaryHDU(), hdu])
+        hdus.writeto(partial, overwrite=True, checksum=True)
     return path

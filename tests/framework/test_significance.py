@@ -103,9 +103,10 @@ def test_it_is_written_and_shown(rng, tmp_path):
     result = missing_star(rng, tmp_path / "run")
     path = write(result, tmp_path / "run", probes=8)
     with fits.open(path) as hdus:
-        np.testing.assert_array_equal(hdus[0].data, result.significance(probes=8))
-        assert hdus[0].header["BUNIT"] == "sigma"
-        assert WCS(hdus[0].header).has_celestial
+        hdu = hdus["SIGNIFICANCE"]
+        np.testing.assert_array_equal(hdu.data, result.significance(probes=8))
+        assert hdu.header["BUNIT"] == "sigma"
+        assert WCS(hdu.header).has_celestial
     page = report.write(tmp_path / "run").read_text("utf-8")
     assert "Where more light is asked for" in page
 
