@@ -264,6 +264,17 @@ def test_an_edge_costs_as_much_as_a_ramp():
         assert -6 <= Huber(1.0, smoothing).value(image, where) <= -6 + 11 * smoothing
 
 
+@given(seed=seeds, where=places, spread=st.sampled_from([0.3, 2.0, 8.0]))
+@settings(max_examples=30, deadline=None)
+def test_parabolas_below_touch_and_do_not_cross(seed, where, spread):
+    values, direction = sky(seed, where.shape, spread)
+    for prior in (TotalSquaredVariation(0.7), Huber(1.1, 0.3)):
+        here, there = prior.value(values, where), prior.value(values + direction, where)
+        rise = np.vdot(prior.gradient(values, where), direction)
+        fall = np.vdot(prior.curvature(values, where), direction**2) / 2
+        assert there >= here + rise - fall - 1e-9 * (abs(here) + 1)
+
+
 def test_log_smoothness_is_of_factors():
     values = np.exp([[0.0, 1.0, 3.0]])
     prior = LogSmoothness(0.5, epsilon=1e-12)

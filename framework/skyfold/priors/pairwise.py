@@ -38,6 +38,14 @@ class Pairwise(Prior):
     def bends(self, a: Array, b: Array) -> tuple[Array, Array, Array]:
         """Return the second derivatives of the cost: by a, by b and by both."""
 
+    def bounds(self, a: Array, b: Array) -> tuple[Array, Array]:
+        """Return a diagonal matrix that is not smaller than the second derivative of the cost.
+
+        Twice its own diagonal always is such a one, as f is convex.
+        """
+        first, second, _ = self.bends(a, b)
+        return 2 * first, 2 * second
+
     def weight(self, pairs: Pairs) -> float:
         """Return the weight w: the inverse distance."""
         return 1 / pairs.distance
@@ -62,11 +70,11 @@ class Pairwise(Prior):
         return total
 
     def curvature(self, values: Array, geometry: Geometry) -> Array:
-        """Return twice the diagonal: no convex f of two values bends more along any direction."""
+        """Return a bound of minus the second derivative."""
         total = np.zeros(values.shape)
         for pairs in pairs_of(geometry):
-            scale = 2 * self.coefficient * self.weight(pairs)
-            first, second, _ = self.bends(*pairs.ends(values))
+            scale = self.coefficient * self.weight(pairs)
+            first, second = self.bounds(*pairs.ends(values))
             pairs.collect(scale * first, scale * second, total)
         return total
 
