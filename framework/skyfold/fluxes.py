@@ -115,6 +115,7 @@ def fluxes(
     correlation: Array | None = None
     watched = partial(_watched, progress=progress)
     if {"sandwich", "laplace"} & set(methods):
+        _require_known_response(result)
         algorithm = _of(result).algorithm
         watch = partial(watched, doing="solving for the errors")
         found = scatter(result.state, result.data, algorithm.priors, sums.functions, watch)
@@ -238,6 +239,14 @@ def _repeatable(result: Result) -> Any:
     if problem.stop.reason(result.trace) is None:
         return replace(problem, stop=MaxIterations(result.state.iteration))
     return problem
+
+
+def _require_known_response(result: Result) -> None:
+    if result.state.parameters:
+        raise ConfigError(
+            "the PSF was restored too, and sandwich and laplace take it for known; only the "
+            "bootstrap repeats that as well (--method bootstrap)"
+        )
 
 
 def _require_maximum(sums: _Sums, remaining: Array, covariance: Array) -> None:

@@ -119,7 +119,8 @@ def reopen(folder: Path, data: DataInterface | None = None) -> Result:
             f"the run in {folder} has no state yet; go on with: skyfold resume {folder}"
         )
     reason = str(notes.get("results", {}).get("stop_reason", ""))
-    return Result(problem.data, state, trace, reason, notes, problem.demo, problem)
+    data = problem.data.at(state.parameters)
+    return Result(data, state, trace, reason, notes, problem.demo, problem)
 
 
 def _opened_again(
@@ -220,7 +221,7 @@ def _result(
     notes["timings"] = {"iterating": trace[-1]["seconds"], "products": state.products}
     notes["peak_memory"] = manifest.peak_memory()
     data = problem.data.at(state.parameters)
-    result = Result(data, state, trace, reason, notes, problem.demo)
+    result = Result(data, state, trace, reason, notes, problem.demo, problem)
     notes["results"] = {
         "iterations": state.iteration,
         "stop_reason": reason,
