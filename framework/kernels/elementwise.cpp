@@ -1,5 +1,6 @@
 // Element-wise steps that every Poisson algorithm takes, each in one pass over memory.
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -9,15 +10,12 @@
 #include <pybind11/stl.h>
 #include <vector>
 
+#include "arrays.hpp"
 #include "dispatch.hpp"
 
 namespace py = pybind11;
-template <class T> using Array = py::array_t<T, py::array::c_style>;
 
 namespace {
-
-constexpr py::ssize_t chunk = 1024;       // fixed: the order of additions never depends on the threads
-constexpr py::ssize_t parallel = 1 << 17; // below this, starting threads costs more than it saves
 
 // x = 2^k m with m in [sqrt(1/2), sqrt(2)), for normal positive x.
 template <class T> struct Parts {
@@ -145,6 +143,68 @@ double ratio_all(const T* n, T* e, const T* b, T accuracy, T* r, py::ssize_t siz
   return fit;
 }
 
+// What is found along a line in some bins: sums of n log m, n q / m and n q^2 / m^2 with m = e + a q;
+// largest m, smallest m, and smallest m of the bins with counts.
+struct Along {
+  double fit, slope, bend, top, low, held;
+};
+
+template <class T>
+SKYFOLD_INLINE Along along_body(const T* n, const T* e, const T* q, double a, double floor, py::ssize_t size) {
+  constexpr double most = std::numeric_limits<double>::max();
+  double fit = 0.0, slope = 0.0, bend = 0.0, top = 0.0, low = most, held = most;
+#pragma omp simd reduction(+ : fit, slope, bend) reduction(max : top) reduction(min : low, held)
+  for (py::ssize_t i = 0; i < size; ++i) {
+    const double counts = n[i], d = q[i], expected = static_cast<double>(e[i]) + a * d;
+    const double m = expected < floor ? floor : expected;
+    double inverse;
+    fit += counts * ratio_and_log(1.0, m, &inverse);
+    const double rise = counts * inverse * d; // zero without counts, however small m is
+    slope += rise;
+    bend += rise * d * inverse;
+    const double mine = counts > 0 ? expected : most;
+    top = top < expected ? expected : top;
+    low = expected < low ? expected : low;
+    held = mine < held ? mine : held;
+  }
+  return {fit, slope, bend, top, low, held};
+}
+
+SKYFOLD_CLONES Along along_chunk(const double* n, const double* e, const double* q, double a, double floor,
+                                 py::ssize_t size) {
+  return along_body(n, e, q, a, floor, size);
+}
+SKYFOLD_CLONES Along along_chunk(const float* n, const float* e, const float* q, double a, double floor,
+                                 py::ssize_t size) {
+  return along_body(n, e, q, a, floor, size);
+}
+
+// The floor is found as in ratio_all.
+template <class T>
+std::array<double, 3> along_all(const T* n, const T* e, const T* q, double a, double accuracy, py::ssize_t size,
+                                [[maybe_unused]] int threads) {
+  constexpr double tiny = std::numeric_limits<T>::min(), infinity = std::numeric_limits<double>::infinity();
+  const py::ssize_t chunks = (size + chunk - 1) / chunk;
+  std::vector<Along> parts(chunks);
+#pragma omp parallel for num_threads(threads) if (threads > 1 && size >= parallel) schedule(static)
+  for (py::ssize_t c = 0; c < chunks; ++c) {
+    const py::ssize_t at = c * chunk;
+    parts[c] = along_chunk(n + at, e + at, q + at, a, tiny, std::min(chunk, size - at));
+  }
+  double top = 0.0, held = std::numeric_limits<double>::max();
+  for (const auto& part : parts) top = std::max(top, part.top), held = std::min(held, part.held);
+  const double noise = accuracy * top, floor = std::max(noise, tiny);
+  if (held <= -noise) return {-infinity, -infinity, 0.0};
+  std::array<double, 3> sums{};
+  for (py::ssize_t c = 0; c < chunks; ++c) {
+    const py::ssize_t at = c * chunk;
+    if (parts[c].low < floor)
+      parts[c] = along_chunk(n + at, e + at, q + at, a, floor, std::min(chunk, size - at));
+    sums[0] += parts[c].fit, sums[1] += parts[c].slope, sums[2] += parts[c].bend;
+  }
+  return sums;
+}
+
 template <class T> SKYFOLD_INLINE void update_body(const T* x, const T* b, const T* s, T* y, py::ssize_t size) {
 #pragma omp simd
   for (py::ssize_t i = 0; i < size; ++i) {
@@ -179,6 +239,22 @@ double poisson_ratio(const Array<T>& counts, Array<T>& expectation, double accur
   return ratio_all(n, e, b, static_cast<T>(accuracy), r, size, threads);
 }
 
+// Sums of n log m, n q / m and n q^2 / m^2 with m = expectation + step * q: a log-likelihood along a
+// line, its slope and minus its second derivative, but for the terms linear in the step. What is below
+// accuracy * max(m) is raised to it; if a bin with counts is less than minus that, or zero where
+// all digits hold, the sums are minus infinity. In double, whatever the type of the arrays.
+template <class T>
+std::array<double, 3> poisson_along(const Array<T>& counts, const Array<T>& expectation, const Array<T>& direction,
+                                    double step, double accuracy, int threads) {
+  const py::ssize_t size = counts.size();
+  if (expectation.size() != size || direction.size() != size)
+    throw py::value_error("counts, expectation and direction must have the same number of bins");
+  if (threads < 1) throw py::value_error("threads must be at least 1");
+  const T *n = counts.data(), *e = expectation.data(), *q = direction.data();
+  py::gil_scoped_release unlocked;
+  return along_all(n, e, q, step, accuracy, size, threads);
+}
+
 // out = x * back / s, never below zero, and zero where nothing is ever seen (s = 0).
 template <class T>
 void em_update(const Array<T>& values, const Array<T>& back, const Array<T>& sensitivity, Array<T>& out,
@@ -202,12 +278,17 @@ template <class T> void bind(py::module_& m) {
   m.def("poisson_ratio", &poisson_ratio<T>, py::arg("counts").noconvert(), py::arg("expectation").noconvert(),
         py::arg("accuracy"), py::arg("ratio").noconvert(), py::arg("others").noconvert() = py::none(),
         py::arg("threads") = 1);
+  m.def("poisson_along", &poisson_along<T>, py::arg("counts").noconvert(), py::arg("expectation").noconvert(),
+        py::arg("direction").noconvert(), py::arg("step"), py::arg("accuracy"), py::arg("threads") = 1);
   m.def("em_update", &em_update<T>, py::arg("values").noconvert(), py::arg("back").noconvert(),
         py::arg("sensitivity").noconvert(), py::arg("out").noconvert(), py::arg("threads") = 1);
 }
+
+void bind_conjugate(py::module_& m);
 
 PYBIND11_MODULE(_kernels, m) {
   m.doc() = "Compiled element-wise steps of skyfold";
   bind<double>(m);
   bind<float>(m);
+  bind_conjugate(m);
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skyfold._kernels import poisson_ratio
+from skyfold._kernels import poisson_along, poisson_ratio
 from skyfold.errors import ConfigError
 from skyfold.vector import Array
 
@@ -42,6 +42,40 @@ class Likelihood(ABC):
             Expectations below this fraction of their maximum are rounding noise.
         """
 
+    def along(
+        self,
+        counts: Array,
+        line: tuple[Array, Array],
+        weight: Array,
+        totals: tuple[float, float],
+        step: float,
+        accuracy: float,
+    ) -> tuple[float, float, float]:
+        """Return value, slope and bend of the log-likelihood at a step along a line.
+
+        Parameters
+        ----------
+        counts, weight
+            One value per bin seen, flat.
+        line, totals
+            Expectation at the beginning and its change per step; the weighted totals of both.
+        step
+            How far to go.
+        accuracy
+            Expectations below this fraction of their maximum are rounding noise.
+
+        Returns
+        -------
+        value, slope, bend
+            The log-likelihood, its derivative by the step, and minus the second one; 0 where that
+            is not known. Value and slope are minus infinity where counts are impossible.
+        """
+        moved = line[0] + line[1] * line[1].dtype.type(step)
+        total = totals[0] + step * totals[1]
+        ratio, value = self.evaluate(counts, moved, weight, total, accuracy)
+        slope = float(np.sum(ratio * line[1], dtype=np.float64)) - totals[1]
+        return value, slope, 0.0
+
     @abstractmethod
     def curvature(self, counts: Array, expectation: Array, weight: Array, accuracy: float) -> Array:
         """Return minus the second derivative by the expectation of each bin seen, not negative."""
@@ -59,6 +93,19 @@ class Poisson(Likelihood):
         """Return n/e and the Poisson log-likelihood."""
         ratio = np.empty_like(expectation)
         return ratio, poisson_ratio(counts, expectation, accuracy, ratio) - total
+
+    def along(
+        self,
+        counts: Array,
+        line: tuple[Array, Array],
+        weight: Array,
+        totals: tuple[float, float],
+        step: float,
+        accuracy: float,
+    ) -> tuple[float, float, float]:
+        """Return value, slope and bend, in one pass."""
+        fit, rise, bend = poisson_along(counts, *line, step, accuracy)
+        return fit - totals[0] - step * totals[1], rise - totals[1], bend
 
     def curvature(self, counts: Array, expectation: Array, weight: Array, accuracy: float) -> Array:
         """Return the observed information ``n / e^2``."""

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from math import inf
+from typing import NamedTuple
+
 from skyfold.data import DataInterface, Expectation
 
+FLAT = 1e-3  # slope at the end, relative to the slope at the beginning
+TRIALS = 60
 
-def best_step(
-    data: DataInterface, here: Expectation, direction: Expectation, longest: float
-) -> float:
-    """Return the step in [0, longest] at which the log-likelihood is largest.
+
+class Found(NamedTuple):
+    """Where a search ended.
+
+    Attributes
+    ----------
+    step
+        How far to go.
+    rise
+        By how much the log-likelihood is larger there than at the beginning; never negative.
+    """
+
+    step: float
+    rise: float
+
+
+def search(
+    data: DataInterface, here: Expectation, direction: Expectation, longest: float = inf
+) -> Found:
+    """Return the step in [0, longest] at which the log-likelihood is largest, and its rise.
 
     The expectation is linear in the step and the Poisson log-likelihood concave, so its slope
-    changes sign at most once; it is bracketed and found by the Illinois variant of false position.
+    changes sign at most once: Newton's method on the slope, within a bracket that is halved where
+    Newton leaves it or counts become impossible. A bend that is not known is taken from the last
+    two slopes.
 
     Parameters
     ----------
@@ -24,29 +47,41 @@ def best_step(
     longest
         Longest step allowed; it is never exceeded.
     """
-
-    def slope(step: float) -> float:
-        return data.slope(here + direction * step, direction)
-
-    low, high = 0.0, longest
-    rising, falling = slope(low), slope(high)
-    steepest = rising
-    if rising <= 0:
-        return 0.0
-    if falling >= 0:
-        return high
-    side = 0
-    for _ in range(60):
-        step = (low * falling - high * rising) / (falling - rising)
-        now = slope(step)
-        if now >= 0:
-            low, rising = step, now
-            falling *= 0.5 if side == 1 else 1.0
-            side = 1
-        else:
-            high, falling = step, now
-            rising *= 0.5 if side == -1 else 1.0
-            side = -1
-        if 0 <= now < 1e-3 * steepest or high - low < 1e-3 * high:
+    start, steepest, bend = data.along(here, direction, 0.0)
+    best = Found(0.0, 0.0)
+    if not (steepest > 0 and longest > 0):
+        return best
+    low, high, fallen = 0.0, longest, False
+    last, before = 0.0, steepest
+    step = _newton(0.0, steepest, bend)
+    for _ in range(TRIALS):
+        if step >= high and not fallen:
+            step = high if high < inf else 2.0 * low or 1.0
+        elif not low < step < high:
+            step = 0.5 * (low + high)
+        value, slope, bend = data.along(here, direction, step)
+        if value - start >= best.rise:
+            best = Found(step, value - start)
+        if abs(slope) <= FLAT * steepest or (slope > 0 and step >= longest):
             break
-    return low
+        if not bend > 0 and step != last:
+            bend = (before - slope) / (step - last)
+        if slope > 0:
+            low = step
+        else:
+            high, fallen = step, True
+        last, before = step, slope
+        step = _newton(step, slope, bend)
+    return best
+
+
+def best_step(
+    data: DataInterface, here: Expectation, direction: Expectation, longest: float = inf
+) -> float:
+    """Return the step in [0, longest] at which the log-likelihood is largest; see `search`."""
+    return search(data, here, direction, longest).step
+
+
+def _newton(step: float, slope: float, bend: float) -> float:
+    """Return where a parabola has its top; infinity if it has none."""
+    return step + slope / bend if bend > 0 else inf
