@@ -82,10 +82,13 @@ class JointData(DataInterface):
         pairs = zip(self.members, self._cut(expectation), strict=True)
         return sum(part.log_likelihood(piece) for part, piece in pairs)
 
-    def slope(self, expectation: Expectation, direction: Expectation) -> float:
-        """Return the sum of the parts' slopes."""
-        triples = zip(self.members, self._cut(expectation), self._cut(direction), strict=True)
-        return sum(part.slope(e, d) for part, e, d in triples)
+    def along(
+        self, here: Expectation, direction: Expectation, step: float
+    ) -> tuple[float, float, float]:
+        """Return the sums of the parts' values, slopes and bends."""
+        triples = zip(self.members, self._cut(here), self._cut(direction), strict=True)
+        value, slope, bend = np.sum([part.along(e, d, step) for part, e, d in triples], axis=0)
+        return float(value), float(slope), float(bend)
 
     def curvature(self, expectation: Expectation) -> Array:
         """Return the parts' curvatures, one after the other."""
