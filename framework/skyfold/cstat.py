@@ -70,7 +70,7 @@ def cstat(counts: Array, mu: Array) -> Array:
         Expected counts, same shape. Where they vanish but counts do not, the statistic is huge
         instead of infinite, so that sums stay numbers.
     """
-    e = np.maximum(mu, np.finfo(float).tiny)
+    e = np.maximum(np.asarray(mu, dtype=float), np.finfo(float).tiny)
     held = counts > 0
     n = counts[held]
     deviance = e - counts

@@ -230,12 +230,14 @@ class Discrepancy(StoppingRule):
     of bins is no substitute for that mean: a bin of much less than one expected count adds much
     less than one unit.
 
-    The rule is weak where most bins are empty: they say nothing, and a flat first image may seem
-    to explain them. A sky of many values has then also taken up noise that the mean knows nothing
-    of. Where each bin holds many counts it stops sensibly, and rather early. Event lists have no
-    bins and are left out. Looking costs one forward product, half of an iteration and not among
-    the products of the trace, unless the response visits all bins anyway, as it does for images
-    where most pixels hold counts.
+    The rule is weak where most bins are empty: they say little, and a flat first image may seem to
+    explain them. And a fitted sky takes up noise, of which the mean knows nothing: the rule stops
+    too early, with one count in a bin after a few iterations already. It is of use where each bin
+    holds many. Event lists have no bins and are left out.
+
+    Looking costs one forward product an iteration, half of what Richardson-Lucy needs, which the
+    products of the trace do not tell; nothing where the response visits all bins anyway, as it
+    does for images of which most pixels hold counts.
 
     Parameters
     ----------

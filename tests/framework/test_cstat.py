@@ -67,6 +67,14 @@ def test_the_statistic_itself():
     assert np.isfinite(cstat(np.array([3]), np.array([0.0]))).all()
 
 
+def test_single_precision_is_summed_in_double(rng):
+    mu = rng.uniform(0.5, 2, 3_000_000).astype(np.float32)
+    counts = rng.poisson(mu).astype(np.float32)
+    single, double = compare(counts, mu), compare(counts.astype(float), mu.astype(float))
+    assert single == double
+    assert np.isfinite(cstat(np.ones(1, np.float32), np.zeros(1, np.float32))).all()
+
+
 def test_true_models_lie_within_some_sigma(rng):
     mu = 10 ** rng.uniform(-3, 2, (40, 5000))
     found = [compare(rng.poisson(row), row) for row in mu]
