@@ -19,8 +19,11 @@ def skyfold_register(registry: Registry) -> None:
     registry.methods.add("map", "skyfold.methods.map:MAP")
     registry.algorithms.add("richardson-lucy", "skyfold.algorithms.richardson_lucy:RichardsonLucy")
     registry.algorithms.add("blind", "skyfold.algorithms.blind:Blind")
+    registry.algorithms.add("em-pcg", "skyfold.algorithms.em_pcg:EMConjugateGradient")
+    registry.algorithms.add("momentum-em", "skyfold.algorithms.momentum_em:MomentumEM")
     registry.algorithms.add("one-step-late", "skyfold.algorithms.one_step_late:OneStepLate")
     registry.algorithms.add("sgp", "skyfold.algorithms.sgp:ScaledGradientProjection")
+    registry.algorithms.add("ordered-subsets", "skyfold.algorithms.ordered_subsets:OrderedSubsets")
     registry.algorithms.add("lbfgs", "skyfold.algorithms.lbfgs:LBFGS")
     for name, entry in {
         "response_weighting": "ResponseWeighting",

@@ -231,9 +231,17 @@ class DataInterface(ABC):
     def with_likelihood(self, likelihood: Likelihood) -> DataInterface:
         """Return the same data judged by another likelihood."""
 
+    @property
+    @abstractmethod
+    def divisions(self) -> int:
+        """Into how many parts it can be split that cost no more than their share of a product."""
+
     @abstractmethod
     def split(self, k: int) -> list[DataInterface]:
-        """Return ``k`` parts whose log-likelihoods add up."""
+        """Return ``k`` parts whose log-likelihoods, counts and sensitivities add up.
+
+        Each has about the same counts, which are what the fit expects, from all over the data.
+        """
 
     @abstractmethod
     def thin(self, share: float, rng: np.random.Generator) -> tuple[DataInterface, DataInterface]:
@@ -510,8 +518,14 @@ class BinnedData(DataInterface):
         vars(same).update(changes, parts=(same,))
         return same
 
+    @property
+    def divisions(self) -> int:
+        """Number of bins that the products visit, if the heaviest response can be divided."""
+        *_, heaviest = self.responses.values()
+        return self.counts.size if heaviest.divisible else 1
+
     def split(self, k: int) -> list[DataInterface]:
-        """Return ``k`` parts, each with some of the bins with counts and its share of the others."""
+        """Return ``k`` parts: each has some of the bins with counts, and its share of the rest."""
         from skyfold.subsets import split
 
         return list(split(self, k))

@@ -12,6 +12,7 @@ from skyfold.data import DataInterface, EStep, Expectation
 from skyfold.errors import DataError
 from skyfold.likelihood import Likelihood
 from skyfold.model import Component
+from skyfold.subsets import deal
 from skyfold.vector import Array, Vector
 
 
@@ -104,10 +105,28 @@ class JointData(DataInterface):
         """Return the same parts judged by another likelihood."""
         return JointData([part.with_likelihood(likelihood) for part in self.members])
 
+    @property
+    def divisions(self) -> int:
+        """Sum over the parts: one that cannot be divided may go into a piece as it is."""
+        return sum(part.divisions for part in self.members)
+
     def split(self, k: int) -> list[DataInterface]:
-        """Split each part."""
-        pieces = [part.split(k) for part in self.members]
-        return [JointData([own[i] for own in pieces]) for i in range(k)]
+        """Split each part, or deal out whole those whose pieces would cost more than their share.
+
+        If there are fewer of these than ``k``, and no others, they are split nevertheless.
+        """
+        whole = [part for part in self.members if part.divisions < k]
+        if len(whole) == len(self.members) < k:
+            whole = []
+        pieces: list[list[DataInterface]] = [[] for _ in range(k)]
+        for part in self.members:
+            if part not in whole:
+                for piece, own in zip(pieces, part.split(k), strict=True):
+                    piece.append(own)
+        totals = np.array([np.sum(part.counts, dtype=np.float64) for part in whole])
+        for piece, chosen in zip(pieces, deal(totals, k), strict=True):
+            piece.extend(whole[i] for i in chosen)
+        return [JointData(piece) for piece in pieces]
 
     @property
     def parameters(self) -> Vector:

@@ -46,6 +46,11 @@ class Response(ABC):
     complete: bool = True
     parameters: Array | None = None
 
+    @property
+    def divisible(self) -> bool:
+        """Whether some bins cost their share of a product: `rows` is more than a selection."""
+        return type(self).rows is not Response.rows
+
     @abstractmethod
     def forward(self, values: Array) -> Array:
         """Return R x, of shape ``data_shape``."""
@@ -156,6 +161,11 @@ class Chain(Response):
         self.model_shape, self.data_shape = inner.model_shape, outer.data_shape
         self.accuracy = max(outer.accuracy, inner.accuracy)
         self.rows_pay_below, self.complete = outer.rows_pay_below, outer.complete
+
+    @property
+    def divisible(self) -> bool:
+        """Whether some bins cost their share of the outer response, whose rows are chosen."""
+        return self.outer.divisible
 
     def forward(self, values: Array) -> Array:
         """Return outer (inner x)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import replace
 from functools import cached_property
 
@@ -46,9 +45,9 @@ class Part(BinnedData):
 
     def __init__(self, whole: BinnedData, chosen: Array, share: float) -> None:
         origin = replace(whole.origin, options={})
-        vars(self).update(vars(copy(whole)) | {"origin": origin, "parts": (self,)})
-        self.__dict__.pop("weight")
-        self._whole, self._share = whole, share
+        vars(self).update(vars(whole) | {"origin": origin, "parts": (self,)})
+        vars(self).pop("weight", None)
+        self._whole, self._chosen, self._share = whole, chosen, share
         self.bins = chosen if whole.bins is None else whole.bins[chosen]
         self.responses = {name: r.rows(chosen) for name, r in whole.responses.items()}
         self.counts, self._seen_weight = whole.counts[chosen], whole._seen_weight[chosen]
@@ -56,9 +55,10 @@ class Part(BinnedData):
     @cached_property
     def weight(self) -> Array:  # type: ignore[override]
         """One weight per bin: none in the bins of other parts, a share where no one has counts."""
-        weight = self._whole.weight * self.dtype.type(self._share)
-        weight.flat[slice(None) if self._whole.bins is None else self._whole.bins] = 0
-        weight.flat[self.bins] = self._seen_weight
+        weight: Array = self._whole.weight * self.dtype.type(self._share)
+        seen = np.arange(weight.size) if self._whole.bins is None else self._whole.bins
+        weight.flat[seen] = 0
+        weight.flat[seen[self._chosen]] = self._seen_weight
         return weight
 
 
