@@ -39,9 +39,9 @@ numbers are pixels counted from 0, or have a unit and are sky coordinates of the
 
 methods:
   sandwich   scatter over repeated observations of a maximum with priors; one linear system per
-             region, its products are counted
-  laplace    width of the posterior around the maximum; larger, because it counts what the priors
-             cannot know
+             region. Of an image without priors it is about twice too large: take the bootstrap
+  laplace    width of the posterior around the maximum; larger, because it counts what only the
+             priors know
   bootstrap  the whole run again on counts drawn around the observed ones: right for every method,
              early stopping included, at the price of as many runs
 No method knows the bias of smoothing: light that priors or early stopping spread over the edge of
@@ -49,7 +49,7 @@ a region is missing from it. The column prior tells roughly how much that is; ch
 than the blur. Where most values are zero, errors are upper limits.
 
 writes errors.ecsv, after a bootstrap also bootstrap.fits (maps of mean and standard deviation),
-and the report again.
+with --significance also significance.fits, and the report again.
 """
 
 
@@ -131,9 +131,10 @@ def parser() -> argparse.ArgumentParser:
         "errors", "fluxes of regions of a finished run, with their errors", "errors", epilog=ERRORS
     )
     errors.add_argument("folder", metavar="RUN", help="run folder")
-    errors.add_argument("--region", action="append", default=[], required=True,
-                        metavar="SHAPE|FILE",
+    errors.add_argument("--region", action="append", default=[], metavar="SHAPE|FILE",
                         help="a shape, a region file, or a mask; may be given again")  # fmt: skip
+    errors.add_argument("--significance", action="store_true",
+                        help="also map where the counts ask for more light, in sigma")  # fmt: skip
     errors.add_argument(
         "--method",
         action="append",

@@ -96,25 +96,31 @@ def report(arguments: Arguments) -> None:
 
 def errors(arguments: Arguments) -> None:
     """Print and write the fluxes of regions with their errors."""
-    from skyfold import files
+    from skyfold import files, significance
     from skyfold.report import write
     from skyfold.runfolder import reopen
 
-    folder = Path(arguments.folder)
+    if not arguments.region and not arguments.significance:
+        raise ConfigError("errors of what? Give --region or --significance; see --help")
+    folder, written = Path(arguments.folder), []
     result = reopen(folder)
     files.require_writable(folder)
     with files.locked(folder):
-        found = result.errors(
-            *arguments.region,
-            method=arguments.method,
-            component=arguments.component,
-            replicas=arguments.replicas,
-            seed=arguments.seed,
-            progress=not arguments.quiet,
-        )
-        written = [*found.write(folder, result), write(folder)]
-    for line in found.lines():
-        say(line)
+        if arguments.region:
+            found = result.errors(
+                *arguments.region,
+                method=arguments.method,
+                component=arguments.component,
+                replicas=arguments.replicas,
+                seed=arguments.seed,
+                progress=not arguments.quiet,
+            )
+            for line in found.lines():
+                say(line)
+            written += found.write(folder, result)
+        if arguments.significance:
+            written.append(significance.write(result, folder, seed=arguments.seed))
+        written.append(write(folder))
     say(f"written   {', '.join(map(str, written))}")
 
 
