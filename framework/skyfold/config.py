@@ -100,7 +100,7 @@ class RunConfig:
             content["data"] = [content["data"]]
         if isinstance(content.get("method"), str):
             content["method"] = {"name": content["method"]}
-        elif isinstance(content.get("method"), Mapping):
+        elif isinstance(content.get("method"), Mapping) and content["method"]:
             usual = "map" if "prior" in content["method"] else "rl"
             content["method"] = {"name": usual, **content["method"]}
         if "data" not in content:
@@ -204,7 +204,7 @@ class RunConfig:
             chosen.setdefault("iterations", self.iterations)
         elif self.iterations == "auto" or not (chosen or own):
             chosen = {**until, **chosen}
-        elif own is None:
+        elif own is None and "held_out" not in chosen:
             chosen.setdefault("iterations", LONGEST)
         rules: list[StoppingRule] = [own] if own else []
         for name, value in chosen.items():

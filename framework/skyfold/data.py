@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -234,7 +234,7 @@ class DataInterface(ABC):
     @property
     @abstractmethod
     def divisions(self) -> int:
-        """Into how many parts it can be split that cost no more than their share of a product."""
+        """Into how many parts it can be split that cost about their share of a product."""
 
     @abstractmethod
     def split(self, k: int) -> list[DataInterface]:
@@ -244,21 +244,14 @@ class DataInterface(ABC):
         """
 
     @abstractmethod
-    def thin(self, share: float, rng: np.random.Generator) -> tuple[DataInterface, DataInterface]:
-        """Divide the counts at random into two independent sets, each photon on its own.
+    def folds(
+        self, k: int, rng: np.random.Generator
+    ) -> Iterator[tuple[DataInterface, DataInterface]]:
+        """Divide the photons at random into k parts; yield all but one, and that one, in turn.
 
-        Both see the same bins through the same responses: an expectation of one, times
-        ``share / (1 - share)``, judges the other without a product.
-
-        Parameters
-        ----------
-        share
-            Part of the photons, and of the exposure, that the second set gets.
-
-        Returns
-        -------
-        kept, held
-            Poisson counts again, and independent.
+        Poisson counts divided photon by photon are independent Poisson counts, each of a part of
+        the exposure. All see the same bins through the same responses: an expectation of what
+        was kept, divided by ``k - 1``, judges what was held out without a product.
 
         Raises
         ------
@@ -520,9 +513,9 @@ class BinnedData(DataInterface):
 
     @property
     def divisions(self) -> int:
-        """Number of bins that the products visit, if the heaviest response can be divided."""
+        """Into how many parts the bins of the heaviest response can be divided."""
         *_, heaviest = self.responses.values()
-        return self.counts.size if heaviest.divisible else 1
+        return heaviest.divisions
 
     def split(self, k: int) -> list[DataInterface]:
         """Return ``k`` parts: each has some of the bins with counts, and its share of the rest."""
@@ -530,16 +523,19 @@ class BinnedData(DataInterface):
 
         return list(split(self, k))
 
-    def thin(self, share: float, rng: np.random.Generator) -> tuple[BinnedData, BinnedData]:
-        """Divide the counts at random into two independent sets, each photon on its own."""
+    def folds(self, k: int, rng: np.random.Generator) -> Iterator[tuple[BinnedData, BinnedData]]:
+        """Divide the photons at random into k parts; yield all but one, and that one, in turn."""
         whole = np.rint(self.counts)
         if np.any(whole != self.counts):
             raise DataError(
                 f"{self.origin.name}: the counts are not whole numbers, so they cannot be divided "
-                "photon by photon; say how many iterations instead"
+                "photon by photon; say how many iterations, or how strong a prior, instead"
             )
-        held = rng.binomial(whole.astype(np.int64), share)
-        return self._recounted(whole - held, 1 - share), self._recounted(held, share)
+        left = whole.astype(np.int64)
+        for i in range(k):
+            held = rng.binomial(left, 1 / (k - i))
+            left -= held
+            yield self._recounted(whole - held, 1 - 1 / k), self._recounted(held, 1 / k)
 
     def resample(self, rng: np.random.Generator) -> BinnedData:
         """Return a bootstrap sample: each bin drawn from a Poisson law around its own counts."""

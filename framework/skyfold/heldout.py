@@ -32,11 +32,12 @@ PATIENCE = (1.25, 10)  # iterations looked at beyond the best: a quarter more, a
 class HeldOut(StoppingRule):
     """Stop at the iteration that predicts unseen photons best.
 
-    The photons are divided at random: a part is held out, the others are restored from the same
-    start. Poisson counts divided photon by photon are independent, so the log-likelihood of those
-    held out has its maximum where the restoration begins to follow noise. The division is
-    repeated, the sum of the log-likelihoods decides, and all photons are then restored with that
-    many iterations. It costs as many restorations as there are divisions.
+    The photons are divided at random into parts. Each in turn is held out while the others are
+    restored, from the same start. Poisson counts divided photon by photon are independent, so the
+    log-likelihood of those held out has its maximum where the restoration begins to follow noise.
+    The sum over the parts decides. All photons are then restored with that many iterations and a
+    little more, for with more photons noise is followed later, about in proportion. It costs as
+    many restorations as there are parts.
 
     This makes the number of iterations a regulariser that the data choose. It belongs to plain
     Richardson-Lucy, ``sgp`` or ``momentum-em``; the fastest way to the optimum passes by worse
@@ -45,17 +46,14 @@ class HeldOut(StoppingRule):
     Parameters
     ----------
     folds
-        Number of divisions.
-    share
-        Part of the photons held out of each.
+        Number of parts.
     longest
         Iterations after which the search ends, whether a best one was passed or not.
     best
         The number found; none to find it.
     """
 
-    folds: Annotated[int, Field(ge=1)] = 5
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    folds: Annotated[int, Field(ge=2)] = 10
     longest: Annotated[int, Field(ge=1)] = 1000
     best: Annotated[int, Field(ge=0)] | None = None
 
@@ -73,30 +71,38 @@ class Curve:
     Parameters
     ----------
     gains
-        Shape (iteration, division).
+        Shape (iteration, part).
     """
 
     gains: Array = field(repr=False)
 
     @property
-    def best(self) -> int:
+    def top(self) -> int:
         """The iteration with the largest sum."""
         return int(np.argmax(self.gains.sum(axis=1))) if len(self.gains) else 0
+
+    @property
+    def best(self) -> int:
+        """The iteration for all photons: later by as much as they are more."""
+        folds = self.gains.shape[1]
+        return round(self.top * folds / (folds - 1))
 
     @property
     def ends(self) -> bool:
         """Whether enough iterations beyond the best were looked at."""
         factor, more = PATIENCE
-        return len(self.gains) > factor * self.best + more
+        return len(self.gains) > factor * self.top + more
 
     def table(self) -> Table:
-        """Return one row per iteration: the mean gain, and its error against the best one's."""
+        """Return one row per iteration: the gain, and its error against the best one's."""
         from astropy.table import Table
 
-        apart = self.gains - self.gains[self.best]
+        apart = self.gains - self.gains[self.top]
         folds = self.gains.shape[1]
-        error = apart.std(axis=1, ddof=1) / sqrt(folds) if folds > 1 else np.zeros(len(apart))
-        columns = {"held_out": self.gains.mean(axis=1), "error": error}
+        columns = {
+            "held_out": self.gains.sum(axis=1),
+            "error": apart.std(axis=1, ddof=1) * sqrt(folds),
+        }
         return Table({"iteration": np.arange(len(apart)), **columns}, meta={"best": self.best})
 
 
@@ -128,17 +134,18 @@ def choose(
         numbers and cannot be divided, which is logged.
     """
     try:
-        runs = [_gains(rule, algorithm, data, start, seed, fold) for fold in range(rule.folds)]
+        pairs = list(data.folds(rule.folds, generator(seed, "held-out")))
     except DataError as error:
         log.warning("iterations: %s; %d are done", error, USUAL)
         return replace(rule, best=USUAL), None
+    runs = [_gains(algorithm, kept, held, start, rule.folds) for kept, held in pairs]
     observer = observer or Observer()
     curve, trace = Curve(np.empty((0, rule.folds))), list[dict[str, float]]()
     observer.on_start(start)
     while len(curve.gains) <= rule.longest and not curve.ends:
         found = [next(run) for run in runs]
         curve = Curve(np.vstack([curve.gains, [gain for _, gain in found]]))
-        trace.append({"log_likelihood": float(curve.gains[-1].mean())})
+        trace.append({"log_likelihood": float(curve.gains[-1].sum())})
         if len(trace) > 1:
             observer.on_iteration(found[0][0], trace)
     observer.on_finish(start, trace, "")
@@ -149,18 +156,11 @@ def choose(
 
 
 def _gains(
-    rule: HeldOut, algorithm: Algorithm, data: DataInterface, start: State, seed: int, fold: int
+    algorithm: Algorithm, kept: DataInterface, held: DataInterface, start: State, folds: int
 ) -> Iterator[tuple[State, float]]:
-    """Return an iterator over the states of one division, with the gain in log-likelihood."""
-    kept, held = data.thin(rule.share, generator(seed, f"held-out {fold}"))
-    return _run(algorithm, kept, held, start, rule.share / (1 - rule.share))
-
-
-def _run(
-    algorithm: Algorithm, kept: DataInterface, held: DataInterface, start: State, ratio: float
-) -> Iterator[tuple[State, float]]:
+    """Yield the states of one restoration, with the gain in log-likelihood of what it never saw."""
     first = None
     for state in algorithm.iterate(kept, algorithm.start(kept, start.model)):
-        now = held.log_likelihood(state.expectation * ratio)
+        now = held.log_likelihood(state.expectation * (1 / (folds - 1)))
         first = now if first is None else first
         yield state, now - first

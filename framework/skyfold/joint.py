@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -140,6 +140,8 @@ class JointData(DataInterface):
         def own(tail: str) -> dict[str, Array]:
             return {n.removesuffix(tail): v for n, v in parameters.items() if n.endswith(tail)}
 
+        if not parameters:
+            return self
         return JointData([part.at(own(f"[{i}]")) for i, part in enumerate(self.members, 1)])
 
     def tangent(self, values: Mapping[str, Array], suffix: str = "") -> JointData:
@@ -147,10 +149,11 @@ class JointData(DataInterface):
         members = enumerate(self.members, 1)
         return JointData([part.tangent(values, f"[{i}]{suffix}") for i, part in members])
 
-    def thin(self, share: float, rng: np.random.Generator) -> tuple[JointData, JointData]:
-        """Thin each part."""
-        kept, held = zip(*(part.thin(share, rng) for part in self.members), strict=True)
-        return JointData(kept), JointData(held)
+    def folds(self, k: int, rng: np.random.Generator) -> Iterator[tuple[JointData, JointData]]:
+        """Divide each member."""
+        for pairs in zip(*(member.folds(k, rng) for member in self.members), strict=True):
+            kept, held = zip(*pairs, strict=True)
+            yield JointData(kept), JointData(held)
 
     def resample(self, rng: np.random.Generator) -> JointData:
         """Resample each part."""

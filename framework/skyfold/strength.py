@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FOLDS, SHARE = 3, 0.1  # divisions of the photons, and the part held out of each
+FOLDS = 5  # parts of the photons, each held out in turn
 LAPS, RISE = 200, 0.05  # an optimum is near when ten iterations bring no more than this
 WIDEST = 8  # powers of ten that are looked at in either direction
 
@@ -57,7 +57,7 @@ class Strengths:
     Parameters
     ----------
     gains
-        For each factor one number per division.
+        For each factor one number per part.
     """
 
     gains: Mapping[float, Array] = field(repr=False)
@@ -68,13 +68,13 @@ class Strengths:
         return max(self.gains, key=lambda factor: float(self.gains[factor].sum()))
 
     def table(self) -> Table:
-        """Return one row per factor: the mean below the best, and its error."""
+        """Return one row per factor: the log-likelihood below the best, and its error."""
         from astropy.table import Table
 
         factors = sorted(self.gains)
         apart = np.array([self.gains[f] - self.gains[self.best] for f in factors])
-        error = apart.std(axis=1, ddof=1) / sqrt(apart.shape[1])
-        columns = {"strength": factors, "held_out": apart.mean(axis=1), "error": error}
+        error = apart.std(axis=1, ddof=1) * sqrt(apart.shape[1])
+        columns = {"strength": factors, "held_out": apart.sum(axis=1), "error": error}
         return Table(columns, meta={"best": self.best})
 
 
@@ -106,7 +106,7 @@ def choose(
         If the counts are not whole numbers and cannot be divided.
     """
     observer = observer or Observer()
-    pairs = [data.thin(SHARE, generator(seed, f"strength {fold}")) for fold in range(FOLDS)]
+    pairs = list(data.folds(FOLDS, generator(seed, "strength")))
     states = [algorithm.start(kept, start.model) for kept, _ in pairs]
     gains: dict[float, Array] = {}
     observer.on_start(start)
@@ -117,10 +117,9 @@ def choose(
             for i, (kept, held) in enumerate(pairs):
                 priors = scaled(algorithm.priors, factor)
                 states[i] = _climbed(replace(algorithm, priors=priors), kept, states[i])
-                ahead = states[i].expectation * (SHARE / (1 - SHARE))
-                found.append(held.log_likelihood(ahead))
+                found.append(held.log_likelihood(states[i].expectation * (1 / (FOLDS - 1))))
             gains[factor] = np.array(found)
-            observer.on_iteration(states[0], [{"log_likelihood": float(gains[factor].mean())}])
+            observer.on_iteration(states[0], [{"log_likelihood": float(gains[factor].sum())}])
         return float(gains[factor].sum())
 
     if factors is None:

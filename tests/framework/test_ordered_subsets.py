@@ -85,7 +85,7 @@ def test_a_part_is_a_data_set_of_its_own(kind):
     if kind == "damped":
         data = data.with_likelihood(Damped(2.0))
     if kind == "thinned":
-        data, _ = data.thin(0.3, np.random.default_rng(0))
+        data, _ = next(data.folds(3, np.random.default_rng(0)))
     if kind == "part":
         data = data.split(2)[1]
     values = {"sky": np.random.default_rng(2).random(PIXELS), "background": np.array([1.1])}

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.framework.test_heldout import predictive_loss, star_field
+
+import skyfold
+from skyfold.algorithms.sgp import ScaledGradientProjection
+from skyfold.errors import ConfigError
+from skyfold.model import Model
+from skyfold.priors.gamma import Gamma
+from skyfold.priors.total_squared_variation import TotalSquaredVariation
+from skyfold.strength import Strengths, choose, scaled
+
+
+def test_coefficients_are_multiplied_and_what_has_none_is_refused():
+    (prior,) = scaled({"tsv": TotalSquaredVariation(0.5)}, 4).values()
+    assert prior.coefficient == 2
+    with pytest.raises(ConfigError, match="the prior gamma has no coefficient"):
+        scaled({"gamma": Gamma(2)}, 3)
+    assert scaled({"gamma": Gamma(2)}, 1) == {"gamma": Gamma(2)}
+
+
+def test_the_best_is_the_largest_sum_and_errors_are_of_differences():
+    gains = {1.0: np.array([3.0, 1.0]), 10.0: np.array([4.0, 1.5])}
+    table = Strengths(gains).table()
+    assert Strengths(gains).best == 10
+    assert list(table["strength"]) == [1, 10]
+    assert list(table["held_out"]) == [-1.5, 0]
+    assert table["error"][1] == 0
+
+
+def test_held_out_photons_choose_a_strength_that_predicts_well():
+    data, truth = star_field(4e3, size=20)
+    algorithm = ScaledGradientProjection(priors={"tsv": TotalSquaredVariation(1.0)})
+    start = algorithm.start(data, Model.start(data))
+    found = choose(algorithm, data, start, seed=1)
+    losses = {}
+    for factor in found.gains:
+        result = skyfold.run(
+            data, prior={"tsv": factor}, iterations=60, progress=False, method="map"
+        )
+        losses[factor] = predictive_loss(data, truth, result.state)
+    least, most = min(losses.values()), max(losses.values())
+    assert losses[found.best] < least + 0.2 * (most - least)
+
+
+def test_auto_and_a_grid_are_said_in_the_method():
+    data, _ = star_field(2e3, size=16)
+    with pytest.raises(ConfigError, match="strength"):
+        skyfold.run(data, prior={"tsv": 1.0}, strength=-1, progress=False)
+    result = skyfold.run(
+        data, prior={"tsv": 1e-3}, strength=[1.0, 1e-3], iterations=5, progress=False
+    )
+    assert result.manifest["config"]["method"]["strength"] in (1.0, 1e-3)
