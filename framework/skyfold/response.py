@@ -47,9 +47,12 @@ class Response(ABC):
     parameters: Array | None = None
 
     @property
-    def divisible(self) -> bool:
-        """Whether some bins cost their share of a product: `rows` is more than a selection."""
-        return type(self).rows is not Response.rows
+    def divisions(self) -> int:
+        """Into how many parts of bins a product can be divided that cost about their share.
+
+        One where nobody wrote `rows`, for then some bins cost as much as all.
+        """
+        return 1 if type(self).rows is Response.rows else prod(self.data_shape)
 
     @abstractmethod
     def forward(self, values: Array) -> Array:
@@ -163,9 +166,9 @@ class Chain(Response):
         self.rows_pay_below, self.complete = outer.rows_pay_below, outer.complete
 
     @property
-    def divisible(self) -> bool:
-        """Whether some bins cost their share of the outer response, whose rows are chosen."""
-        return self.outer.divisible
+    def divisions(self) -> int:
+        """Those of the outer response, whose rows are chosen."""
+        return self.outer.divisions
 
     def forward(self, values: Array) -> Array:
         """Return outer (inner x)."""

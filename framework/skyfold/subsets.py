@@ -26,14 +26,19 @@ def deal(counts: Array, k: int) -> list[Array]:
         How many parts.
     """
     groups = -(-counts.size // k)
+    table = np.zeros((groups, k))
+    table.flat[: counts.size] = counts
     lots = np.random.Generator(np.random.Philox(0)).random((groups, k))
-    sums, turn = np.zeros(k), np.empty(counts.size, np.int64)
-    for start, lot in zip(range(0, counts.size, k), lots, strict=True):
-        largest = np.argsort(-counts[start : start + k], kind="stable") + start
-        parts = np.lexsort((lot, sums))[: largest.size]
-        turn[largest] = parts
-        sums[parts] += counts[largest]
-    return [np.flatnonzero(turn == part) for part in range(k)]
+    largest = np.argsort(-table, axis=1, kind="stable")
+    parts, sums = np.argsort(lots, axis=1), np.zeros(k)
+    for group in np.flatnonzero(table.max(axis=1) > table.min(axis=1)):
+        parts[group] = np.lexsort((lots[group], sums))
+        sums[parts[group]] += table[group, largest[group]]
+    turn = np.empty_like(parts)
+    np.put_along_axis(turn, largest, parts, axis=1)
+    turn = turn.ravel()[: counts.size]
+    ends = np.cumsum(np.bincount(turn, minlength=k))[:-1]
+    return np.split(np.argsort(turn, kind="stable"), ends)
 
 
 class Part(BinnedData):

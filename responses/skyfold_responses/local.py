@@ -18,6 +18,7 @@ from skyfold_responses.rows import HeldRows, attribute_cells, judged
 CACHE = 1 << 18  # bytes of detector rows that are used for one attitude after the other
 RUN = 16  # cells for which the sky of an attitude is worth fetching
 BLOCK = 1 << 23  # expected counts that are computed at a time
+ENTRY = 30  # numbers of detector rows that take as long as an entry of the conversion matrix
 DRAWS = 1 << 20  # counts that are brought back to the sky at a time
 
 
@@ -137,6 +138,13 @@ class Cells(Response):
         self.attitude, self.row = (np.ascontiguousarray(a, np.int64) for a in (attitude, row))
         self.model_shape, self.data_shape = frame.model_shape, self.attitude.shape
         self._place, self._runs = self._sorted()
+
+    @property
+    def divisions(self) -> int:
+        """Such that in each part the cells take as long as the way from the sky and back."""
+        cells = self.attitude.size
+        way = ENTRY * max(int(self.frame.conversion.nnz), 1)
+        return max(1, min(cells, cells * self.detector.numbers.shape[1] // way))
 
     def forward(self, values: Array) -> Array:
         """Return the expected counts of the cells."""

@@ -94,6 +94,24 @@ def test_parts_of_a_list_share_its_sensitivity(rng: np.random.Generator) -> None
         np.testing.assert_allclose(total, whole, rtol=1e-12)
 
 
+@pytest.mark.parametrize("made", [False, True])
+def test_parts_of_a_list_add_up_and_copy_nothing(rng: np.random.Generator, made: bool) -> None:
+    rows = rng.random((500, 80))
+    sky = EventRows((lambda numbers: rows[numbers]) if made else rows, np.full(80, 9.0), 500)
+    weight = np.where(np.arange(500) % 5 > 0, 0.5, 0.0)
+    data = BinnedData(np.ones(500), {"sky": sky}, weight)
+    x = {"sky": rng.random(80)}
+    parts = data.split(6)
+    assert data.divisions == data.counts.size == 400
+    assert made or all(np.shares_memory(p.responses["sky"].source.numbers, rows) for p in parts)
+    assert all(check_adjoint(part.responses["sky"]) < 1e-12 for part in parts)
+    apart = sum(part.e_step(x).log_likelihood for part in parts)
+    assert apart == pytest.approx(data.e_step(x).log_likelihood, rel=1e-12)
+    for part in parts:
+        again = part.whole["sky"].sensitivity(part.weight)
+        np.testing.assert_allclose(part.sensitivity["sky"], again, rtol=1e-12)
+
+
 def test_what_cannot_be_is_refused(rng: np.random.Generator) -> None:
     rows = rng.random((5, 6))
     rows[3, 4] = np.nan

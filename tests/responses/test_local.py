@@ -140,6 +140,32 @@ def test_only_detector_rows_that_occur_are_loaded() -> None:
     assert cells.detector.numbers.shape == (2, 12)
 
 
+def test_parts_share_the_detector_and_add_up() -> None:
+    case = Case(7, 6, 48, 10, 2, (5, 60))
+    counts = case.rng.poisson(0.7, case.frame.data_shape)
+    data = BinnedData(counts, {"sky": case.frame})
+    x = {"sky": case.rng.random(case.frame.model_shape)}
+    parts = data.split(5)
+    held = data.responses["sky"].detector.numbers
+    assert all(np.shares_memory(part.responses["sky"].detector.numbers, held) for part in parts)
+    assert all(check_adjoint(part.responses["sky"]) < 1e-12 for part in parts)
+    whole, apart = data.e_step(x), [part.e_step(x) for part in parts]
+    np.testing.assert_allclose(sum(step.back["sky"] for step in apart), whole.back["sky"])
+    total = sum(step.log_likelihood for step in apart)
+    assert total == pytest.approx(whole.log_likelihood, rel=1e-12)
+    weighed = data.split(5)[2]
+    again = case.dense.adjoint(weighed.weight)
+    np.testing.assert_allclose(weighed.sensitivity["sky"], again, rtol=1e-11)
+
+
+def test_few_cells_are_not_worth_many_conversions() -> None:
+    case = Case(8, 7, 12, 5, 1, (5, 1, 11))
+    assert case.frame.rows(np.arange(3)).divisions == 1
+    large = Case(8, 2, 48, 5, 3, (50, 60))
+    cells = large.frame.rows(np.arange(6000))
+    assert 1 < cells.divisions < 6000
+
+
 def test_counts_are_attributed_to_the_sky() -> None:
     case = Case(5, 3, 12, 10, 2, (4,))
     x = case.rng.random((10, 2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -15,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import skyfold
+from skyfold.algorithms.ordered_subsets import OrderedSubsets
 from skyfold.data import BinnedData
 from skyfold.errors import DataError, FileError
+from skyfold.model import Model
 from skyfold.response import Matrix, check_adjoint
 from skyfold_responses.matrix import RowMatrix
 from skyfold_responses.memory import (
@@ -168,6 +171,44 @@ def test_the_source_is_read_once_and_rows_are_shared(rng: np.random.Generator) -
         np.testing.assert_allclose(rows.forward(x), whole[part.bins], rtol=1e-12)
     data.with_counts(np.ones(50))  # bins that were never read
     assert slabs.readings == 3
+
+
+@pytest.mark.parametrize("storage", sorted(ROUNDING))
+def test_parts_are_views_of_the_rows(storage: str, rng: np.random.Generator) -> None:
+    slabs = Pieces(rng.random((400, 2000)), 100, 300)
+    response = RowMatrix(slabs, (400,), (2000,), storage=storage)
+    data = BinnedData(rng.poisson(0.8, 2000), {"sky": response, "background": np.ones(2000)})
+    values = {"sky": rng.random(400), "background": np.array([0.3])}
+    whole = data.e_step(values)
+    readings, numbers = slabs.readings, data.responses["sky"].numbers
+    tracemalloc.start()
+    parts = data.split(8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.2 * numbers.nbytes
+    backs = []
+    for part in parts:
+        rows = part.responses["sky"]
+        assert np.shares_memory(rows.numbers, numbers)
+        assert check_adjoint(rows) < 1e-12
+        assert check_adjoint(rows.rows(np.arange(0, rows.data_shape[0], 3))) < 1e-12
+        backs.append(part.e_step(values).back["sky"])
+    np.testing.assert_allclose(sum(backs), whole.back["sky"], rtol=1e-12)
+    assert slabs.readings == readings
+
+
+def test_threads_change_no_bit_of_subsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    matrix, counts = rng.random((90, 3000)), rng.poisson(0.9, 3000)
+    found = []
+    for threads in ("1", "2", "5"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        data = BinnedData(counts, {"sky": RowMatrix(matrix, (90,), (3000,))})
+        algorithm = OrderedSubsets(subsets=2)
+        state = algorithm.step(algorithm.start(data, Model.start(data)), data)
+        found.append((state.model["sky"], state.back["sky"], state.log_likelihood))
+    for other in found[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
 def test_sensitivity_of_other_weights(rng: np.random.Generator) -> None:
