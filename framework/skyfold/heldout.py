@@ -84,7 +84,7 @@ class Curve:
     @property
     def best(self) -> int:
         """The iteration for all photons: later by as much as they are more."""
-        folds = self.gains.shape[1]
+        folds: int = self.gains.shape[1]
         return round(self.top * folds / (folds - 1))
 
     @property

@@ -20,7 +20,8 @@ from skyfold.fluxes import PRODUCTS as ERRORS
 from skyfold.observers import Checkpoint, Log, Observer, Progress
 from skyfold.residuals import keeps_bins
 from skyfold.result import Result, summary
-from skyfold.runner import Problem, prepare, settle, solve
+from skyfold.runner import Problem, prepare, solve
+from skyfold.settling import settle
 from skyfold.significance import FILE as SIGNIFICANCE
 from skyfold.simulate import score
 

@@ -8,25 +8,24 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from skyfold import strength
 from skyfold.algorithm import Proposal
 from skyfold.config import RunConfig, demo_of, open_data, options_of
 from skyfold.errors import ConfigError
-from skyfold.heldout import Curve, HeldOut, choose
 from skyfold.model import Model
-from skyfold.stopping import Both, Either, StoppingRule
-from skyfold.strength import Strengths
+from skyfold.stopping import StoppingRule
 
 if TYPE_CHECKING:
     from skyfold.algorithm import Algorithm, State
     from skyfold.data import DataInterface
+    from skyfold.heldout import Curve
     from skyfold.observers import Observer
     from skyfold.result import Result
     from skyfold.simulate import Demo
+    from skyfold.strength import Strengths
 
 log = logging.getLogger(__name__)
 
@@ -107,54 +106,6 @@ def prepare(
     problem = Problem(config, seen, algorithm, start, stop, demo)
     stop.reason([problem.row(start, 0.0)])
     return problem
-
-
-def settle(problem: Problem, observer: Observer | None = None) -> Problem:
-    """Return the problem with all that held-out photons decide: strengths, iterations.
-
-    Parameters
-    ----------
-    problem
-        What to solve.
-    observer
-        Who watches.
-    """
-    curve: Curve | None = None
-    wanted = problem.config.method.get("strength", 1.0)
-    problem = problem if isinstance(wanted, int | float) else _strengthened(problem, observer)
-    config = problem.config
-
-    def settled(rule: StoppingRule) -> StoppingRule:
-        nonlocal curve, config
-        if isinstance(rule, Either | Both):
-            return replace(rule, first=settled(rule.first), second=settled(rule.second))
-        if not isinstance(rule, HeldOut) or rule.best is not None:
-            return rule
-        found, curve = choose(
-            rule, problem.algorithm, problem.data, problem.start, config.seed, observer
-        )
-        config = replace(config, stop={**config.stop, "held_out": asdict(found)})
-        return found
-
-    stop = settled(problem.stop)
-    return replace(problem, stop=stop, curve=curve, config=config)
-
-
-def _strengthened(problem: Problem, observer: Observer | None) -> Problem:
-    """Return the problem with the strength of the priors that predicts held-out photons best."""
-    config, data, start = problem.config, problem.data, problem.start
-    wanted = config.method["strength"]
-    factors = None if wanted == "auto" else wanted
-    found = strength.choose(problem.algorithm, data, start, factors, config.seed, observer)
-    priors = strength.scaled(problem.algorithm.priors, found.best)
-    algorithm = replace(problem.algorithm, priors=priors)
-    return replace(
-        problem,
-        config=replace(config, method={**config.method, "strength": found.best}),
-        algorithm=algorithm,
-        start=algorithm.start(data, start.model),
-        strengths=found,
-    )
 
 
 def solve(

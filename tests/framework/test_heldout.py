@@ -15,7 +15,8 @@ from skyfold.heldout import Curve, HeldOut, choose
 from skyfold.joint import JointData
 from skyfold.model import Component, Model
 from skyfold.response import Diagonal
-from skyfold.runner import prepare, settle
+from skyfold.runner import prepare
+from skyfold.settling import settle
 from skyfold.simulate import generator, simulate
 from skyfold_responses import Psf
 
