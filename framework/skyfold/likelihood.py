@@ -68,12 +68,13 @@ class Likelihood(ABC):
         -------
         value, slope, bend
             The log-likelihood, its derivative by the step, and minus the second one; 0 where that
-            is not known. Value and slope are minus infinity where counts are impossible.
+            is not known. The value is minus infinity where counts are impossible.
         """
         moved = line[0] + line[1] * line[1].dtype.type(step)
         total = totals[0] + step * totals[1]
-        ratio, value = self.evaluate(counts, moved, weight, total, accuracy)
-        slope = float(np.sum(ratio * line[1], dtype=np.float64)) - totals[1]
+        with np.errstate(all="ignore"):
+            ratio, value = self.evaluate(counts, moved, weight, total, accuracy)
+            slope = float(np.sum(ratio * line[1], dtype=np.float64)) - totals[1]
         return value, slope, 0.0
 
     @abstractmethod
