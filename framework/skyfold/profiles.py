@@ -189,8 +189,8 @@ def balanced(kernel: Array, like: Array) -> Array:
         tilt = tilt - np.linalg.lstsq(spread, off, rcond=1e-10)[0]
         if np.max(np.abs(off)) < 1e-12 * max(kernel.shape):
             break
-    balanced: Array = (tilted * like.sum()).reshape(kernel.shape)
-    return balanced
+    put_back: Array = (tilted * like.sum()).reshape(kernel.shape)
+    return put_back
 
 
 def mirrored(kernel: Array) -> Array:

@@ -269,8 +269,8 @@ class Result:
         The primary HDU is the restored image on the grid of the data. Images: ``COUNTS``,
         ``EXPECTATION`` and ``RESIDUAL`` (sigma) of each observation, numbered by EXTVER;
         ``SENSITIVITY``, ``MASK`` (1 where the sky was restored) and, where the model reaches
-        beyond the data, ``EXTENDED``; ``TRUTH`` of a demo. Tables: ``TRACE``, ``COMPONENTS``, and
-        ``EBOUNDS`` where there are energies.
+        beyond the data, ``EXTENDED``; ``PSF``, if it was restored too; ``TRUTH`` of a demo.
+        Tables: ``TRACE``, ``COMPONENTS``, and ``EBOUNDS`` where there are energies.
 
         A whole sky is the HEALPix table ``SKY`` instead, one column per energy, and so are its
         sensitivity, mask and truth; the primary HDU is empty. Of counts that form no image there

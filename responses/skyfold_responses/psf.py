@@ -166,36 +166,38 @@ class KernelTangent(Response):
     """
 
     def __init__(self, psf: Psf, values: Array) -> None:
+        from scipy.fft import next_fast_len, rfft2
+
         kernel = psf.kernel
         self.model_shape, self.data_shape = kernel.shape, psf.data_shape
         self.accuracy = 16 * float(np.finfo(psf.dtype).eps)
-        self._around = psf.surrounded(values).astype(psf.dtype, copy=False)
-        planes, y, x = self._around.shape
+        around = psf.surrounded(values).astype(psf.dtype, copy=False)
+        planes, y, x = around.shape
         self._kernels = (1,) * (3 - kernel.ndim) + kernel.shape
         self._planes = (planes, y - self._kernels[1] + 1, x - self._kernels[2] + 1)
+        self._period = next_fast_len(y, real=True), next_fast_len(x, real=True)
+        self._spectrum = rfft2(around, self._period)
 
     def forward(self, values: Array) -> Array:
         """Return the expected counts of a kernel."""
-        kernels = np.broadcast_to(
-            values.reshape(self._kernels), (self._planes[0], *self._kernels[1:])
-        )
-        return _like(values, _valid(self._around, kernels)).reshape(self.data_shape)
+        from scipy.fft import irfft2, rfft2
+
+        _, y, x = self._kernels
+        spectrum = self._spectrum * rfft2(values.reshape(self._kernels), self._period)
+        made = irfft2(spectrum, self._period)[:, y - 1 :, x - 1 :]
+        made = made[:, : self._planes[1], : self._planes[2]]
+        return _like(values, made).reshape(self.data_shape)
 
     def adjoint(self, weights: Array) -> Array:
         """Return for each element of the kernel the weights of the counts that it makes."""
-        weights_ = weights.reshape(self._planes)[:, ::-1, ::-1]
-        back = _valid(self._around, weights_)[:, ::-1, ::-1]
+        from scipy.fft import irfft2, rfft2
+
+        _, y, x = self._kernels
+        spectrum = self._spectrum * rfft2(weights.reshape(self._planes), self._period).conj()
+        back = irfft2(spectrum, self._period)[:, y - 1 :: -1, x - 1 :: -1]
         if self._kernels[0] == 1:
             back = back.sum(axis=0)
         return _like(weights, np.ascontiguousarray(back)).reshape(self.model_shape)
-
-
-def _valid(image: Array, kernel: Array) -> Array:
-    """Return the part of the convolution of planes that no border touches."""
-    from scipy.signal import fftconvolve
-
-    convolved: Array = fftconvolve(image, kernel, mode="valid", axes=(1, 2))
-    return convolved
 
 
 def _as_planes(kernel: Array, data: tuple[int, ...]) -> tuple[tuple[int, int, int], Array, int]:

@@ -15,10 +15,12 @@ from scipy import ndimage, signal
 
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import BinnedData
-from skyfold.errors import ConfigError, DataError, MissingExtraError
+from skyfold.errors import ConfigError, DataError, MissingExtraError, PluginError
+from skyfold.joint import JointData
 from skyfold.model import Model
-from skyfold.response import Response, check_adjoint
+from skyfold.response import Diagonal, Response, check_adjoint
 from skyfold_responses import Psf
+from skyfold_responses.image import BlockSum
 
 BOUNDARIES = ["extended", "same", "reflect", "periodic"]
 SIZES = [
@@ -367,3 +369,80 @@ def test_what_no_used_bin_sees_has_no_sensitivity(rng, dtype):
     unseen = distance > 10 + 8 * np.sqrt(2)
     assert np.all(data.sensitivity["sky"][unseen] == 0)
     assert np.all(data.sensitivity["sky"][distance < 10] > 0)
+
+
+@pytest.mark.parametrize(("kernel", "data"), SIZES)
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_the_tangent_is_linear_in_the_kernel(
+    rng: np.random.Generator,
+    kernel: tuple[int, ...],
+    data: tuple[int, ...],
+    boundary: str,
+    dtype: type,
+    tolerance: float,
+) -> None:
+    psf = Psf(rng.random(kernel), data, boundary, "auto", dtype)
+    values, other = rng.random(psf.model_shape), rng.random(kernel)
+    tangent = psf.tangent(values)
+    assert check_adjoint(tangent) < tolerance
+    changed = psf.at(other)
+    assert changed.model_shape == psf.model_shape
+    assert np.allclose(tangent.forward(other), changed.forward(values), rtol=100 * tolerance)
+    assert psf.parameters is not None
+    assert np.allclose(tangent.forward(psf.parameters), psf.forward(values), rtol=100 * tolerance)
+
+
+@pytest.mark.parametrize("margin", [0, 1, (2, 1)])
+def test_the_tangent_knows_the_margin(
+    rng: np.random.Generator, margin: int | tuple[int, ...]
+) -> None:
+    psf = Psf(rng.random((6, 7)), (12, 9), margin=margin)
+    values, other = rng.random(psf.model_shape), rng.random((6, 7))
+    assert np.allclose(psf.tangent(values).forward(other), psf.at(other).forward(values))
+
+
+def test_a_chain_hands_parameters_on(rng: np.random.Generator) -> None:
+    psf, exposure = Psf(rng.random((3, 3)), (8, 8)), Diagonal(rng.random((10, 10)))
+    chain = BlockSum(2, (4, 4)) @ (psf @ exposure)
+    values, other = rng.random((10, 10)), rng.random((3, 3))
+    tangent = chain.tangent(values)
+    assert check_adjoint(tangent) < 1e-12
+    assert np.allclose(tangent.forward(other), chain.at(other).forward(values))
+    assert chain.parameters is psf.parameters
+    assert (psf.at(other) @ exposure).parameters is other
+    with pytest.raises(PluginError, match="both have parameters"):
+        Psf(other, (6, 6), "same") @ Psf(other, (6, 6), "same")
+    with pytest.raises(PluginError, match="no parameters"):
+        exposure.tangent(values)
+    with pytest.raises(PluginError, match="no parameters"):
+        exposure.at(other)
+
+
+def test_data_are_linear_in_their_parameters(rng: np.random.Generator) -> None:
+    def part(counts: float) -> BinnedData:
+        template = rng.random((8, 8)) + 1
+        psf = Psf(rng.random((3, 3)), (8, 8), "same")
+        return BinnedData(rng.poisson(counts, (8, 8)), {"sky": psf, "flat": template})
+
+    for data in (part(5.0), part(0.2), JointData([part(5.0), part(0.2)])):
+        model = Model.start(data, sky=rng.random((8, 8)))
+        tangent = data.tangent(model)
+        assert set(tangent.components) == set(data.parameters)
+        kernels = {name: rng.random(kernel.shape) for name, kernel in data.parameters.items()}
+        others = data.forward({"flat": model["flat"]})
+        linear = tangent.forward(kernels) + others
+        direct = data.at(kernels).forward(model)
+        assert np.allclose(linear.observed, direct.observed)
+        assert np.allclose(linear.totals, direct.totals)
+        back = tangent.back_project(direct).back
+        slope = {name: back[name] - tangent.sensitivity[name] for name in kernels}
+        for name, kernel in kernels.items():
+            step = np.zeros((3, 3))
+            step[1, 2] = 1e-5
+            up, down = (
+                data.log_likelihood(data.at({**kernels, name: kernel + d}).forward(model))
+                for d in (step, -step)
+            )
+            assert (up - down) / 2e-5 == pytest.approx(slope[name][1, 2], rel=1e-4, abs=1e-4)
+        assert data.at({}) is data

@@ -16,9 +16,9 @@ MOST_BLOCK = 4.0  # sigma; noise alone seldom takes one of a thousand blocks fur
 RARE = 0.05  # chance that noise takes one of very many blocks too far
 MOST_OUTLIERS = 0.01  # share of bins beyond 3 sigma; 0.0027 for normal noise
 MOST_C = 5.0  # sigma of the C-statistic; it is skewed, and at few counts 3 are no rarity
-TOLD = 5.0  # sigma by which a PSF wider by a tenth should be told from the restored one
+TOLD = 8.0  # sigma by which a PSF wider by a tenth should be told from the restored one
 WIDE = 0.3  # share of the sky in use that is no confinement to stars
-ASTRAY = 1.5  # times the width of the PSF given; one roughly right is nearer
+ASTRAY = 1.33  # times the width of the PSF given; one roughly right is nearer
 RATIO_TOLERANCE = 5e-3  # smoothed or weighted steps keep the total only so far
 
 
@@ -79,15 +79,13 @@ def _psf_doubts(psf: Mapping[str, float]) -> list[str]:
     if not psf:
         return []
     told, before, after = psf["told"], psf["fwhm_start"], psf["fwhm"]
-    cannot_tell = (
-        "width of the PSF and extent of the sources cannot be told apart. Restore the PSF on stars "
-        "that stand apart from extended emission, or give it"
-    )
+    remedy = "Restore the PSF on stars that stand apart from extended emission, or give it."
     found = []
     if told < TOLD:
         found.append(
-            f"Ambiguous: through a PSF 10 % wider, a sky of any form would explain these counts "
-            f"to within {told:.1f}{SIGMA}: {cannot_tell}."
+            "Ambiguous: width of the PSF and extent of the sources cannot be told apart. Through a "
+            f"PSF 10 % wider, a sky of any form would explain these counts to within {told:.1f}"
+            f"{SIGMA}. {remedy}"
         )
     if psf["sky_in_use"] > WIDE:
         found.append(
@@ -96,8 +94,8 @@ def _psf_doubts(psf: Mapping[str, float]) -> list[str]:
         )
     if not 1 / ASTRAY < after / before < ASTRAY:
         found.append(
-            f"The width of the PSF went from {before:.3g} to {after:.3g} pixels: {cannot_tell}, or "
-            "start from one that is nearer."
+            f"Ambiguous: the width of the PSF went from {before:.3g} to {after:.3g} pixels. Either "
+            "the PSF given was far off, or it took on the extent of the sources. " + remedy
         )
     return found
 
