@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyfold.algorithms.richardson_lucy import RichardsonLucy
+from skyfold.algorithm import State
+from skyfold.algorithms.em_pcg import EMConjugateGradient
 from skyfold.data import BinnedData
 from skyfold.errors import DataError
 from skyfold.model import Model
@@ -15,7 +16,7 @@ from skyfold.vector import Array
 
 SIGNIFICANT = 6.0  # sigma, of the light in the shape of the PSF
 ROUNDS, BRIGHTEST = 12, 0.2  # each round takes the stars of at least this share of its brightest
-LAPS = 10
+LAPS = 5
 MOVES = 0.6  # pixels off, a star is centred anew
 OUTSTANDING = 0.5  # of the level, for what is no part of it
 APART = 3.0  # size of what counts as smooth, in units of the PSF's standard deviation
@@ -173,8 +174,8 @@ def _grown(found: Array) -> Array:
 
 def _restored(data: BinnedData, model: Model) -> Model:
     """Return a model after some laps."""
-    algorithm = RichardsonLucy()
-    state = algorithm.start(data, model)
+    algorithm = EMConjugateGradient()
+    state: State = algorithm.start(data, model)
     for _ in range(LAPS):
         state = algorithm.step(state, data)
     return state.model

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from skyfold.algorithm import Algorithm, Proposal, State
-from skyfold.algorithms.richardson_lucy import RichardsonLucy
+from skyfold.algorithms.em_pcg import EMConjugateGradient
 from skyfold.data import DataInterface, Expectation
 from skyfold.errors import ConfigError
 from skyfold.linesearch import best_step
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 SHORTEST = 2.0**-12  # part of a Newton step that is still tried
 LONGEST = 0.3  # change of ln(width) or another number of a profile in one lap
 UNLIKE = 0.05  # of the light of a PSF that its profile puts elsewhere
-WIDER, LAPS = 1.1, 100  # the PSF and the laps of the free sky that try to tell it apart
+WIDER, LAPS = 1.1, 30  # the PSF and the laps of the free sky that try to tell it apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +77,8 @@ class Blind(Algorithm):
     shape: Literal["moffat", "gaussian", "pixels"] = "moffat"
     round: bool = False
     support: Annotated[float, Field(gt=0)] | None = None
-    laps: Annotated[int, Field(ge=1)] = 10
-    inner: Algorithm = field(default_factory=RichardsonLucy)
+    laps: Annotated[int, Field(ge=1)] = 5
+    inner: Algorithm = field(default_factory=EMConjugateGradient)
     diffuse: str | None = None
 
     def start(self, data: DataInterface, model: Model) -> State:
@@ -180,8 +180,8 @@ class Blind(Algorithm):
         sky = np.maximum(sky, 1e-6 * float(np.mean(sky)))
         wider = without_noise.at({name: self._widened(data, state)})
         free = wider.with_components(**{name: replace(wider.components[name], mask=None)})
-        algorithm = RichardsonLucy()
-        tried = algorithm.start(free, Model.start(free, **{**values, name: sky}))
+        algorithm = EMConjugateGradient()
+        tried: State = algorithm.start(free, Model.start(free, **{**values, name: sky}))
         for _ in range(LAPS):
             tried = algorithm.step(tried, free)
         return float(np.sqrt(2 * max(best - tried.log_likelihood, 0.0)))

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from skyfold.algorithm import Algorithm, Refinement
 from skyfold.algorithms.blind import Blind as Turns
+from skyfold.algorithms.em_pcg import EMConjugateGradient
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import BinnedData, DataInterface
 from skyfold.errors import ConfigError
@@ -40,14 +41,15 @@ class Blind(Method):
     laps
         Laps on the sky for one step of the PSF.
     refinements
-        Treatments of each step on the sky, in the order given.
+        Treatments of each step on the sky, in the order given; the steps are then those of EM,
+        not of its conjugate gradients.
     """
 
     sky: Literal["stars", "free"] = "stars"
     shape: Literal["moffat", "gaussian", "pixels"] = "moffat"
     round: bool = False
     support: Annotated[float, Field(gt=0)] | None = None
-    laps: Annotated[int, Field(ge=1)] = 10
+    laps: Annotated[int, Field(ge=1)] = 5
     refinements: tuple[Refinement, ...] = ()
 
     until: ClassVar = {"iterations": 20}
@@ -68,12 +70,15 @@ class Blind(Method):
                 "--psf; restore several one by one"
             )
         name = next(iter(data.parameters))
+        steps: Algorithm = EMConjugateGradient()
+        if self.refinements:
+            steps = RichardsonLucy(self.refinements)
         loop = Turns(
             shape=self.shape,
             round=self.round,
             support=self.support,
             laps=self.laps,
-            inner=RichardsonLucy(refinements=self.refinements),
+            inner=steps,
         )
         if self.sky == "free":
             return data, loop
