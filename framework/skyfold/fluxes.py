@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from skyfold.result import Result
 
+log = logging.getLogger(__name__)
 METHODS = ("sandwich", "laplace", "bootstrap")
 TABLE, MAPS = "errors.ecsv", "bootstrap.fits"
 PRODUCTS = (TABLE, MAPS)
@@ -211,15 +213,20 @@ def _measure(geometry: Geometry, unit: str) -> tuple[Array | float, str, tuple[s
 
 
 def _require_seen(result: Result, name: str, region: Region, shares: Array) -> None:
-    """Refuse a region that nothing is known of."""
+    """Refuse a region that nothing is known of, and tell of one that is known in part."""
     part = result.model.components[name]
     on = np.ones(shares.shape, bool) if part.mask is None else part.mask
-    seen = on & (result.data.sensitivity[name] > 0)
-    if not np.any((shares > 0) & seen):
+    inside, seen = shares > 0, on & (result.data.sensitivity[name] > 0)
+    if not np.any(inside & seen):
         raise DataError(
             f"region {region.name!r}: none of its pixels is both seen by the instrument and "
             "restored: it lies outside of the exposure or of the mask"
         )
+    if lost := np.count_nonzero(inside & ~seen):
+        log.warning(
+            "region %r: %d of its %d values are not seen or masked; their light is missing",
+            region.name, lost, np.count_nonzero(inside),
+        )  # fmt: skip
 
 
 def _usual(result: Result) -> tuple[str]:

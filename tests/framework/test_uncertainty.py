@@ -260,7 +260,7 @@ def test_fluxes_of_a_sphere_are_integrals(sky_demo):
     np.testing.assert_allclose(flux.value, whole)
 
 
-def test_what_cannot_be_asked_is_said():
+def test_what_cannot_be_asked_is_said(caplog):
     data = identity(np.full((4, 5), 20))
     result = skyfold.run(data, "rl", 1, progress=False)
     for asked, said in (
@@ -277,3 +277,5 @@ def test_what_cannot_be_asked_is_said():
     dark = skyfold.run(identity(np.full((4, 5), 20), weight=weight), "rl", 1, progress=False)
     with pytest.raises(DataError, match="none of its pixels is both seen"):
         dark.errors("circle(0, 0, 1)", progress=False)
+    dark.errors("circle(2, 2, 1)", replicas=2, progress=False)
+    assert "1 of its 5 values are not seen or masked" in caplog.text
