@@ -1,6 +1,7 @@
 """How many response products and CPU seconds each solver needs, on the problems of problems.py.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/solvers.py [--part ml map race] [--problem image ...]
+        [--rounds 5] [--most 2000] [--plain 3000]
 
 A product is a forward and an adjoint. The gap of a model is what it lacks to the best objective
 found by anyone, over what the start lacks. Seconds are CPU time of one thread. Prints markdown for
@@ -70,8 +71,8 @@ def solvers(names: tuple[str, ...], priors: Priors, rows: bool) -> Iterator[tupl
             yield name, shelf[name](priors=priors)
 
 
-def likelihood(problem: Problem, most: int) -> None:
-    """Maximum likelihood."""
+def likelihood(problem: Problem, most: int, plain: int) -> None:
+    """Print what each solver needs to the maximum likelihood."""
     data = problem.data
     paths = {
         name: follow(solver, data, most) for name, solver in solvers(("em-pcg",), {}, problem.rows)
@@ -84,7 +85,7 @@ def likelihood(problem: Problem, most: int) -> None:
         paths[name] = follow(solver, data, FEW, near)
     make = default_registry().algorithms[EM]
     paths[ACCELERATED] = follow(make(refinements=(Acceleration(),), guard=True), data, FEW, near)
-    paths[EM] = em = follow(make(), data, max(PLAIN, most), near)
+    paths[EM] = em = follow(make(), data, plain, near)
 
     columns = [f"{kind} to {gap:g}" for kind in ("products", "s") for gap in GAPS]
     times = [f"EM / it, products to {gap:g}" for gap in GAPS[:2]]
@@ -140,7 +141,7 @@ def strengths(data: BinnedData) -> Mapping[str, tuple[str, Mapping[str, float]]]
 
 
 def posterior(problem: Problem, most: int) -> None:
-    """Maximum of the posterior, concave priors."""
+    """Print what each solver that heeds priors needs to the maximum, for concave ones."""
     data, shelf = problem.data, default_registry().priors
     named = dict.fromkeys(["sgp", *SOLVERS])
     names = [n for n, _ in solvers(tuple(named), {}, True) if _heeds_priors(n)]
@@ -186,7 +187,7 @@ def _posterior_row(
 
 
 def against_scikit_image(rounds: int, most: int) -> None:
-    """From the same start to the same likelihood beside skimage.restoration, dark border."""
+    """Print how much faster than skimage.restoration, at two likelihoods; the border is dark."""
     data = dark_image().data
     reference = follow(default_registry().algorithms["em-pcg"](), data, most)
     best, first = reference.objective.max(), reference.objective[0]
@@ -264,17 +265,20 @@ def main() -> None:
     parser.add_argument("--problem", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--rounds", type=int, default=5, help="times each side of the race runs")
     parser.add_argument("--most", type=int, default=MANY, help="products of a reference")
+    parser.add_argument("--plain", type=int, default=PLAIN, help="products of plain EM")
     options = parser.parse_args()
     versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (np, scipy, skimage))
     print(f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {versions}")
     parts = options.part or ["ml", "map", "race"]
     made = {n: PROBLEMS[n]() for n in options.problem} if {"ml", "map"} & set(parts) else {}
-    for part, work in {"ml": likelihood, "map": posterior}.items():
-        for problem in made.values() if part in parts else ():
-            print(f"\n### {(work.__doc__ or '').strip()} {problem.about}")
-            work(problem, options.most)
+    for problem in made.values() if "ml" in parts else ():
+        print(f"\n### Maximum likelihood: {problem.about}")
+        likelihood(problem, options.most, options.plain)
+    for problem in made.values() if "map" in parts else ():
+        print(f"\n### Maximum of the posterior: {problem.about}")
+        posterior(problem, options.most)
     if "race" in parts:
-        print(f"\n### {(against_scikit_image.__doc__ or '').strip()}")
+        print("\n### From the same start to the same likelihood beside skimage.restoration")
         against_scikit_image(options.rounds, options.most)
 
 
