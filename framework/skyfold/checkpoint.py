@@ -81,6 +81,8 @@ def _pack(value: Any, arrays: dict[str, Any]) -> Any:
             return {"array": key}
         case Model():
             return {"model": _pack(dict(value), arrays)}
+        case Vector():
+            return {"vector": {name: _pack(v, arrays) for name, v in value.items()}}
         case Mapping():
             return {"mapping": {name: _pack(v, arrays) for name, v in value.items()}}
         case tuple() | list():
@@ -100,6 +102,8 @@ def _unpack(packed: Any, arrays: dict[str, Any], like: Any) -> Any:
             return arrays[key]
         case {"model": values}, Model():
             return like.with_values(Vector(_unpack(values, arrays, None)))
+        case {"vector": items}, _:
+            return Vector({name: _unpack(v, arrays, None) for name, v in items.items()})
         case {"mapping": items}, _:
             inside = {name: _unpack(v, arrays, None) for name, v in items.items()}
             return Vector(inside) if isinstance(like, Vector) else inside

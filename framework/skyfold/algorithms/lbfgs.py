@@ -13,7 +13,7 @@ from skyfold.data import DataInterface, Expectation
 from skyfold.errors import ConfigError
 from skyfold.model import Model
 from skyfold.priors import derivative, log_densities
-from skyfold.vector import Array, Vector
+from skyfold.vector import Vector
 
 PAIRS = 8  # steps remembered
 ROUND = 1e-10  # cosine of a step and the change of slope along it, below which it is not used
@@ -42,9 +42,10 @@ class LBFGS(Algorithm):
     """Quasi-Newton steps in the roots u of ``x = low + u^2`` (Nocedal 1980).
 
     So no value falls below its lower bound; upper bounds are refused. The first guess of the
-    inverse Hessian is ``1 / (4 (s + (x - low) c))``, with the sensitivity s and the curvature c of
-    the priors: without priors an EM step, in the roots. At a root of zero there is no slope; small
-    values that should rise are therefore given a step of their own.
+    inverse Hessian is ``1 / (4 s + 4 (x - low) c - 2 g)``, with the sensitivity s, and the
+    curvature c and the slope g of the priors where that is negative; without priors it gives an EM
+    step, in the roots. At a root of zero there is no slope; small values that should rise are
+    therefore given a step of their own.
 
     Along a step d the expectation is ``e + 2 a R(u d) + a^2 R(d^2)``. The whole step needs one
     forward product; if it is too long, a second one gives all the shorter ones.
@@ -75,7 +76,7 @@ class LBFGS(Algorithm):
         roots = Vector({n: np.sqrt(np.maximum(old[n] - lows[n], 0)) for n in slope})
         rising = roots * slope * 2.0
         moves, bends = _pairs(state, roots, rising)
-        guess = self._guess(state, data, slope, roots)
+        guess = self._guess(state, data, slope)
         step = _two_loop(rising, moves, bends, guess)
         if step.dot(rising) <= 0:
             moves, bends, step = (), (), rising * guess
@@ -95,16 +96,17 @@ class LBFGS(Algorithm):
         reached = path.expectation(share)
         return Proposal(model.project(new), reached, path.products, {"share": share}, memory)
 
-    def _guess(self, state: State, data: DataInterface, slope: Vector, roots: Vector) -> Vector:
+    def _guess(self, state: State, data: DataInterface, slope: Vector) -> Vector:
         """Return the diagonal that stands for the inverse Hessian before anything was learnt."""
+        known = derivative(self.priors, state.model)
         bends = derivative(self.priors, state.model, "curvature")
-
-        def inverse(u: Array, g: Array, s: Array, c: Array) -> Array:
-            below = 4 * (s + u * u * c)
+        guess = {}
+        for name, g in slope.items():
+            x = state.model[name] - state.model.components[name].bounds[0]
+            below = 4 * (data.sensitivity[name] + x * bends[name]) + 2 * np.maximum(-known[name], 0)
             below = np.where(below > 0, below, 4 * np.abs(g))
-            return np.divide(1.0, below, out=np.zeros(u.shape), where=below > 0)
-
-        return roots.map(inverse, slope, data.sensitivity, bends)
+            guess[name] = np.divide(1.0, below, out=np.zeros(x.shape), where=below > 0)
+        return Vector(guess)
 
     def _lifted(
         self, state: State, data: DataInterface, step: Vector, slope: Vector, roots: Vector
@@ -114,8 +116,8 @@ class LBFGS(Algorithm):
         for name, d in step.items():
             u, g, s = roots[name], slope[name], data.sensitivity[name]
             small = least(data, name, state.iteration)
-            part = np.divide(g, s, out=np.ones(g.shape), where=s > g)
-            goal = np.sqrt(small * np.clip(part, 0, 1)) - u
+            part = np.divide(np.clip(g, 0, s), s, out=np.ones(g.shape), where=s > 0)
+            goal = np.sqrt(small * part) - u
             lifted[name] = np.where((u * u < small) & (g > 0), np.maximum(d, goal), d)
         return Vector(lifted)
 
