@@ -162,6 +162,14 @@ def test_result_and_residuals_are_those_of_the_restored_psf(field):
     assert np.array_equal(hdus["PSF"].data, field.state.parameters["sky"])
 
 
+def test_profiles_before_and_after_show_what_changed(field):
+    psf = field.manifest["results"]["psf"]
+    assert psf["radius"] == [float(i) for i in range(13)]
+    assert psf["restored"][0] == pytest.approx(field.state.parameters["sky"].max())
+    assert psf["given"][0] < 0.8 * psf["restored"][0]
+    assert psf["given"][6] > psf["restored"][6]
+
+
 def test_the_support_holds_the_kernel():
     data = opened(star_field(2, 48, 6), FWHM, 20.0)
     for shape in ("moffat", "pixels"):

@@ -38,7 +38,9 @@ def test_a_psf_is_restored_and_used_again(skyfold, files):
         assert hdus["TRACE"].data["psf_fwhm"][-1] == told["fwhm"]
         better = hdus["TRACE"].data["log_likelihood"]
         assert np.all(np.diff(better) >= 0)
-    assert "width of the PSF" in (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "width of the PSF" in page
+    assert f"restored {told['fwhm']:.3g} pixels" in page
     skyfold.accepts("run stars.fits --psf out/result.fits[PSF] --iterations 2 -o again")
 
 

@@ -146,7 +146,8 @@ class Blind(Algorithm):
         noise, and a wholly free sky tries to explain them through the wider PSF; the likelihood
         stays below its maximum by half the square of ``told``. A narrower PSF can always be
         explained, by wider sources: what excludes it is only that the sky was confined to stars,
-        to the share ``sky_in_use`` of its pixels.
+        to the share ``sky_in_use`` of its pixels. ``given`` and ``restored`` are the mean of the
+        PSF in rings around its centroid, at ``radius`` in pixels.
         """
         assert isinstance(state, BlindState)
         component = state.model.components[_only(state.parameters)[0].partition("[")[0]]
@@ -156,6 +157,7 @@ class Blind(Algorithm):
                 "fwhm": state.notes["psf_fwhm"],
                 "told": self.told(state, data),
                 "sky_in_use": 1.0 if component.mask is None else float(np.mean(component.mask)),
+                **_profiles(_only(data.parameters)[1], _only(state.parameters)[1]),
             }
         }
 
@@ -266,6 +268,22 @@ def _pixel_step(sky: State, data: DataInterface, name: str, symmetric: bool) -> 
     if not data.log_likelihood(expectation) > sky.log_likelihood:
         return _Step(kernel, np.zeros(0), sky.expectation, 0.0, 1.5)
     return _Step(changed, np.zeros(0), expectation, share, 1.5)
+
+
+def _profiles(given: Array, restored: Array) -> dict[str, list[float]]:
+    """Return the mean of kernels in rings around their centroid; of several energies, their sum."""
+    kernels = [k if k.ndim < 3 else k.sum(axis=0) for k in (given, restored)]
+    middle = np.array(centroid(kernels[0])).reshape(-1, *(1,) * kernels[0].ndim)
+    ring = np.rint(np.hypot.reduce(np.indices(kernels[0].shape) - middle, axis=0)).astype(int)
+    inside = ring <= min(kernels[0].shape) // 2
+    count = np.bincount(ring[inside])
+    held = np.flatnonzero(count)
+    means = [np.bincount(ring[inside], k[inside])[held] / count[held] for k in kernels]
+    return {
+        "radius": held.astype(float).tolist(),
+        "given": means[0].tolist(),
+        "restored": means[1].tolist(),
+    }
 
 
 def _only(parameters: Mapping[str, Array]) -> tuple[str, Array]:

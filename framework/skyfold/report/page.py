@@ -36,6 +36,7 @@ from skyfold.report.markup import (
 )
 from skyfold.report.overlay import overlay
 from skyfold.report.pixels import ellipse_table, planes, plate, world_table
+from skyfold.report.psf import psf
 from skyfold.report.sanity import sanity
 from skyfold.report.verdict import verdict
 from skyfold.shades import colours
@@ -70,6 +71,7 @@ def render(run: RunFolder) -> str:
         _residuals(run),
         _significance(run),
         choices(run),
+        psf(run),
         _convergence(run),
         _score(run),
         _checks(run),
