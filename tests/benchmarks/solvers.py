@@ -144,7 +144,7 @@ def posterior(problem: Problem, most: int) -> None:
     """Print what each solver that heeds priors needs to the maximum, for concave ones."""
     data, shelf = problem.data, default_registry().priors
     named = dict.fromkeys(["sgp", *SOLVERS])
-    names = [n for n, _ in solvers(tuple(named), {}, True) if _heeds_priors(n)]
+    names = [n for n, _ in solvers(tuple(named), {}, problem.rows) if _heeds_priors(n)]
     head(
         "prior",
         *(f"{names[0]} to {gap:g}" for gap in GAPS),
