@@ -16,6 +16,7 @@ from skyfold.vector import Vector
 
 FLOOR = 1e-2  # what counts as small, relative to the mean value
 STRETCH = 2.0  # how much longer than the last a step may be before values are cut
+FARTHEST = 1e3  # longest step, where that of EM is one
 UPHILL = 0.01  # a direction rises at least so much of what the scaled slope does
 
 
@@ -74,7 +75,7 @@ class EMConjugateGradient(Algorithm):
         if uphill < UPHILL * rise:
             direction, _, far = _direction(state, slope, scaled, 0.0)
         along = data.forward(direction)
-        length = best_step(data, state.expectation, along, far)
+        length = best_step(data, state.expectation, along, min(far, FARTHEST))
         moved = state.model.vector.only(state.model.free) + direction * length
         return Proposal(
             state.model.project(moved),

@@ -14,7 +14,7 @@ from skyfold.data import DataInterface
 from skyfold.model import Model
 from skyfold.vector import Vector
 
-KEPT = 0.05  # least part of a value that the momentum leaves
+KEPT = 0.5  # least part of a value that the momentum leaves
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class MomentumEM(Algorithm):
     """EM steps that each begin further on along the way the last two led (Nesterov 1983).
 
     An EM step leads from y to x; the next begins at ``y = x + beta (x - last x)``, where beta grows
-    from 0 towards 1 and no value falls below 5 % of x. If that y were less likely than the last
+    from 0 towards 1 and no value falls below half of x. If that y were less likely than the last
     one, the momentum is given up and the next step begins at x itself, where the likelihood never
     is lower (O'Donoghue & Candes 2015); then a lap costs half a product more. The model is y.
     """
@@ -54,7 +54,7 @@ class MomentumEM(Algorithm):
         """Return the EM step and what the momentum adds to it."""
         assert isinstance(state, Moving)
         landed = state.model.project(expected_values(state, data))
-        pace = 0.5 * (1 + sqrt(1 + 4 * state.pace**2))
+        pace = _next(state.pace)
         beta = (state.pace - 1) / pace
         if beta > 0:
             carried = landed + (landed - state.landed) * beta
@@ -63,6 +63,11 @@ class MomentumEM(Algorithm):
             if data.log_likelihood(expectation) >= state.log_likelihood:
                 memory = {"landed": landed, "pace": pace}
                 return Proposal(values, expectation, 0.5, {"momentum": beta}, memory)
-            pace = 1.0
+            pace = _next(1.0)
         memory = {"landed": landed, "pace": pace}
         return Proposal(landed, None, 0.5 * (beta > 0), {"momentum": 0.0}, memory)
+
+
+def _next(pace: float) -> float:
+    """Return what follows in Nesterov's sequence."""
+    return 0.5 * (1 + sqrt(1 + 4 * pace**2))
