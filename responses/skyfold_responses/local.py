@@ -142,9 +142,9 @@ class Cells(Response):
     @property
     def divisions(self) -> int:
         """Such that in each part the cells take as long as the way from the sky and back."""
-        cells = self.attitude.size
+        cells, pixels = self.data_shape[0], self.frame.detector.model_shape[0]
         way = ENTRY * max(int(self.frame.conversion.nnz), 1)
-        return max(1, min(cells, cells * self.detector.numbers.shape[1] // way))
+        return max(1, min(cells, cells * pixels // way))
 
     def forward(self, values: Array) -> Array:
         """Return the expected counts of the cells."""

@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from skyfold import checkpoint
 from skyfold.algorithms.ordered_subsets import OrderedSubsets, _order
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
+from skyfold.algorithms.sgp import ScaledGradientProjection
 from skyfold.ascent import certificate
 from skyfold.data import BinnedData
+from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData
 from skyfold.likelihood import Damped
 from skyfold.model import Component, Model
+from skyfold.priors.total_squared_variation import TotalSquaredVariation
 from skyfold.response import Matrix, Response
 from skyfold.subsets import deal
 
@@ -216,3 +219,15 @@ def test_without_the_guard_the_whole_way_is_gone():
     data = observation(8)
     state = laps(OrderedSubsets(guard=False, subsets=4), data, 1)[-1]
     assert state.notes["step"] == 1
+
+
+def test_priors_are_heeded_by_the_solver_and_the_guard():
+    data = observation(9)
+    priors = {"tsv": TotalSquaredVariation(5.0)}
+    states = laps(OrderedSubsets(priors=priors, subsets=4, then="sgp"), data, 60)
+    levels = [state.objective for state in states]
+    assert np.diff(levels).min() >= -1e-9 * max(map(abs, levels))
+    straight = laps(ScaledGradientProjection(priors=priors), data, 60)[-1]
+    assert levels[-1] == pytest.approx(straight.objective, abs=1e-3)
+    with pytest.raises(ConfigError, match="heeds no priors"):
+        laps(OrderedSubsets(priors=priors), data, 0)
