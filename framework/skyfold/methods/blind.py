@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from skyfold.algorithm import Algorithm, Refinement
@@ -16,9 +17,11 @@ from skyfold.errors import ConfigError
 from skyfold.methods import Method
 from skyfold.model import Model
 from skyfold.stars import find_stars, smooth_level
+from skyfold.vector import Array
 
 LEVEL = "level"
 APART = (2.0, 0.3, 0.3)  # see `find_stars`: the PSF is better each time
+MOST_MISSING = 0.5  # of the smooth level, that the backgrounds given may leave unexplained
 FIRST = 4  # laps before the stars are sought again
 
 
@@ -29,9 +32,10 @@ class Blind(Method):
     Parameters
     ----------
     sky
-        ``stars``: the sky is stars, which are found, over the backgrounds given or a smooth level;
-        they determine the PSF. ``free``: any sky that the refinements allow; if that is all of it,
-        the PSF becomes too narrow, as the sky can take on any blur.
+        ``stars``: the sky is stars, which are found, over the backgrounds given, or over a smooth
+        level where these leave most of it unexplained; the stars determine the PSF. ``free``: any
+        sky that the refinements allow; if that is all of it, the PSF becomes too narrow, as the
+        sky can take on any blur.
     shape
         ``moffat``, ``gaussian``, or ``pixels`` for a kernel of any form.
     round
@@ -82,8 +86,9 @@ class Blind(Method):
         )
         if self.sky == "free":
             return data, loop
-        if set(data.components) == {name}:
-            data, loop = _over(data, name), replace(loop, diffuse=LEVEL)
+        level, known = smooth_level(data, name), _explained(data, name)
+        if np.median(level - known) > MOST_MISSING * np.median(level):
+            data, loop = _over(data, level - known), replace(loop, diffuse=LEVEL)
         seen, confined = data, data
         for i, apart in enumerate(APART):
             mask = find_stars(seen, name, apart)
@@ -96,11 +101,19 @@ class Blind(Method):
         return confined, loop
 
 
-def _over(data: BinnedData, name: str) -> BinnedData:
-    """Return data with a smooth level below their stars, whose normalisation is fitted."""
+def _explained(data: BinnedData, name: str) -> Array:
+    """Return what the other components expect, shaped like the counts."""
+    model = Model.start(data)
+    sky = data.components[name].geometry.shape
+    return data.full_expectation({**model, name: np.zeros(sky)})
+
+
+def _over(data: BinnedData, level: Array) -> BinnedData:
+    """Return data with a level below their stars, whose normalisation is fitted."""
+    least = 1e-3 * float(np.mean(np.maximum(level, 0)))
     return BinnedData(
         data.full_counts,
-        {**data.whole, LEVEL: smooth_level(data, name)},
+        {**data.whole, LEVEL: np.maximum(level, least)},
         data.weight,
         likelihood=data.likelihood,
         components=data.components,
