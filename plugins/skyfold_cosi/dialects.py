@@ -151,8 +151,9 @@ def translate(document: Document, flags: Sequence[str], *, strict: bool = True) 
     method: dict[str, Any] = {"name": METHODS[algorithm]}
     steps = _steps(file, generation)
     if method["name"] == "map":
-        method |= {"guard": not reference, **_priors(file)}
-    method |= {"published": steps} if reference and method["name"] == "rl" else _ours(steps)
+        method |= _most_probable(file, steps, reference)
+    else:
+        method |= {"published": steps} if reference else _ours(steps)
     stop = _stop(file, generation, algorithm)
     ours = {
         "data": [data],
@@ -291,6 +292,16 @@ def _ours(steps: Mapping[str, Any]) -> dict[str, Any]:
         "floor": "minimum",
     }
     return {name: {keys[name]: steps[name]} for name in keys if name in steps}
+
+
+def _most_probable(file: ParameterFile, steps: dict[str, Any], reference: bool) -> dict[str, Any]:
+    """Return priors and treatments of MAP_RL; our own solver takes steps of its own."""
+    if reference:
+        return {"solver": "one-step-late", "guard": False, **_priors(file), **_ours(steps)}
+    for name in ("response_weighting", "acceleration"):
+        if steps.pop(name, None) is not None:
+            file.notes.append(f"{name}: left out, the solver finds the maximum without it")
+    return {**_priors(file), **_ours(steps)}
 
 
 def _priors(file: ParameterFile) -> dict[str, Any]:

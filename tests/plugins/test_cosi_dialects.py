@@ -189,6 +189,21 @@ def test_units_are_converted():
     assert read(text).data["method"]["prior"]["gamma"] == {"k": 0.9, "theta": pytest.approx(2e-4)}
 
 
+def test_the_most_probable_sky_is_found_by_a_solver_unless_the_recipe_is_asked_for():
+    text = DIALECTS["2025"].replace('"RL"', '"MAP_RL"')
+    text += "    prior: {TSV: {coefficient: 1.0e-3}}\n"
+    ours = read(text)
+    rest = {"smoothing": {"fwhm": "2 deg"}, "prior": {"tsv": {"coefficient": 1e-3}}}
+    assert ours.data["method"] == {"name": "map", **rest}
+    assert any("acceleration: left out" in note for note in ours.notes)
+    recipe = {"solver": "one-step-late", "guard": False, "response_weighting": {"power": 0.5}}
+    expected = {"name": "map", **recipe, **rest, "acceleration": {"maximum": 5.0}}
+    published = read(text, "--reference")
+    assert published.data["method"] == expected
+    for document in (ours, published):
+        RunConfig.from_document(document).build_method()
+
+
 def test_other_files_are_left_alone():
     assert read("data: {counts: a.fits}\n") is None
 

@@ -58,6 +58,7 @@ OURS = {  # the same in our own words
     "A7_MAP_rw_bkg_mask_TSV_gamma": (
         "map",
         {
+            "solver": "one-step-late",
             "guard": False,
             "response_weighting": 0.5,
             "prior": {"tsv": {"coefficient": 1e-10}, "gamma": {"k": 0.999}},
