@@ -26,9 +26,10 @@ SKYFOLD_INLINE Pair scaled_body(const T* x, const T* b, const T* s, T floor, Bou
   double rise = 0.0, mixed = 0.0;
 #pragma omp simd reduction(+ : rise, mixed)
   for (py::ssize_t i = 0; i < size; ++i) {
-    const T slope = s[i] > 0 ? b[i] - s[i] : T(0), per = s[i] > 0 ? s[i] : T(1);
-    const T size_up = x[i] < floor ? floor : x[i], room = bounds.high - x[i];
-    const T up = size_up < room ? size_up : room, down = x[i] - bounds.low;
+    // one choice per condition: two on the same one would become a branch, and no vector loop
+    const T here = x[i], on = s[i] > 0 ? T(1) : T(0);
+    const T slope = on * (b[i] - s[i]), per = s[i] + (T(1) - on);
+    const T enough = std::max(here, floor), up = std::min(enough, bounds.high - here), down = here - bounds.low;
     const T scaled = (slope > 0 ? up : down) * (slope / per);
     g[i] = slope;
     z[i] = scaled;
