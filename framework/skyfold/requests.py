@@ -121,8 +121,7 @@ def _pairs(rest: Sequence[str], takes: Mapping[str, Parameter]) -> list[tuple[st
             )
         if isinstance(given, str):
             name, named, inside = given.partition("=")
-            several = parameter is not None and "a mapping" in parameter.type
-            if several and named and name.isidentifier():
+            if _takes_several(parameter) and named and name.isidentifier():
                 pairs.append((f"{flag}.{name}", strict_yaml.scalar(inside)))
                 continue
             given = strict_yaml.scalar(given)
@@ -152,8 +151,7 @@ def _require_once(flags: Sequence[str], takes: Mapping[str, Parameter]) -> None:
     """Refuse what would silently replace something said before."""
     for flag in flags:
         if flags.count(flag) > 1:
-            parameter = takes.get(flag[2:].replace("-", "_"))
-            several = parameter is not None and "a mapping" in parameter.type
+            several = _takes_several(takes.get(flag[2:].replace("-", "_")))
             names = f"; give each a name, as in {flag} one=FILE {flag} two=FILE" if several else ""
             raise ConfigError(f"{flag} is given twice{names}")
         if inside := [other for other in flags if other.startswith(f"{flag}.")]:
@@ -161,17 +159,23 @@ def _require_once(flags: Sequence[str], takes: Mapping[str, Parameter]) -> None:
 
 
 def _parameter(flag: str, takes: Mapping[str, Parameter]) -> Parameter | None:
-    """Return the instrument's option that a flag sets, or None if it is the method's."""
+    """Return the option that a flag sets, of instrument or method; None for a refinement."""
     registry = default_registry()
     key = flag.removeprefix("--").replace("-", "_").partition(".")[0]
     methods = {
-        o.name for name in registry.methods for o in options.describe(registry.methods[name])
+        o.name: o for name in registry.methods for o in options.describe(registry.methods[name])
     }
     known = {*takes, *methods, *registry.refinements} - {"refinements"}
     if key not in known:
         near = suggestion(key, known).replace("_", "-")
         raise ConfigError(f"unknown flag {flag}. {near}")
-    return takes.get(key)
+    nested = "." in flag
+    return takes.get(key) or (None if nested else methods.get(key))
+
+
+def _takes_several(parameter: Parameter | None) -> bool:
+    """Return whether an option holds several things by name."""
+    return parameter is not None and "a mapping" in parameter.type
 
 
 def _opener(arguments: Arguments, document: Document) -> Any:

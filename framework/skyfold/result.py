@@ -18,6 +18,7 @@ from skyfold.dataspace import BLOCK, DataSpace
 from skyfold.errors import DataError
 from skyfold.geometry import Grid
 from skyfold.model import Model
+from skyfold.priors import derivative
 from skyfold.residuals import Explained, explain
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
@@ -332,6 +333,8 @@ def summary(result: Result) -> Mapping[str, Any]:
         ``blocks`` (their number) and ``outliers`` (share of bins beyond 3 sigma).
         ``observations`` says the same of each observation, with its C-statistic
         (see `Explained.figures`), ``components`` how many counts are expected of each component.
+        ``balance`` is the ratio that the priors ask for: at the maximum of the log-posterior the
+        expected counts are those observed plus ``x . (slope of the log-priors)``.
     """
     explained, seen = result.explained, result.data.sensitivity
     counts, expected = sum(e.counts for e in explained), sum(e.expected for e in explained)
@@ -347,6 +350,9 @@ def summary(result: Result) -> Mapping[str, Any]:
             name: seen.only(frozenset([name])).dot(result.model) for name in result.model
         },
     }
+    if result.problem and result.problem.algorithm.priors:
+        pull = derivative(result.problem.algorithm.priors, result.model).dot(result.model)
+        figures["balance"] = 1 + pull / counts
     if bins := sum(e.bins for e in explained):
         figures["largest_block"] = max(e.largest_block for e in explained)
         figures["blocks"] = sum(e.blocks for e in explained)

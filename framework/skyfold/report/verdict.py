@@ -35,8 +35,8 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
     figures, found = manifest.get("results", {}), []
     if manifest.get("status") == "interrupted":
         found.append("The run was interrupted before its end; it can be resumed.")
-    ratio = figures.get("ratio", 1.0)
-    if not abs(ratio - 1) <= _tolerance(figures, fixed):
+    ratio, balance = figures.get("ratio", 1.0), figures.get("balance", 1.0)
+    if not abs(ratio - balance) <= _tolerance(figures, fixed):
         cause = "the run was too short, or smoothing or weighting hold its steps back"
         if ratio > 1 and fixed:
             cause = (
@@ -143,7 +143,10 @@ def verdict(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> Html:
 
 def _tiles(figures: Mapping[str, Any], fixed: Collection[str]) -> str:
     """Return the figures one reads first, each with what it should be."""
-    allowed = f"1 \N{PLUS-MINUS SIGN} {_tolerance(figures, fixed):.3f}"
+    balance, tolerance = figures.get("balance", 1.0), _tolerance(figures, fixed)
+    allowed = f"{balance:.5g} \N{PLUS-MINUS SIGN} {tolerance:.3f}"
+    if abs(balance - 1) > 1e-4:
+        allowed += ", as the prior pulls"
     if fixed:
         allowed += f", with {', '.join(sorted(fixed))} held fixed"
     psf = figures.get("psf", {})
