@@ -53,7 +53,7 @@ def search(
         return best
     low, high, fallen = 0.0, longest, False
     last, before = 0.0, steepest
-    step = _newton(0.0, steepest, bend)
+    step = _newton(0.0, steepest, bend) if bend > 0 else 1.0
     for _ in range(TRIALS):
         if step >= high and not fallen:
             step = high if high < inf else 2.0 * low or 1.0

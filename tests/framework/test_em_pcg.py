@@ -20,6 +20,7 @@ from skyfold.data import BinnedData
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData
+from skyfold.likelihood import Damped
 from skyfold.model import Component, Model
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
 from skyfold.response import Diagonal, Matrix
@@ -219,6 +220,15 @@ def test_the_expectation_handed_on_is_that_of_the_model():
     expected = data.forward(state.model)
     np.testing.assert_allclose(state.expectation.observed, expected.observed, rtol=1e-9)
     assert state.expectation.total == pytest.approx(expected.total, rel=1e-10)
+
+
+@given(data=problems(st.just(np.float64)))
+@settings(max_examples=10, deadline=None)
+def test_what_is_damped_never_falls_either(data):
+    states = run(data.with_likelihood(Damped(2.0)), 25)
+    for before, after in pairwise(states):
+        assert after.log_likelihood >= before.log_likelihood - rounding(before, data)
+    assert states[-1].log_likelihood >= states[0].log_likelihood
 
 
 def test_at_the_summit_it_stays():
