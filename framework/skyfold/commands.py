@@ -115,8 +115,7 @@ def errors(arguments: Arguments) -> None:
                 seed=arguments.seed,
                 progress=not arguments.quiet,
             )
-            for line in found.lines():
-                say(line)
+            say(str(found))
             written += found.write(folder, result)
         if arguments.significance:
             written.append(significance.write(result, folder, seed=arguments.seed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ UNSETTLED = 0.3  # sigma that a flux may still be away from its maximum
 TOTAL = "total"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Fluxes:
     """Fluxes of regions and their errors.
 
@@ -59,17 +59,16 @@ class Fluxes:
     component: str
     maps: Bootstrap | None = None
 
-    def lines(self) -> Iterator[str]:
-        """Yield the table for people: each flux with its errors."""
-        unit, rows = self.table.meta["unit"], [dict(row) for row in self.table]
+    def __repr__(self) -> str:
+        """Return the table for people: each flux with its errors."""
+        rows = [dict(row) for row in self.table]
         shown = [column for column in self.table.colnames if column not in ("region", "energy")]
         names = [" ".join(str(row[k]) for k in ("region", "energy") if k in row) for row in rows]
         width = max(map(len, ["region", *names]))
-        titles = [column.removeprefix("error_") for column in shown]
-        yield f"{'region':{width}}" + "".join(f"{title:>12}" for title in titles)
+        lines = [f"{'region':{width}}" + "".join(f"{c.removeprefix('error_'):>12}" for c in shown)]
         for name, row in zip(names, rows, strict=True):
-            yield f"{name:{width}}" + "".join(f"{row[column]:12.5g}" for column in shown)
-        yield f"{'':{width}}{f'all but pixels in {unit}':>24}"
+            lines.append(f"{name:{width}}" + "".join(f"{row[column]:12.5g}" for column in shown))
+        return "\n".join([*lines, f"fluxes and errors in {self.table.meta['unit']}"])
 
     def write(self, folder: Path, result: Result) -> list[Path]:
         """Write ``errors.ecsv`` and, after a bootstrap, ``bootstrap.fits`` into a folder."""
