@@ -36,6 +36,7 @@ from skyfold_responses import Psf
 GAPS = 1e-2, 1e-3, 1e-4
 EM, PLAIN, ACCELERATED = "richardson-lucy", 3000, "richardson-lucy, accelerated"
 SOLVERS = "em-pcg", "momentum-em", "sgp", "lbfgs", "ordered-subsets"
+MAP_SOLVERS = "sgp", "lbfgs"
 ORDER = (EM, ACCELERATED, *SOLVERS, *(f"SciPy, {name}" for name in REFERENCES))
 FEW, MANY = 600, 2000  # products that a solver, a reference may spend
 SETTLED, WINDOW = 1e-10, 100  # a run ends if so many products bring less than this share
@@ -143,8 +144,7 @@ def strengths(data: BinnedData) -> Mapping[str, tuple[str, Mapping[str, float]]]
 def posterior(problem: Problem, most: int) -> None:
     """Print what each solver that heeds priors needs to the maximum, for concave ones."""
     data, shelf = problem.data, default_registry().priors
-    named = dict.fromkeys(["sgp", *SOLVERS])
-    names = [n for n, _ in solvers(tuple(named), {}, problem.rows) if _heeds_priors(n)]
+    names = [name for name, _ in solvers(MAP_SOLVERS, {}, problem.rows)]
     head(
         "prior",
         *(f"{names[0]} to {gap:g}" for gap in GAPS),
@@ -159,10 +159,6 @@ def posterior(problem: Problem, most: int) -> None:
             continue
         priors = {kind: shelf[kind](**options)}
         _posterior_row(label, data, priors, names, most)
-
-
-def _heeds_priors(name: str) -> bool:
-    return default_registry().algorithms[name].takes_priors
 
 
 def _posterior_row(
