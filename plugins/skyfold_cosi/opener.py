@@ -50,7 +50,8 @@ Source = Path | Any
 Range = tuple[float, float]
 
 # few counts in very many bins: plain steps are short, held-out photons cost several readings
-ADVICE = {"method": {"name": "rl", "acceleration": {"maximum": 10.0}}, "iterations": 100}
+ITERATIONS = 100
+FAST = {"name": "rl", "acceleration": {"maximum": 10.0}}
 
 
 def open_cosi(
@@ -156,7 +157,7 @@ def open_cosi(
         "cosi",
         (*((role, str(path)) for role, path in files if path), *seen.files),
         remedy="Add a background, or leave these bins out (--mask impossible)",
-        advice=ADVICE,
+        advice={"iterations": ITERATIONS, **({} if reference else {"method": FAST})},
     )
     if list_mode:
         if background_per != "all":

@@ -74,6 +74,17 @@ def test_the_sky_of_the_simulation_is_found(counts):
     assert run.normalisations["background"] == pytest.approx(1, abs=0.5)
 
 
+def test_whole_skies_are_restored_by_guarded_accelerated_steps_unless_told(counts):
+    data = open_cosi(counts, response(), background=background())
+    fast = skyfold.run(data, progress=False)
+    assert fast.state.iteration == 100
+    assert max(row.get("acceleration", 0) for row in fast.trace) > 1
+    assert np.all(np.diff([row["log_likelihood"] for row in fast.trace]) > -1e-6)
+    assert "acceleration" not in skyfold.run(data, "rl", 3, progress=False).trace[-1]
+    published = open_cosi(counts, response(), background=background(), reference=True)
+    assert "acceleration" not in skyfold.run(published, iterations=3, progress=False).trace[-1]
+
+
 def test_reference_adds_the_published_offset(counts):
     data = open_cosi(counts, response(), background=background(), reference=True)
     assert data.components["almost_zero"].fixed
