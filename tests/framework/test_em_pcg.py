@@ -238,10 +238,11 @@ def test_at_the_summit_it_stays():
     assert states[-1].log_likelihood == pytest.approx(4 * np.log(4) + 9 * np.log(9) - 13)
 
 
-def test_a_value_that_starts_at_zero_may_rise():
+@pytest.mark.parametrize("start", [[0.0, 5.0], [0.0, 0.0], [1e-30, 1e-300]])
+def test_a_value_that_starts_at_zero_may_rise(start):
     data = BinnedData([4.0, 9.0], {"sky": Matrix(np.eye(2)), "b": np.ones(2)})
     algorithm = EMConjugateGradient()
-    state = algorithm.start(data, Model.start(data, sky=np.array([0.0, 5.0]), b=0.5))
+    state = algorithm.start(data, Model.start(data, sky=np.array(start), b=0.5))
     for _ in range(40):
         state = algorithm.step(state, data)
     assert certificate(state, data, {}) < 1e-3

@@ -14,7 +14,7 @@ from skyfold.linesearch import best_step
 from skyfold.model import Model
 from skyfold.vector import Vector
 
-FLOOR = 1e-2  # what counts as small, relative to the mean value
+FLOOR = 1e-2  # what counts as small, relative to the even level that makes all counts
 STRETCH = 2.0  # how much longer than the last a step may be before values are cut
 FARTHEST = 1e3  # longest step, where that of EM is one
 UPHILL = 0.01  # a direction rises at least so much of what the scaled slope does
@@ -53,7 +53,7 @@ class EMConjugateGradient(Algorithm):
 
     Values stay within bounds because the direction is cut before its product: twice the last
     step, taken whole, may just reach them. A value that should be zero thus halves or so with each
-    lap, and one at zero that should rise is scaled as if it were a small part of the mean.
+    lap, and one at zero that should rise is scaled as if it were a little above it.
 
     It goes straight for the maximum: stopped early it is no regulariser, as plain EM is.
     """
@@ -98,12 +98,14 @@ def _slopes(state: Conjugate, data: DataInterface) -> tuple[Vector, Vector, floa
     floor for those that rise; zero where nothing is seen or may change.
     """
     slope, scaled, rise, mixed = {}, {}, 0.0, 0.0
+    counts = float(np.sum(data.counts, dtype=np.float64))
     for name, last in sorted(state.slope.items()):
         values, part = state.model[name], state.model.components[name]
         seen = data.sensitivity[name]
         if part.mask is not None:
             seen = np.where(part.mask, seen, seen.dtype.type(0))
-        floor = FLOOR * float(np.mean(values, dtype=np.float64))
+        total = float(np.sum(seen, dtype=np.float64))
+        floor = FLOOR * counts / total if total > 0 else 0.0
         g, z = np.empty_like(values), np.empty_like(values)
         both = scaled_slope(values, state.back[name], seen, floor, *part.bounds, last, g, z)
         slope[name], scaled[name] = g, z
