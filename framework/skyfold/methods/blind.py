@@ -20,7 +20,7 @@ from skyfold.stars import find_stars, smooth_level
 from skyfold.vector import Array
 
 LEVEL = "level"
-APART = (2.0, 0.3, 0.3)  # see `find_stars`: the PSF is better each time
+APART = (2.0, 0.3, 0.15)  # see `find_stars`: the PSF is better each time
 MOST_MISSING = 0.5  # of the smooth level, that the backgrounds given may leave unexplained
 FIRST = 4  # laps before the stars are sought again
 
