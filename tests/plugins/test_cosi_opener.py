@@ -246,7 +246,7 @@ def test_events_one_by_one(events):
     binned = open_cosi(events, matrix, background=template)
     for name in ("sky", "background"):  # the whole that was observed is the same
         np.testing.assert_allclose(data.sensitivity[name], binned.sensitivity[name], rtol=1e-6)
-    run = skyfold.run(data, iterations=5, progress=False)
+    run = skyfold.run(data, "rl", 5, progress=False)
     assert run.state.expectation.total == pytest.approx(400)
     warned = [check.message for check in data.checks if check.level == "warning"]
     assert any("wider than the rings" in message for message in warned)
