@@ -6,8 +6,7 @@ What was measured on simulated images (the pull is flux less truth, over the err
   have a standard deviation of 0.9 to 1.1, background known or fitted; those of ``laplace`` 0.7.
 - Where a tenth of the values are zero it is 0.8 to 1, on a dark ground 0.5: errors are too large.
 - A sky that is dark has a positive flux on average: values cannot be negative.
-- The column ``prior`` tells the bias by smoothing to a tenth of it, as long as the bias is below
-  the error.
+- The column ``prior`` tells the bias by smoothing within a factor of two where it is small.
 - Without priors the sandwich is twice too large; the bootstrap is right to its own precision.
 """
 
