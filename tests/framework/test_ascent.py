@@ -1,6 +1,7 @@
 """What every solver of the whole objective owes, on problems drawn at random."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -137,9 +138,9 @@ def reference(data, priors):
     few=st.booleans(),
     dtype=st.sampled_from([np.float64, np.float32]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_objective_never_falls(solver, seed, prior, on, background, few, dtype):
-    high = 4.0 if solver == "sgp" and seed % 3 == 0 else np.inf
+    high = 4.0 if seed % 3 == 0 else np.inf
     data = drawn(seed, on=on, background=background, few=few, dtype=dtype, high=high)
     algorithm = SOLVERS[solver](priors=chosen(PRIORS[prior], data))
     states = laps(algorithm, data, 20)
@@ -161,8 +162,7 @@ def test_the_objective_never_falls(solver, seed, prior, on, background, few, dty
     assert np.abs(off).max() <= 100 * np.finfo(dtype).eps * most
 
 
-@pytest.mark.parametrize("prior", CONCAVE)
-@pytest.mark.parametrize("on", ["grid", "sphere"])
+@pytest.mark.parametrize(("on", "prior"), zip(cycle(["grid", "sphere"]), CONCAVE))
 def test_the_end_is_the_maximum(on, prior):
     data, priors = drawn(1, on=on, unseen=False), CONCAVE[prior]
     many = 150 if priors else 400

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import inf
 
 import numpy as np
 
 from skyfold.algorithm import Algorithm, Proposal, State
 from skyfold.ascent import backtrack, gradient, least
 from skyfold.data import DataInterface, Expectation
-from skyfold.errors import ConfigError
 from skyfold.model import Model
-from skyfold.priors import derivative, log_densities
+from skyfold.priors import Prior, derivative, log_densities
 from skyfold.vector import Vector
 
 PAIRS = 8  # steps remembered
+INNER, ACCURATE = 10, 0.1  # conjugate gradients for one step, and how exact they need to be
 ROUND = 1e-10  # cosine of a step and the change of slope along it, below which it is not used
 
 
@@ -41,46 +41,41 @@ class LBFGSState(State):
 class LBFGS(Algorithm):
     """Quasi-Newton steps in the roots u of ``x = low + u^2`` (Nocedal 1980).
 
-    So no value falls below its lower bound; upper bounds are refused. The first guess of the
-    inverse Hessian is ``1 / (4 s + 4 (x - low) c - 2 g)``, with the sensitivity s, and the
-    curvature c and the slope g of the priors where that is negative; without priors it gives an EM
-    step, in the roots. At a root of zero there is no slope; small values that should rise are
-    therefore given a step of their own.
+    So no value falls below its lower bound; at an upper one steps are cut off. What stands for the
+    Hessian before anything was learnt is ``4 s - 2 g - 4 u H u``, with the sensitivity s, the
+    slope g of the priors where that is negative and their second derivative H; without priors it
+    gives an EM step, in the roots. It is inverted by a few conjugate gradients, without products.
+    For priors that are not concave the diagonal ``4 x c`` takes the place of ``-4 u H u``.
 
-    Along a step d the expectation is ``e + 2 a R(u d) + a^2 R(d^2)``. The whole step needs one
-    forward product; if it is too long, a second one gives all the shorter ones.
+    At a root of zero there is no slope; small values that should rise are therefore given a step
+    of their own. Along a step d the expectation is ``e + 2 a R(u d) + a^2 R(d^2)``. The whole step
+    needs one forward product; if it is too long, a second one gives all the shorter ones.
     """
 
     def start(self, data: DataInterface, model: Model) -> LBFGSState:
-        """Return the state before the first lap.
-
-        Raises
-        ------
-        ConfigError
-            If a value that is fitted has an upper bound.
-        """
-        for name in sorted(model.free):
-            if model.components[name].bounds[1] < inf:
-                raise ConfigError(
-                    f"lbfgs knows no upper bounds, but {name!r} has "
-                    f"{model.components[name].bounds[1]:g}; use the solver em-pcg or sgp"
-                )
+        """Return the state before the first lap."""
         return LBFGSState.of(super().start(data, model))
 
     def m_step(self, state: State, data: DataInterface) -> Proposal:
         """Return the quasi-Newton step, or the part of it that raises the objective."""
         assert isinstance(state, LBFGSState)
         model, slope = state.model, gradient(state, data, self.priors)
-        lows = {name: model.components[name].bounds[0] for name in slope}
+        bounds = {name: model.components[name].bounds for name in slope}
         old = Vector({n: model[n].astype(np.float64) for n in slope})
-        roots = Vector({n: np.sqrt(np.maximum(old[n] - lows[n], 0)) for n in slope})
+        roots = Vector({n: np.sqrt(np.maximum(old[n] - low, 0)) for n, (low, _) in bounds.items()})
+        tops = Vector({n: np.asarray(np.sqrt(high - low)) for n, (low, high) in bounds.items()})
         rising = roots * slope * 2.0
         moves, bends = _pairs(state, roots, rising)
-        guess = self._guess(state, data, slope)
-        step = _two_loop(rising, moves, bends, guess)
+        inside = rising.map(lambda g, u, top: np.where((u >= top) & (g > 0), 0, g), roots, tops)
+        metric = _Metric(state, data, self.priors, slope, roots)
+
+        def allowed(step: Vector) -> Vector:
+            lifted = _lifted(step, state, data, slope, roots)
+            return lifted.map(lambda d, u, top: np.clip(d, -top - u, top - u), roots, tops)
+
+        step = allowed(_two_loop(inside, moves, bends, metric))
         if step.dot(rising) <= 0:
-            moves, bends, step = (), (), rising * guess
-        step = self._lifted(state, data, step, slope, roots)
+            moves, bends, step = (), (), allowed(inside * metric.scale)
         path = _Path(data, state.expectation, roots, step)
 
         def objective(share: float) -> float:
@@ -96,30 +91,75 @@ class LBFGS(Algorithm):
         reached = path.expectation(share)
         return Proposal(model.project(new), reached, path.products, {"share": share}, memory)
 
-    def _guess(self, state: State, data: DataInterface, slope: Vector) -> Vector:
-        """Return the diagonal that stands for the inverse Hessian before anything was learnt."""
-        known = derivative(self.priors, state.model)
-        bends = derivative(self.priors, state.model, "curvature")
-        guess = {}
-        for name, g in slope.items():
-            x = state.model[name] - state.model.components[name].bounds[0]
-            below = 4 * (data.sensitivity[name] + x * bends[name]) + 2 * np.maximum(-known[name], 0)
-            below = np.where(below > 0, below, 4 * np.abs(g))
-            guess[name] = np.divide(1.0, below, out=np.zeros(x.shape), where=below > 0)
-        return Vector(guess)
 
-    def _lifted(
-        self, state: State, data: DataInterface, step: Vector, slope: Vector, roots: Vector
-    ) -> Vector:
-        """Return a step that takes small values with a slope upwards off their bound."""
-        lifted = {}
-        for name, d in step.items():
-            u, g, s = roots[name], slope[name], data.sensitivity[name]
-            small = least(data, name, state.iteration)
-            part = np.divide(np.clip(g, 0, s), s, out=np.ones(g.shape), where=s > 0)
-            goal = np.sqrt(small * part) - u
-            lifted[name] = np.where((u * u < small) & (g > 0), np.maximum(d, goal), d)
-        return Vector(lifted)
+class _Metric:
+    """What stands for minus the Hessian by the roots: EM's, and that of the priors."""
+
+    def __init__(
+        self,
+        state: State,
+        data: DataInterface,
+        priors: Mapping[str, Prior],
+        slope: Vector,
+        roots: Vector,
+    ) -> None:
+        self.model, self.roots = state.model, roots
+        self.concave = {name: prior for name, prior in priors.items() if prior.concave}
+        others = {name: prior for name, prior in priors.items() if not prior.concave}
+        known = derivative(priors, state.model)
+        bends = derivative(others, state.model, "curvature")
+        more = derivative(self.concave, state.model, "curvature")
+        diagonal, scale = {}, {}
+        for name, g in slope.items():
+            x = roots[name] ** 2
+            bent = 4 * (data.sensitivity[name] + x * bends[name]) + 2 * np.maximum(-known[name], 0)
+            bent = np.where(bent + x * more[name] > 0, bent, 4 * np.abs(g))
+            whole = bent + 4 * x * more[name]
+            scale[name] = np.divide(1.0, whole, out=np.zeros(x.shape), where=whole > 0)
+            diagonal[name] = bent
+        self.diagonal, self.scale = Vector(diagonal), Vector(scale)
+
+    def __call__(self, step: Vector) -> Vector:
+        """Return the metric times a step."""
+        ahead, values = self.roots * step * 2.0, self.diagonal * step
+        for prior in self.concave.values():
+            for name in prior.chosen(self.model):
+                x, geometry = self.model[name], self.model.components[name].geometry
+                change = prior.hessian(x.astype(np.float64), ahead[name], geometry)
+                values = values - Vector({name: 2 * self.roots[name] * change})
+        return values
+
+    def solve(self, slope: Vector) -> Vector:
+        """Return about the inverse of the metric times a slope."""
+        step = slope * self.scale
+        if not self.concave:
+            return step
+        ahead, left, step = step, slope, slope * 0.0
+        first = size = left.dot(ahead)
+        for _ in range(INNER):
+            if not size > ACCURATE**2 * first:
+                break
+            bent = self(ahead)
+            share = size / ahead.dot(bent)
+            step, left = step + ahead * share, left - bent * share
+            scaled = left * self.scale
+            size, before = left.dot(scaled), size
+            ahead = scaled + ahead * (size / before)
+        return step
+
+
+def _lifted(
+    step: Vector, state: State, data: DataInterface, slope: Vector, roots: Vector
+) -> Vector:
+    """Return a step that takes small values with a slope upwards off their bound."""
+    lifted = {}
+    for name, d in step.items():
+        u, g, s = roots[name], slope[name], data.sensitivity[name]
+        small = least(data, name, state.iteration)
+        part = np.divide(np.clip(g, 0, s), s, out=np.ones(g.shape), where=s > 0)
+        goal = np.sqrt(small * part) - u
+        lifted[name] = np.where((u * u < small) & (g > 0), np.maximum(d, goal), d)
+    return Vector(lifted)
 
 
 class _Path:
@@ -167,16 +207,16 @@ def _pairs(
 
 
 def _two_loop(
-    rising: Vector, moves: tuple[Vector, ...], bends: tuple[Vector, ...], guess: Vector
+    rising: Vector, moves: tuple[Vector, ...], bends: tuple[Vector, ...], metric: _Metric
 ) -> Vector:
-    """Return the inverse Hessian times a vector, by the recursion of Nocedal (1980)."""
+    """Return the inverse Hessian times a slope, by the recursion of Nocedal (1980)."""
     step, taken = rising, []
     for move, bend in zip(reversed(moves), reversed(bends), strict=True):
         taken.append(move.dot(step) / move.dot(bend))
         step = step - bend * taken[-1]
-    step = step * guess
+    step = metric.solve(step)
     if moves:
-        step = step * (moves[-1].dot(bends[-1]) / bends[-1].dot(bends[-1] * guess))
+        step = step * (moves[-1].dot(bends[-1]) / bends[-1].dot(metric.solve(bends[-1])))
     for move, bend, part in zip(moves, bends, reversed(taken), strict=True):
         step = step + move * (part - bend.dot(step) / move.dot(bend))
     return step
