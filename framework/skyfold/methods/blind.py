@@ -29,6 +29,12 @@ FIRST = 4  # laps before the stars are sought again
 class Blind(Method):
     """Restoration of an image together with its PSF, from a PSF that is roughly right.
 
+    A star between pixels is made of four of them, which alone widens it: the PSF restored is the
+    narrower for it, by 1/6 square pixel of variance where stars lie anywhere (2 % of a width of 5
+    pixels, 3 % of 4). A finer sky (``block`` of the image) has less of this. Where the brightest
+    stars are pairs closer than the PSF is wide, the width can be off by some 5 %. Baselines keep
+    the PSF given.
+
     Parameters
     ----------
     sky
