@@ -228,9 +228,9 @@ draw(on_sphere, "the Compton sky")
 # `nan` means: not within this run. Richardson-Lucy is safe, simple, and slow. `em-pcg` needs about
 # a tenth of its products, and is never far from the best. All solvers climb without ever falling.
 #
-# `ordered-subsets` needs the fewest products, for its first lap is worth many. But to cut the data
-# in parts takes time of its own: on a sky as small as this one the seconds are on the side of
-# `em-pcg`. Subsets are for responses so large that a product takes seconds.
+# `ordered-subsets` needs the fewest products, for its first lap is worth many. But every visit to a
+# part costs some time besides: with parts as small as here, the seconds are on the side of
+# `em-pcg`. Subsets are worth a try where a single product takes seconds.
 #
 # ### How far is the summit?
 #
