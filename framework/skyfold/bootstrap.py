@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,11 @@ from skyfold.errors import Interrupted
 from skyfold.model import Model
 from skyfold.runner import Problem, solve
 from skyfold.simulate import generator
+from skyfold.stopping import MaxIterations
 from skyfold.vector import Array, Vector
+
+if TYPE_CHECKING:
+    from skyfold.result import Result
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,3 +80,10 @@ def bootstrap(
         mean = mean + change * (1 / (k + 1))
         squares = squares + change * (found - mean)
     return Bootstrap(np.array(values), mean, (squares * (1 / (replicas - 1))).map(np.sqrt))
+
+
+def repeatable(problem: Problem, result: Result) -> Problem:
+    """Return a run to repeat; one that was cut short is repeated as far as it went."""
+    if problem.stop.reason(result.trace) is None:
+        return replace(problem, stop=MaxIterations(result.state.iteration))
+    return problem

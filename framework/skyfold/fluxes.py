@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyfold import files
-from skyfold.bootstrap import Bootstrap, bootstrap
+from skyfold.bootstrap import Bootstrap, bootstrap, repeatable
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Geometry, Grid
 from skyfold.layers import energy_labels
@@ -30,7 +30,6 @@ from skyfold.products import sky_hdu
 from skyfold.regions import Region
 from skyfold.skymap import integrated
 from skyfold.sphere import Sphere
-from skyfold.stopping import MaxIterations
 from skyfold.uncertainty import AT_THE_MAXIMUM, scatter
 from skyfold.vector import Array, Vector
 
@@ -115,8 +114,8 @@ def fluxes(
     if not regions:
         raise ConfigError("errors need at least one region: circle(x, y, radius), or a file")
     methods = tuple(dict.fromkeys(methods or _usual(result)))
-    if unknown := set(methods) - set(METHODS):
-        raise ConfigError(f"no method {sorted(unknown)[0]!r}; there are {', '.join(METHODS)}")
+    if unknown := [method for method in methods if method not in METHODS]:
+        raise ConfigError(f"no method {unknown[0]!r}; there are {', '.join(METHODS)}")
     if "bootstrap" in methods and replicas < 2:
         raise ConfigError(f"{replicas} replicas have no scatter; ask for 50 or more")
     component = component or result.sky
@@ -139,7 +138,7 @@ def fluxes(
         meta["products"] = found.products
     if "bootstrap" in methods:
         watch = partial(watched, doing="repeating the run")
-        maps = bootstrap(_repeatable(result), sums.functions, replicas, seed, watch)
+        maps = bootstrap(repeatable(_of(result), result), sums.functions, replicas, seed, watch)
         drawn = maps.values @ sums.joined.T
         columns["error_bootstrap"] = np.std(drawn, axis=0, ddof=1)
         columns["low"], columns["high"] = np.percentile(drawn, [15.866, 84.134], axis=0)
@@ -249,15 +248,8 @@ def _of(result: Result) -> Any:
     return result.problem
 
 
-def _repeatable(result: Result) -> Any:
-    """Return the run; one that was cut short is repeated as far as it went."""
-    problem = _of(result)
-    if problem.stop.reason(result.trace) is None:
-        return replace(problem, stop=MaxIterations(result.state.iteration))
-    return problem
-
-
 def _require_known_response(result: Result) -> None:
+    """Refuse errors that would leave out a response restored along with the sky."""
     if result.state.parameters:
         raise ConfigError(
             "the PSF was restored too, and sandwich and laplace take it for known; only the "
@@ -266,19 +258,23 @@ def _require_known_response(result: Result) -> None:
 
 
 def _require_maximum(sums: _Sums, remaining: Array, covariance: Array) -> None:
-    away = np.abs(remaining) / np.sqrt(np.diag(covariance))
+    sigma = np.sqrt(np.diag(covariance))
+    names = [name for name in sums.names for _ in range(len(sigma) // len(sums.names))]
+    for name in dict.fromkeys(name for name, s in zip(names, sigma, strict=True) if s == 0):
+        log.warning("region %r is held at zero: its error is no upper limit, ask bootstrap", name)
+    away = np.divide(np.abs(remaining), sigma, out=np.zeros(sigma.shape), where=sigma > 0)
     if np.max(away) > UNSETTLED:
-        worst = sums.names[int(np.argmax(away)) * len(sums.names) // len(away)]
         raise ConfigError(
-            f"the run ended before its maximum: the flux of {worst!r} would still move by "
-            f"{np.max(away):.2g} sigma. {AT_THE_MAXIMUM}"
+            f"the run ended before its maximum: the flux of {names[int(np.argmax(away))]!r} would "
+            f"still move by {np.max(away):.2g} sigma. {AT_THE_MAXIMUM}"
         )
 
 
 def _correlation(covariance: Array) -> Array:
     sigma = np.sqrt(np.diag(covariance))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: Array = covariance / np.outer(sigma, sigma)
+    scale = np.outer(sigma, sigma)
+    found = np.full(scale.shape, np.nan)
+    np.divide(covariance, scale, out=found, where=scale > 0)
     return found
 
 

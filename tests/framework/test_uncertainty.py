@@ -222,6 +222,20 @@ def test_a_run_that_ended_early_has_no_error_but_the_bootstrap():
         result.errors("circle(1, 1, 2)", method="sandwich", progress=False)
 
 
+def test_a_region_held_at_zero_has_no_error(caplog):
+    counts = np.full((4, 5), 20.0)
+    counts[:, 3:] = 0
+    data = identity(counts)
+    result = skyfold.run(data, "map", prior={"gamma": {"theta": 1.0}}, progress=False)
+    table = result.errors("bright=circle(1, 1, 1)", "dark=circle(4, 1, 1)", progress=False).table
+    assert table["flux"][0] == pytest.approx(50, rel=0.01)  # half by the prior
+    assert table["flux"][1] == pytest.approx(0, abs=0.01)
+    assert table["error_sandwich"][0] == pytest.approx(5, rel=0.01)
+    assert table["error_sandwich"][1] == 0
+    assert "region 'dark' is held at zero: its error is no upper limit" in caplog.text
+    assert np.isnan(table.meta["correlation"][1][1])
+
+
 def test_regions_share_their_noise():
     """Neighbours through a blur are anticorrelated, a region and its like are the same."""
     data, *_ = solved(2)
