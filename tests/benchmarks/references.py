@@ -37,7 +37,7 @@ class Path:
     @property
     def fall(self) -> float:
         """Largest fall of the objective in a step."""
-        return float(np.max(-np.diff(self.objective), initial=0.0))
+        return max(0.0, -float(np.min(np.diff(self.objective), initial=0.0)))
 
 
 def l_bfgs_b(data: BinnedData, priors: Priors, products: int) -> Path:
