@@ -11,6 +11,7 @@ from skyfold.algorithm import Algorithm, Proposal, State
 from skyfold.ascent import backtrack, gradient, least
 from skyfold.data import DataInterface, Expectation
 from skyfold.linesearch import best_step
+from skyfold.metric import Metric
 from skyfold.model import Model
 from skyfold.priors import derivative, log_densities
 from skyfold.vector import Array, Vector
@@ -64,14 +65,17 @@ class ScaledGradientProjection(Algorithm):
         model, slope = state.model, gradient(state, data, self.priors)
         old = model.vector.only(frozenset(slope))
         values = old.map(lambda x: x.astype(np.float64))
-        scale = self._scale(state, data, slope)
-        length, memory = _length(state, values, slope, scale)
+        metric = self._metric(state, data, slope)
+        length, memory = _length(state, values, slope, metric)
 
-        def ahead(x: Array, g: Array, d: Array) -> Array:
-            moved: Array = np.maximum(x + length * d * g, FALL * x)
+        def ahead(x: Array, d: Array) -> Array:
+            moved: Array = np.maximum(x + length * d, FALL * x)
             return moved.astype(data.dtype)
 
-        new = model.project(values.map(ahead, slope, scale))
+        root = metric.stretch
+        new = model.project(values.map(ahead, root * metric.solve(root * slope)))
+        if slope.dot(new - old) <= 0:  # what was cut off may have been the good part
+            new = model.project(values.map(ahead, root * root * metric.scale * slope))
         step = new - old
         along = data.forward(step)
         share = self._share(state, data, step, along, slope.dot(step))
@@ -80,18 +84,25 @@ class ScaledGradientProjection(Algorithm):
         notes = {"step_length": length, "share": share}
         return Proposal(new, state.expectation + along * share, 0.5, notes, memory)
 
-    def _scale(self, state: State, data: DataInterface, slope: Vector) -> Vector:
-        """Return ``x / (s + x c)``, a little more for small values with a slope upwards."""
-        bends = derivative(self.priors, state.model, "curvature")
-        scale = {}
+    def _metric(self, state: State, data: DataInterface, slope: Vector) -> Metric:
+        """Return the metric of the variables ``step / sqrt(x / s)``.
+
+        Small values with a slope upwards have a little more; priors that are not concave enter by
+        their curvature c, as ``x / (s + x c)``.
+        """
+        concave = {name: prior for name, prior in self.priors.items() if prior.concave}
+        others = {name: prior for name, prior in self.priors.items() if not prior.concave}
+        bends, stretch = derivative(others, state.model, "curvature"), {}
         for name, g in slope.items():
             x = state.model[name].astype(np.float64)
             small = least(data, name, state.iteration)
             below = data.sensitivity[name] + x * bends[name]
             below = np.where((x < small) | (below <= 0), np.maximum(below, np.abs(g)), below)
             above = np.where(g > 0, np.maximum(x, small), x)
-            scale[name] = np.divide(above, below, out=np.zeros(x.shape), where=below > 0)
-        return Vector(scale)
+            scale = np.divide(above, below, out=np.zeros(x.shape), where=below > 0)
+            stretch[name] = np.sqrt(scale)
+        even = Vector({name: np.ones(t.shape) for name, t in stretch.items()})
+        return Metric(state.model, even, Vector(stretch), concave)
 
     def _share(
         self, state: State, data: DataInterface, step: Vector, along: Expectation, rise: float
@@ -109,22 +120,24 @@ class ScaledGradientProjection(Algorithm):
 
 
 def _length(
-    state: SGPState, values: Vector, slope: Vector, scale: Vector
+    state: SGPState, values: Vector, slope: Vector, metric: Metric
 ) -> tuple[float, dict[str, Any]]:
     """Return the step length and what to remember.
 
-    With the change of values dx and of slope dg, and the scale D, the long length is
-    ``dx . dx/D / (dx . -dg)`` and the short one ``(dx . -dg) / (dg . D dg)``: those of Barzilai
-    and Borwein for the variables ``x / sqrt(D)``.
+    With the change of values dx and of slope dg, and the metric M, the long length is
+    ``dx . M dx / (dx . -dg)`` and the short one ``(dx . -dg) / (dg . dg / M)``: those of Barzilai
+    and Borwein for the variables in which M is one.
     """
     memory: dict[str, Any] = {"before": values, "slope": slope}
     if not state.before:
         return 1.0, memory
     moves, bends = values - state.before, state.slope - slope
-    spread = moves.dot(moves.map(_over, scale))
+    plain = moves.map(_over, metric.stretch)
+    spread = plain.dot(metric(plain))
     if spread == 0:
         return 1.0, memory
-    met, bent = moves.dot(bends), bends.dot(bends * scale)
+    turned = metric.stretch * bends
+    met, bent = moves.dot(bends), turned.dot(metric.solve(turned))
     long, short = (
         min(max(above / below, SHORTEST), LONGEST) if above > 0 and below > 0 else LONGEST
         for above, below in ((spread, met), (met, bent))
