@@ -24,8 +24,8 @@
 # 4. errors of fluxes, and two checks;
 # 5. what to take.
 #
-# `SKYFOLD_TUTORIAL=full` takes a larger image, longer runs, and chooses the strength of each
-# prior that has one.
+# `SKYFOLD_TUTORIAL=full` takes a larger image, longer runs, and chooses the strengths of more
+# priors.
 
 # %%
 import os
@@ -432,8 +432,10 @@ print(f"chosen: {strength:g} times 0.1; loss there {loss(relative):.1f}, least {
 
 # %% [markdown]
 # With its strength chosen, a prior of one number has replaced the number of iterations. Here are
-# the seven. Their strengths were found in the same way, for those that have a coefficient, and are
-# written down here; `gamma` and `dirichlet` have exponents, set by hand.
+# the seven, with strengths written down that were found in the same way. `gamma` and `dirichlet`
+# have exponents instead of a coefficient, set by hand. So is the strength of `log_smoothness`: with
+# several summits the curve may have several minima, and the search can end in a wrong one. Look at
+# the curve before you believe it; `strength=[0.1, 1, 10]` tries what you say.
 
 # %%
 level = float(counts.sum() / data.sensitivity["sky"].sum())
@@ -447,8 +449,8 @@ priors = {
 }
 with_prior = {"relative_difference": relative}
 for name, chosen_options in priors.items():
-    exponent = name.startswith(("gamma", "dirichlet"))
-    strong = {"strength": "auto"} if FULL and not exponent else {}
+    by_hand = name.startswith(("gamma", "dirichlet", "log_smoothness"))
+    strong = {"strength": "auto"} if FULL and not by_hand else {}
     with_prior[name] = skyfold.run(data, stop=quick, progress=False, **chosen_options, **strong)
 show({"true sky": true_sky, **{name: picture(run) for name, run in with_prior.items()}})
 report({"none, EM stopped": auto, "none, optimum": converged, **with_prior}, "prior")
