@@ -133,17 +133,30 @@ class Algorithm(ABC):
         return data.e_step(model) if expectation is None else data.back_project(expectation)
 
     def start(self, data: DataInterface, model: Model) -> State:
-        """Return the state before the first lap.
+        """Return the state before the first lap, with the guard within masks and floors.
 
         Raises
         ------
+        ConfigError
+            If there are priors that it does not heed.
         DataError
             If there are no counts, or some that no model can explain.
         """
         if self.priors and not self.takes_priors:
-            raise ConfigError(f"{type(self).__name__} heeds no priors; sgp, lbfgs do")
+            raise ConfigError(
+                f"{type(self).__name__} heeds no priors; sgp, lbfgs and one-step-late do"
+            )
         if not np.any(data.counts > 0):
             raise DataError("no bin in use holds counts: there is nothing to restore")
+        state = self._first(data, model)
+        if not (self.guard and self.refinements):
+            return state
+        proposal = Proposal(model.vector.only(model.free))
+        for refine in self.refinements:
+            proposal = refine(state, proposal, data)
+        return self._first(data, model.with_values(proposal.values))
+
+    def _first(self, data: DataInterface, model: Model) -> State:
         with np.errstate(all="ignore"):  # counts that nothing explains are refused in words
             step = self.e_step(model, None, data)
         data.require_explained(step.expectation)
@@ -163,7 +176,11 @@ class Algorithm(ABC):
         if not self.guard or new.objective >= state.objective - _rounding(state, data):
             return new
         new = self._shortened(state, new, data)
-        log.info("iteration %d: %g of the step taken", new.iteration, new.notes["step"])
+        share = new.notes["step"]
+        said = (
+            f"{share:g} of the step taken" if share else "no part of the step raises the objective"
+        )
+        log.info("iteration %d: %s", new.iteration, said)
         return new
 
     def figures(self, state: State, data: DataInterface) -> Mapping[str, Any]:

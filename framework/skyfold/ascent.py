@@ -125,7 +125,7 @@ def backtrack(objective: Callable[[float], float], here: float, rise: float) -> 
 
 
 def certificate(state: State, data: DataInterface, priors: Mapping[str, Prior]) -> float:
-    """Return how far the objective lies below its maximum at most; NaN if a prior is not concave.
+    """Return how far the objective lies below its maximum at most; NaN if it is not concave.
 
     A concave objective with the slope g obeys ``F(x*) - F(x) <= g . (x* - x)`` for its maximum
     x*. There, ``x* . g* = 0`` bounds the expected counts, ``s . x* <= N + l`` with the N counts
@@ -142,7 +142,8 @@ def certificate(state: State, data: DataInterface, priors: Mapping[str, Prior]) 
     priors
         Priors by name.
     """
-    if not all(prior.concave for prior in priors.values()):
+    concave = all(part.likelihood.concave for part in data.parts)
+    if not concave or not all(prior.concave for prior in priors.values()):
         return nan
     model, slope = state.model, gradient(state, data, priors)
     lift = sum(

@@ -57,6 +57,11 @@ def load(path: Path, start: State) -> tuple[State, list[dict[str, float]]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         structure = json.loads(arrays.pop("structure").tobytes())
+        if structure["format"] != FORMAT:
+            raise FileError(
+                f"{path} is a checkpoint of format {structure['format']}, this version reads "
+                f"{FORMAT}: start the run again"
+            )
         packed, trace = structure["state"], structure["trace"]
         fields = {
             f.name: _unpack(packed[f.name], arrays, getattr(start, f.name, None))

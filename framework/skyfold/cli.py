@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--converge",
         action="store_true",
-        help="go to the optimum: method ml, with a prior map, until it is certainly near",
+        help="go to the optimum: method ml, with a prior map, until little is left to gain",
     )
     run.add_argument("--stop", action="append", default=[], metavar="RULE=VALUE",
                      help="stop earlier: delta_log_likelihood=0.1, wall_time='10 min'")  # fmt: skip

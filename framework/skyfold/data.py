@@ -251,7 +251,8 @@ class DataInterface(ABC):
 
         Poisson counts divided photon by photon are independent Poisson counts, each of a part of
         the exposure. All see the same bins through the same responses: an expectation of what
-        was kept, divided by ``k - 1``, judges what was held out without a product.
+        was kept, divided by ``k - 1``, judges what was held out without a product. What was held
+        out is judged by the plain Poisson likelihood.
 
         Raises
         ------
@@ -535,22 +536,13 @@ class BinnedData(DataInterface):
         for i in range(k):
             held = rng.binomial(left, 1 / (k - i))
             left -= held
-            yield self._recounted(whole - held, 1 - 1 / k), self._recounted(held, 1 / k)
+            unseen = Recounted(self, held, 1 / k)
+            unseen.likelihood = Poisson()
+            yield Recounted(self, whole - held, 1 - 1 / k), unseen
 
     def resample(self, rng: np.random.Generator) -> BinnedData:
         """Return a bootstrap sample: each bin drawn from a Poisson law around its own counts."""
-        return self._recounted(rng.poisson(self.counts), 1.0)
-
-    def _recounted(self, counts: Array, share: float) -> BinnedData:
-        """Return other counts in the bins seen, by a part of the exposure; responses are shared."""
-        full = np.zeros(self.shape, self.dtype)
-        full.flat[slice(None) if self.bins is None else self.bins] = counts
-        same = self._described(origin=replace(self.origin, options={}))
-        same.full_counts, same.counts = full, counts.astype(self.dtype)
-        same.weight = self.weight * self.dtype.type(share)
-        same._seen_weight = self._seen_weight * self.dtype.type(share)
-        same.sensitivity = self.sensitivity * share
-        return same
+        return Recounted(self, rng.poisson(self.counts), 1.0)
 
     def _copy(self, counts: Array | None = None, **changes: Any) -> BinnedData:
         same: dict[str, Any] = {
@@ -575,6 +567,35 @@ class BinnedData(DataInterface):
         response = self.responses[name]
         back = response.adjoint(weights.reshape(response.data_shape))
         return np.ascontiguousarray(back, self.dtype)
+
+
+class Recounted(BinnedData):
+    """Other counts in the bins that a data set visits, by a part of its exposure.
+
+    Responses are shared, and what would be large is made only when it is asked for.
+    """
+
+    def __init__(self, whole: BinnedData, counts: Array, share: float) -> None:
+        vars(self).update(vars(whole))
+        vars(self).pop("weight", None)
+        vars(self).pop("full_counts", None)
+        self.origin, self.parts = replace(whole.origin, options={}), (self,)
+        self._whole, self._share = whole, self.dtype.type(share)
+        self.counts = counts.astype(self.dtype)
+        self._seen_weight = whole._seen_weight * self._share
+        self.sensitivity = whole.sensitivity * share
+
+    @cached_property
+    def full_counts(self) -> Array:  # type: ignore[override]
+        """Counts of all bins."""
+        full = np.zeros(self.shape, self.dtype)
+        full.flat[slice(None) if self.bins is None else self.bins] = self.counts
+        return full
+
+    @cached_property
+    def weight(self) -> Array:  # type: ignore[override]
+        """One weight per bin."""
+        return np.asarray(self._whole.weight * self._share)
 
 
 def _default_component(response: Response) -> Component:

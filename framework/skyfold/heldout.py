@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 USUAL = 100  # iterations where the photons cannot be divided
 PATIENCE = (1.25, 10)  # iterations looked at beyond the best: a quarter more, and ten
+FLAT = 0.1  # rise of the log-likelihood over a fifth of all iterations that is not worth them
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,12 @@ class Curve:
 
     @property
     def ends(self) -> bool:
-        """Whether enough iterations beyond the best were looked at."""
-        factor, more = PATIENCE
-        return len(self.gains) > factor * self.top + more
+        """Whether enough iterations beyond the best were looked at, or more change nothing."""
+        (factor, more), size = PATIENCE, len(self.gains)
+        if size <= more:
+            return False
+        rise = float(self.gains[-1].sum() - self.gains[int(0.8 * size)].sum())
+        return size > factor * self.top + more or abs(rise) < FLAT
 
     def table(self) -> Table:
         """Return one row per iteration: the gain, and its error against the best one's."""
@@ -130,16 +134,31 @@ def choose(
     Returns
     -------
     rule, curve
-        The rule that stops there, and what it was chosen from; none if the counts are not whole
-        numbers and cannot be divided, which is logged.
+        The rule that stops there, and what it was chosen from; none if the counts are too
+        few, or no whole numbers, and cannot be divided, which is logged.
     """
     try:
-        pairs = list(data.folds(rule.folds, generator(seed, "held-out")))
+        curve = _curve(rule, algorithm, data, start, seed, observer or Observer())
     except DataError as error:
-        log.warning("iterations: %s; %d are done", error, USUAL)
+        log.warning("iterations: held-out photons cannot choose: %s; %d are done", error, USUAL)
         return replace(rule, best=USUAL), None
+    if not curve.ends:
+        log.warning("the best number of iterations may lie beyond %d", rule.longest)
+    log.info("held-out photons are predicted best after %d iterations", curve.best)
+    return replace(rule, best=curve.best), curve
+
+
+def _curve(
+    rule: HeldOut,
+    algorithm: Algorithm,
+    data: DataInterface,
+    start: State,
+    seed: int,
+    observer: Observer,
+) -> Curve:
+    """Return how well each iteration predicts what was held out, to some way beyond the best."""
+    pairs = data.folds(rule.folds, generator(seed, "held-out"))
     runs = [_gains(algorithm, kept, held, start, rule.folds) for kept, held in pairs]
-    observer = observer or Observer()
     curve, trace = Curve(np.empty((0, rule.folds))), list[dict[str, float]]()
     observer.on_start(start)
     while len(curve.gains) <= rule.longest and not curve.ends:
@@ -149,10 +168,7 @@ def choose(
         if len(trace) > 1:
             observer.on_iteration(found[0][0], trace)
     observer.on_finish(start, trace, "")
-    if not curve.ends:
-        log.warning("the best number of iterations may lie beyond %d", rule.longest)
-    log.info("held-out photons are predicted best after %d iterations", curve.best)
-    return replace(rule, best=curve.best), curve
+    return curve
 
 
 def _gains(

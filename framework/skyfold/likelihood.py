@@ -20,9 +20,12 @@ class Likelihood(ABC):
     sparse
         Whether a bin without counts enters only through the total expectation, so that products
         are needed on the observed bins alone.
+    concave
+        Whether it is concave in the expectation, so that slopes bound what is left to gain.
     """
 
     sparse: bool
+    concave: bool = False
 
     @abstractmethod
     def evaluate(
@@ -87,6 +90,7 @@ class Poisson(Likelihood):
     """``log L = sum over bins with counts of n log e  -  total``, with ``q = n / e``."""
 
     sparse = True
+    concave = True
 
     def evaluate(
         self, counts: Array, expectation: Array, weight: Array, total: float, accuracy: float
@@ -162,4 +166,7 @@ class Damped(Likelihood):
         ConfigError
             Always.
         """
-        raise ConfigError("a damped likelihood has no curvature to tell errors from")
+        raise ConfigError(
+            "a damped likelihood has no curvature to tell errors from: ask for the bootstrap, or "
+            "restore without damping"
+        )

@@ -126,7 +126,10 @@ class Acceleration:
             expectation, products = here + along * factor, 0.5
         notes = {**proposal.notes, "acceleration": factor}
         values = Vector({**proposal.values, **self._moved(state, fast, factor)})
-        return Proposal(values, expectation, proposal.products + products, notes)
+        spent = proposal.products + products
+        return replace(
+            proposal, values=values, expectation=expectation, products=spent, notes=notes
+        )
 
     @staticmethod
     def _moved(state: State, fast: Vector, factor: float) -> Vector:

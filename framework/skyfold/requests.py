@@ -93,6 +93,8 @@ def _changes(arguments: Arguments, document: Document) -> list[tuple[tuple[Any, 
     if getattr(arguments, "converge", False):
         goal = _goal(arguments, document, [flag for _, _, flag in changes])
         changes.append((("method", "name"), goal, "--converge"))
+        if arguments.iterations is None:  # other rules may end it sooner, not later
+            changes.append((("iterations",), "auto", "--converge"))
     return changes
 
 

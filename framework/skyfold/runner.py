@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,7 @@ from skyfold.algorithm import Proposal
 from skyfold.config import RunConfig, demo_of, open_data, options_of
 from skyfold.errors import ConfigError
 from skyfold.model import Model
-from skyfold.stopping import StoppingRule
+from skyfold.stopping import RelativeGap, StoppingRule
 
 if TYPE_CHECKING:
     from skyfold.algorithm import Algorithm, State
@@ -78,7 +79,7 @@ class Problem:
 
 
 def prepare(
-    config: RunConfig, data: DataInterface | None = None, stop: StoppingRule | None = None
+    config: RunConfig, data: DataInterface | None = None, own: StoppingRule | None = None
 ) -> Problem:
     """Open the data, unless they are given, and do everything else but iterate.
 
@@ -91,20 +92,28 @@ def prepare(
         If anything in the request or in the files is wrong.
     """
     if config.method:
-        config.build_stop(config.build_method().until, stop)  # errors come before the data
+        config.build_stop(config.build_method().until, own)  # errors come before the data
     demo = demo_of(config) if data is None else None
     if data is None:
         data = demo.data if demo else open_data(config)
     config = config.advised(data)
     method = config.build_method()
-    stop = config.build_stop(method.until, stop)
+    stop = config.build_stop(method.until, own)
     config = replace(config.with_files(), data=[dict(part.origin.options) for part in data.parts])
     seen, algorithm = method.prepare(data)
     start = algorithm.start(seen, Model.start(seen))
     for refine in algorithm.refinements:  # what one of them refuses is said before the work
         refine(start, Proposal(start.model.vector.only(start.model.free)), seen)
     problem = Problem(config, seen, algorithm, start, stop, demo)
-    stop.reason([problem.row(start, 0.0)])
+    row = problem.row(start, 0.0)
+    if isnan(row.get("gap", 0.0)) and (
+        "relative_gap" in config.stop or isinstance(own, RelativeGap)
+    ):
+        raise ConfigError(
+            "relative_gap: nothing bounds the way left, because a prior, or the damped likelihood, "
+            "is not concave; use delta_log_posterior or delta_log_likelihood"
+        )
+    stop.reason([row])
     return problem
 
 
@@ -252,7 +261,7 @@ def run(
         said = {"iterations": iterations, "seed": seed, "method.name": method}
         said |= {f"method.{name}": value for name, value in options.items()}
         given = {key: value for key, value in said.items() if value is not None}
-        problem = prepare(RunConfig.read(Path(data), given=given), stop=stop)
+        problem = prepare(RunConfig.read(Path(data), given=given), own=stop)
     else:
         opened, options = _open(data, options)
         config = RunConfig.of(
@@ -281,8 +290,11 @@ def iterate(data: Any, method: str = "rl", **options: Any) -> Iterator[State]:
     ...     if state.iteration == 50:
     ...         break
     """
+    from skyfold.settling import settle
+
     opened, options = _open(data, options)
-    problem = prepare(RunConfig.of(data=[], method={"name": method, **options}), opened)
+    request = RunConfig.of(data=[], method={"name": method, **options}, iterations=0)
+    problem = settle(prepare(request, opened))
     return problem.algorithm.iterate(problem.data, problem.start)
 
 

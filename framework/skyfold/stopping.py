@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -215,7 +216,7 @@ class RelativeGap(StoppingRule):
         """Compare the bound with the rise."""
         column = "log_posterior" if "log_posterior" in trace[-1] else "log_likelihood"
         rise, gap = trace[-1][column] - trace[0][column], trace[-1]["gap"]
-        if gap <= self.fraction * (rise + gap):
+        if gap < inf and gap <= self.fraction * (rise + gap):
             name = column.replace("_", "-")
             return f"the {name} lies at most {gap:.2g} below its maximum, of a rise of {rise:.6g}"
         return None

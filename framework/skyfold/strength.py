@@ -12,7 +12,7 @@ import numpy as np
 
 from skyfold.algorithm import Algorithm, State
 from skyfold.data import DataInterface
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, DataError
 from skyfold.observers import Observer
 from skyfold.priors import Prior, derivative
 from skyfold.simulate import generator
@@ -106,8 +106,13 @@ def choose(
         If the counts are not whole numbers and cannot be divided.
     """
     observer = observer or Observer()
-    pairs = list(data.folds(FOLDS, generator(seed, "strength")))
-    states = [algorithm.start(kept, start.model) for kept, _ in pairs]
+    try:
+        pairs = list(data.folds(FOLDS, generator(seed, "strength")))
+        states = [algorithm.start(kept, start.model) for kept, _ in pairs]
+    except DataError as error:
+        raise DataError(
+            f"held-out photons cannot choose the strength: {error}; give it as a number"
+        ) from error
     gains: dict[float, Array] = {}
     observer.on_start(start)
 

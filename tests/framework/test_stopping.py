@@ -5,7 +5,14 @@ import pytest
 import skyfold
 from skyfold.cstat import CStatistic
 from skyfold.errors import ConfigError
-from skyfold.stopping import DeltaLogLikelihood, Discrepancy, MaxIterations, WallTime
+from skyfold.response import Diagonal
+from skyfold.stopping import (
+    DeltaLogLikelihood,
+    Discrepancy,
+    MaxIterations,
+    RelativeGap,
+    WallTime,
+)
 
 
 def trace(*levels, seconds=0.0):
@@ -84,3 +91,31 @@ def test_discrepancy_refuses_event_lists(rng):
     data = skyfold.BinnedData(np.ones(30), {"sky": Events(rng.random((30, 4)))})
     with pytest.raises(ConfigError, match="event lists"):
         skyfold.run(data, stop=Discrepancy(), progress=False)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        {"tsv": 1e-3},
+        {"gamma": {"k": 2.0, "theta": 10.0}},
+        {"entropy": {"coefficient": 0.1, "reference": 5.0}},
+    ],
+)
+def test_an_endless_bound_is_no_reason_to_stop(prior, rng):
+    matrix = rng.random((60, 16)) ** 4
+    matrix[:, :4] = 0  # nothing sees these, but priors pull them
+    counts = rng.poisson(matrix @ np.full(16, 3.0))
+    data = skyfold.BinnedData(counts, {"sky": skyfold.Matrix(matrix, (4, 4))})
+    result = skyfold.run(data, prior=prior, progress=False)
+    assert "inf" not in result.reason
+    assert result.state.iteration > 5
+    longer = skyfold.run(data, prior=prior, iterations=300, progress=False)
+    assert longer.state.objective - result.state.objective < 0.1
+
+
+def test_a_bound_is_refused_where_there_is_none(rng):
+    data = skyfold.BinnedData(rng.poisson(3.0, (4, 4)), {"sky": Diagonal(np.ones((4, 4)))})
+    with pytest.raises(ConfigError, match="nothing bounds the way left"):
+        skyfold.run(data, prior={"gamma": 0.5}, stop=RelativeGap(1e-3), progress=False)
+    quiet = skyfold.run(data, prior={"gamma": 0.5}, progress=False)
+    assert quiet.reason.startswith("the log-posterior rose by")

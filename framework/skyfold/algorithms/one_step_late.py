@@ -37,16 +37,6 @@ class OneStepLate(Algorithm):
     near the maximum if the priors are weak; if they are strong it diverges.
     """
 
-    def start(self, data: DataInterface, model: Model) -> State:
-        """Return the state before the first lap; with the guard within masks and floors."""
-        state = super().start(data, model)
-        if self.guard and self.refinements:
-            proposal = Proposal(model.vector.only(model.free))
-            for refine in self.refinements:
-                proposal = refine(state, proposal, data)
-            state = super().start(data, model.with_values(proposal.values))
-        return state
-
     def m_step(self, state: State, data: DataInterface) -> Proposal:
         """Return the EM step with its priors.
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from skyfold.algorithm import Algorithm, Refinement
 from skyfold.data import DataInterface
+from skyfold.errors import ConfigError
 from skyfold.methods import Method
 from skyfold.priors import Prior
 from skyfold.registry import default_registry
@@ -39,7 +40,7 @@ class MAP(Method):
     """
 
     prior: Mapping[str, Prior] = field(default_factory=dict)
-    strength: Factor | Literal["auto"] | tuple[Factor, ...] = 1.0
+    strength: Factor | Literal["auto"] | Annotated[tuple[Factor, ...], Field(min_length=1)] = 1.0
     solver: str = "sgp"
     guard: bool = True
     refinements: tuple[Refinement, ...] = ()
@@ -54,9 +55,16 @@ class MAP(Method):
 
         Raises
         ------
+        ConfigError
+            If there is no prior.
         UnknownNameError
             If there is no solver of that name.
         """
+        if not self.prior:
+            raise ConfigError(
+                "map needs a prior: --prior tsv=1e-3, or prior={'tsv': 1e-3}; without one the "
+                "method to the optimum is ml (--converge)"
+            )
         make = default_registry().algorithms[self.solver]
-        factor = self.strength if isinstance(self.strength, float) else 1.0
+        factor = self.strength if isinstance(self.strength, int | float) else 1.0
         return data, make(self.refinements, scaled(self.prior, factor), self.guard)
