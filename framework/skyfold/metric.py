@@ -12,7 +12,7 @@ from skyfold.model import Model
 from skyfold.priors import Prior, derivative
 from skyfold.vector import Array, Vector
 
-INNER, ACCURATE = 10, 0.1  # conjugate gradients for one step, and how exact they need to be
+INNER, ACCURATE = 30, 0.03  # conjugate gradients for one step, and how exact they need to be
 
 
 @dataclass(frozen=True, eq=False)

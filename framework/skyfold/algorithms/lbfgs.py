@@ -10,12 +10,12 @@ import numpy as np
 from skyfold.algorithm import Algorithm, Proposal, State
 from skyfold.ascent import backtrack, gradient, least
 from skyfold.data import DataInterface, Expectation
+from skyfold.metric import Metric
 from skyfold.model import Model
 from skyfold.priors import Prior, derivative, log_densities
 from skyfold.vector import Vector
 
 PAIRS = 8  # steps remembered
-INNER, ACCURATE = 10, 0.1  # conjugate gradients for one step, and how exact they need to be
 ROUND = 1e-10  # cosine of a step and the change of slope along it, below which it is not used
 
 
@@ -63,11 +63,15 @@ class LBFGS(Algorithm):
         bounds = {name: model.components[name].bounds for name in slope}
         old = Vector({n: model[n].astype(np.float64) for n in slope})
         roots = Vector({n: np.sqrt(np.maximum(old[n] - low, 0)) for n, (low, _) in bounds.items()})
+        lows = Vector({n: np.asarray(low) for n, (low, _) in bounds.items()})
         tops = Vector({n: np.asarray(np.sqrt(high - low)) for n, (low, high) in bounds.items()})
         rising = roots * slope * 2.0
         moves, bends = _pairs(state, roots, rising)
-        inside = rising.map(lambda g, u, top: np.where((u >= top) & (g > 0), 0, g), roots, tops)
-        metric = _Metric(state, data, self.priors, slope, roots)
+        near = 1 - 4 * float(np.finfo(data.dtype).eps)
+        inside = rising.map(
+            lambda g, u, top: np.where((u >= near * top) & (g > 0), 0, g), roots, tops
+        )
+        metric = _metric(state, data, self.priors, slope, roots)
 
         def allowed(step: Vector) -> Vector:
             lifted = _lifted(step, state, data, slope, roots)
@@ -79,73 +83,33 @@ class LBFGS(Algorithm):
         path = _Path(data, state.expectation, roots, step)
 
         def objective(share: float) -> float:
-            there = model.with_values(old + path.change(share))
+            there = model.with_values(lows + path.values(share))
             densities = log_densities(self.priors, there)
             return data.log_likelihood(path.expectation(share)) + sum(densities.values())
 
         share = backtrack(objective, state.objective, step.dot(rising))
         if share == 0:
             moves, bends = (), ()
-        new = (old + path.change(share)).map(lambda x: x.astype(data.dtype))
+        new = (lows + path.values(share) if share else old).map(lambda x: x.astype(data.dtype))
         memory = {"roots": roots, "slope": rising, "moves": moves, "bends": bends}
         reached = path.expectation(share)
         return Proposal(model.project(new), reached, path.products, {"share": share}, memory)
 
 
-class _Metric:
-    """What stands for minus the Hessian by the roots: EM's, and that of the priors."""
-
-    def __init__(
-        self,
-        state: State,
-        data: DataInterface,
-        priors: Mapping[str, Prior],
-        slope: Vector,
-        roots: Vector,
-    ) -> None:
-        self.model, self.roots = state.model, roots
-        self.concave = {name: prior for name, prior in priors.items() if prior.concave}
-        others = {name: prior for name, prior in priors.items() if not prior.concave}
-        known = derivative(priors, state.model)
-        bends = derivative(others, state.model, "curvature")
-        more = derivative(self.concave, state.model, "curvature")
-        diagonal, scale = {}, {}
-        for name, g in slope.items():
-            x = roots[name] ** 2
-            bent = 4 * (data.sensitivity[name] + x * bends[name]) + 2 * np.maximum(-known[name], 0)
-            bent = np.where(bent + x * more[name] > 0, bent, 4 * np.abs(g))
-            whole = bent + 4 * x * more[name]
-            scale[name] = np.divide(1.0, whole, out=np.zeros(x.shape), where=whole > 0)
-            diagonal[name] = bent
-        self.diagonal, self.scale = Vector(diagonal), Vector(scale)
-
-    def __call__(self, step: Vector) -> Vector:
-        """Return the metric times a step."""
-        ahead, values = self.roots * step * 2.0, self.diagonal * step
-        for prior in self.concave.values():
-            for name in prior.chosen(self.model):
-                x, geometry = self.model[name], self.model.components[name].geometry
-                change = prior.hessian(x.astype(np.float64), ahead[name], geometry)
-                values = values - Vector({name: 2 * self.roots[name] * change})
-        return values
-
-    def solve(self, slope: Vector) -> Vector:
-        """Return about the inverse of the metric times a slope."""
-        step = slope * self.scale
-        if not self.concave:
-            return step
-        ahead, left, step = step, slope, slope * 0.0
-        first = size = left.dot(ahead)
-        for _ in range(INNER):
-            if not size > ACCURATE**2 * first:
-                break
-            bent = self(ahead)
-            share = size / ahead.dot(bent)
-            step, left = step + ahead * share, left - bent * share
-            scaled = left * self.scale
-            size, before = left.dot(scaled), size
-            ahead = scaled + ahead * (size / before)
-        return step
+def _metric(
+    state: State, data: DataInterface, priors: Mapping[str, Prior], slope: Vector, roots: Vector
+) -> Metric:
+    """Return what stands for minus the Hessian by the roots: EM's, and that of the priors."""
+    concave = {name: prior for name, prior in priors.items() if prior.concave}
+    others = {name: prior for name, prior in priors.items() if not prior.concave}
+    known = derivative(priors, state.model)
+    bends = derivative(others, state.model, "curvature")
+    diagonal = {}
+    for name, g in slope.items():
+        bent = data.sensitivity[name] + roots[name] ** 2 * bends[name]
+        bent = 4 * bent + 2 * np.maximum(-known[name], 0)
+        diagonal[name] = np.where(bent > 0, bent, 4 * np.abs(g))
+    return Metric(state.model, Vector(diagonal), roots * 2.0, concave)
 
 
 def _lifted(
@@ -166,15 +130,16 @@ class _Path:
     """The curve ``(u + a d)^2`` and what is expected along it, counting the products."""
 
     def __init__(self, data: DataInterface, here: Expectation, roots: Vector, step: Vector) -> None:
-        self.data, self.here = data, here
+        self.data, self.here, self.roots, self.step = data, here, roots, step
         self.ahead, self.bent = roots * step * 2.0, step * step
         self.whole = self._forward(self.ahead + self.bent)
         self.products = 0.5
         self.line: Expectation | None = None
 
-    def change(self, share: float) -> Vector:
-        """Return the change of the values."""
-        return self.ahead * share + self.bent * share**2
+    def values(self, share: float) -> Vector:
+        """Return how far the values lie above their bound there."""
+        there = self.roots + self.step * share
+        return there * there
 
     def expectation(self, share: float) -> Expectation:
         """Return what is expected there."""
@@ -207,7 +172,7 @@ def _pairs(
 
 
 def _two_loop(
-    rising: Vector, moves: tuple[Vector, ...], bends: tuple[Vector, ...], metric: _Metric
+    rising: Vector, moves: tuple[Vector, ...], bends: tuple[Vector, ...], metric: Metric
 ) -> Vector:
     """Return the inverse Hessian times a slope, by the recursion of Nocedal (1980)."""
     step, taken = rising, []

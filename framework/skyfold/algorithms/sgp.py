@@ -44,10 +44,12 @@ class SGPState(State):
 class ScaledGradientProjection(Algorithm):
     """Go along the scaled slope, within the bounds (Bonettini, Zanella & Zanni 2009).
 
-    The slope is scaled by ``x / (s + x c)`` with the sensitivity s and the curvature c of the
-    priors; without priors and with a step length of one that is the EM step. The lengths are
-    those of Barzilai & Borwein (1988) in that metric, chosen between the short and the long one
-    by a threshold that adapts. The part of the step that is taken comes from a search along it, in
+    The slope is divided by the metric ``s / x - H`` with the sensitivity s and the second
+    derivative H of the priors, by a few conjugate gradients that cost no product; without priors
+    and with a step length of one that is the EM step. For priors that are not concave the diagonal
+    c that bounds -H takes its place: ``x / (s + x c)`` times the slope. The lengths are those of
+    Barzilai & Borwein (1988) in that metric, chosen between the short and the long one by a
+    threshold that adapts. The part of the step that is taken comes from a search along it, in
     which the likelihood costs no product.
 
     One step leaves at least a hundredth of each value. So priors whose slope is infinite at zero
