@@ -492,7 +492,7 @@ regions = {
 named = [f"{name} = {shape}" for name, shape in regions.items()]
 errors = relative.errors(
     *named,
-    method=("sandwich", "laplace", "bootstrap"), replicas=100 if FULL else 25, progress=False,
+    method=("sandwich", "laplace", "bootstrap"), replicas=100 if FULL else 16, progress=False,
 )  # fmt: skip
 print(errors)
 
