@@ -107,8 +107,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="go to the optimum: method ml, with a prior map, until little is left to gain",
     )
-    run.add_argument("--stop", action="append", default=[], metavar="RULE=VALUE",
-                     help="stop earlier: delta_log_likelihood=0.1, wall_time='10 min'")  # fmt: skip
+    run.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="RULE=VALUE",
+        help="when to stop: delta_log_likelihood=0.1, wall_time='10 min', relative_gap=1e-3, "
+        "discrepancy=0; of several the first that speaks",
+    )
     run.add_argument("--seed", type=int, help="seed of all that is random (default: 0)")
     run.add_argument(
         "--checkpoint", metavar="TIME", help="how often to store the state (default: 5 min)"
@@ -298,7 +304,9 @@ def _guarded(work: Callable[[], int]) -> int:
     except SkyfoldError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted", 5)
+        _fail("interrupted", 5)
+        sys.stderr.flush()
+        os._exit(5)  # CPython dies of the signal later if it came while text was executed
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 7

@@ -407,6 +407,9 @@ def _print_result(result: Any, folder: Path) -> None:
     """Print what a newcomer wants to know, in a few lines."""
     fixed = set(result.model) - result.model.free
     figures: Mapping[str, Any] = result.manifest["results"]
+    method = result.manifest["config"]["method"]
+    if method.get("strength", 1.0) != 1.0:
+        say(f"strength  {method['strength']:.4g} times the prior given")
     say(f"stopped   {result.reason}")
     quality = [f"total expectation / counts {figures['ratio']:.5f}"]
     if "largest_block" in figures:
@@ -417,6 +420,8 @@ def _print_result(result: Any, folder: Path) -> None:
     for name, value in figures["normalisations"].items():
         held = name.partition("[")[0] in fixed
         say(f"{'fixed' if held else 'fitted':9} {name}: {value:.4g}")
+    if psf := figures.get("psf"):
+        say(f"psf       {psf['fwhm']:.3g} pixels wide, given as {psf['fwhm_start']:.3g}")
     for doubt in result.doubts:
         say(f"NOTE      {doubt}")
     for name, value in figures.get("score", {}).items():

@@ -55,7 +55,7 @@ class HeldOut(StoppingRule):
     """
 
     folds: Annotated[int, Field(ge=2)] = 10
-    longest: Annotated[int, Field(ge=1)] = 1000
+    longest: Annotated[int, Field(ge=1)] = 500
     best: Annotated[int, Field(ge=0)] | None = None
 
     def reason(self, trace: Trace) -> str | None:

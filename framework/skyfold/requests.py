@@ -123,9 +123,12 @@ def _pairs(rest: Sequence[str], takes: Mapping[str, Parameter]) -> list[tuple[st
             )
         if isinstance(given, str):
             name, named, inside = given.partition("=")
+            name = name.replace("-", "_")
             if _takes_several(parameter) and named and name.isidentifier():
                 pairs.append((f"{flag}.{name}", strict_yaml.scalar(inside)))
                 continue
+            if parameter is not None and parameter.type.startswith("a mapping"):
+                raise ConfigError(f"{flag} {given}: write {flag} NAME=VALUE, as in {flag} tsv=0.1")
             given = strict_yaml.scalar(given)
         pairs.append((flag, given))
     _require_once([flag for flag, _ in pairs], takes)

@@ -20,7 +20,7 @@ from skyfold.fluxes import PRODUCTS as ERRORS
 from skyfold.observers import Checkpoint, Log, Observer, Progress
 from skyfold.residuals import keeps_bins
 from skyfold.result import Result, summary
-from skyfold.runner import Problem, prepare, solve
+from skyfold.runner import Problem, prepare, signals, solve
 from skyfold.settling import settle
 from skyfold.significance import FILE as SIGNIFICANCE
 from skyfold.simulate import score
@@ -35,7 +35,7 @@ PRODUCTS = (*RESULTS, *LATER, "manifest.json", "log.txt", CHECKPOINT)
 
 def run_in_memory(problem: Problem, observers: Sequence[Observer], progress: bool) -> Result:
     """Run without leaving anything on disk."""
-    problem = _settled(problem, progress)
+    problem = _settled(problem, progress, "")
     watching = _watching(problem, observers, progress)
     state, trace, reason, interrupted = solve(problem, watching)
     notes = manifest.begin(problem.config.to_dict()) | manifest.describe(problem.data)
@@ -190,7 +190,7 @@ def _go(
         for check in notes["checks"]:
             log.info("%s %s: %s", check["level"], check["subject"], check["message"])
         own += problem.config.build_layouts(folder, problem.data)
-        problem = _settled(problem, progress)
+        problem = _settled(problem, progress, f"; begin again with: skyfold resume {folder}")
         for name, chosen in zip(CHOICES, (problem.curve, problem.strengths), strict=True):
             if chosen is not None:
                 with files.replacing(folder / name) as partial:
@@ -237,10 +237,38 @@ def _result(
     return result
 
 
-def _settled(problem: Problem, progress: bool) -> Problem:
-    return settle(
-        problem, Progress(None, doing="choosing by held-out photons") if progress else None
-    )
+def _settled(problem: Problem, progress: bool, remedy: str) -> Problem:
+    """Return the problem with what held-out photons choose.
+
+    Raises
+    ------
+    Interrupted
+        If a signal ended the search; nothing of it is kept.
+    """
+    observer = Progress(None, doing="choosing by held-out photons") if progress else Observer()
+    with signals() as received:
+        return settle(problem, _Interruptible(observer, received, remedy))
+
+
+class _Interruptible(Observer):
+    """Hands on what it sees, and ends the search when a signal was received."""
+
+    def __init__(self, observer: Observer, received: Sequence[int], remedy: str) -> None:
+        self.observer, self.received, self.remedy = observer, received, remedy
+
+    def on_start(self, state: State) -> None:
+        """Hand it on."""
+        self.observer.on_start(state)
+
+    def on_iteration(self, state: State, trace: list[dict[str, float]]) -> None:
+        """Hand it on, or end."""
+        if self.received:
+            raise Interrupted(f"interrupted while held-out photons were choosing{self.remedy}")
+        self.observer.on_iteration(state, trace)
+
+    def on_finish(self, state: State, trace: list[dict[str, float]], reason: str) -> None:
+        """Hand it on."""
+        self.observer.on_finish(state, trace, reason)
 
 
 def _watching(problem: Problem, observers: Sequence[Observer], progress: bool) -> list[Observer]:

@@ -141,7 +141,7 @@ def solve(
     """
     rows = [dict(row) for row in trace]
     began = time.monotonic() - (rows[-1]["seconds"] if rows else 0.0)
-    with _signals() as received:
+    with signals() as received:
         state = state or problem.start
         if not rows:
             rows.append(problem.row(state, time.monotonic() - began))
@@ -207,7 +207,7 @@ def run(
     method: str | None = None,
     iterations: int | Literal["auto"] | None = None,
     *,
-    stop: StoppingRule | None = None,
+    stop: StoppingRule | Mapping[str, Any] | None = None,
     output: str | Path | None = None,
     seed: int | None = None,
     observers: Sequence[Observer] = (),
@@ -228,7 +228,8 @@ def run(
         When to stop, if ``stop`` does not say otherwise; "auto" lets the method decide, and is
         the default unless there is a rule or the instrument advises a number.
     stop
-        A stopping rule of your own: ``DeltaLogLikelihood(0.1) | MaxIterations(500)``.
+        A stopping rule of your own: ``DeltaLogLikelihood(0.1) | MaxIterations(500)``, or rules by
+        name, as in a configuration: ``{"relative_gap": 1e-3}``.
     output
         Run folder to write; nothing is written by default.
     seed
@@ -257,20 +258,24 @@ def run(
     """
     from skyfold.runfolder import run_in_folder, run_in_memory
 
+    named = dict(stop) if isinstance(stop, Mapping) else {}
+    own = None if isinstance(stop, Mapping) else stop
     if isinstance(data, str | Path) and Path(data).suffix in (".yaml", ".yml"):
         said = {"iterations": iterations, "seed": seed, "method.name": method}
         said |= {f"method.{name}": value for name, value in options.items()}
+        said |= {f"stop.{name}": value for name, value in named.items()}
         given = {key: value for key, value in said.items() if value is not None}
-        problem = prepare(RunConfig.read(Path(data), given=given), own=stop)
+        problem = prepare(RunConfig.read(Path(data), given=given), own=own)
     else:
         opened, options = _open(data, options)
         config = RunConfig.of(
             data=[],
             method={**({"name": method} if method else {}), **options},
             iterations=iterations,
+            stop=named,
             seed=seed or 0,
         )
-        problem = prepare(config, opened, stop)
+        problem = prepare(config, opened, own)
     if output is None:
         return run_in_memory(problem, observers, progress)
     return run_in_folder(problem, Path(output), observers, progress, overwrite)
@@ -341,7 +346,7 @@ def _open(data: Any, given: dict[str, Any]) -> tuple[DataInterface, dict[str, An
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying; a second one interrupts at once."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():

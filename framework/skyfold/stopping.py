@@ -218,7 +218,10 @@ class RelativeGap(StoppingRule):
         rise, gap = trace[-1][column] - trace[0][column], trace[-1]["gap"]
         if gap < inf and gap <= self.fraction * (rise + gap):
             name = column.replace("_", "-")
-            return f"the {name} lies at most {gap:.2g} below its maximum, of a rise of {rise:.6g}"
+            left = gap / (rise + gap)
+            return (
+                f"of its whole rise, the {name} lacks at most {left:.1g} ({gap:.2g} of {rise:.6g})"
+            )
         return None
 
 

@@ -135,6 +135,8 @@ def choose(
     observer.on_finish(start, [], "")
     chosen = Strengths(gains)
     log.info("held-out photons are predicted best at %g times the strength given", chosen.best)
+    if len(gains) > 1 and chosen.best in (min(gains), max(gains)):
+        log.warning("strength %g is at the edge of those tried: try further ones", chosen.best)
     return chosen
 
 

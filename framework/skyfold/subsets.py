@@ -51,11 +51,17 @@ class Part(BinnedData):
     def __init__(self, whole: BinnedData, chosen: Array, share: float) -> None:
         origin = replace(whole.origin, options={})
         vars(self).update(vars(whole) | {"origin": origin, "parts": (self,)})
-        vars(self).pop("weight", None)
+        for large in ("weight", "full_counts"):
+            vars(self).pop(large, None)
         self._whole, self._chosen, self._share = whole, chosen, share
         self.bins = chosen if whole.bins is None else whole.bins[chosen]
         self.responses = {name: r.rows(chosen) for name, r in whole.responses.items()}
         self.counts, self._seen_weight = whole.counts[chosen], whole._seen_weight[chosen]
+
+    @property
+    def full_counts(self) -> Array:  # type: ignore[override]
+        """Counts of all bins, those of other parts included."""
+        return self._whole.full_counts
 
     @cached_property
     def weight(self) -> Array:  # type: ignore[override]

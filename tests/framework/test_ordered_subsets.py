@@ -229,5 +229,7 @@ def test_priors_are_heeded_by_the_solver_and_the_guard():
     assert np.diff(levels).min() >= -1e-9 * max(map(abs, levels))
     straight = laps(ScaledGradientProjection(priors=priors), data, 60)[-1]
     assert levels[-1] == pytest.approx(straight.objective, abs=1e-3)
+    chosen = laps(OrderedSubsets(priors=priors, subsets=4), data, 60)[-1]
+    assert chosen.objective == states[-1].objective
     with pytest.raises(ConfigError, match="heeds no priors"):
-        laps(OrderedSubsets(priors=priors), data, 0)
+        laps(OrderedSubsets(priors=priors, then="em-pcg"), data, 0)

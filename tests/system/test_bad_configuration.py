@@ -180,7 +180,6 @@ def test_out_of_range(skyfold, files, new, says):
         ("--background a=bg.fits --background 3", ("--background and --background.a contradict",)),
         ("counts.fits", ("counts.fits: not a flag",)),
         ("--boundary same --margin 3", ("margin", "boundary")),
-        ("--iterations 3 --set iterations=null", ("iterations", "stop")),
         ("--dry-run --overwrite -q --json", ("--json",)),
     ],
     ids=lambda value: f"Y10-{value}" if isinstance(value, str) else None,

@@ -274,4 +274,4 @@ def test_files_for_other_flags(skyfold, write):
 
 
 def test_a_prior_needs_its_method(skyfold, write):
-    skyfold.refuses(2, f"{CHECK} --prior.gamma.k 0.5", says=("belongs to the method map",))
+    skyfold.refuses(2, f"{CHECK} --set method.name=rl --prior.gamma.k 0.5", says=("method map",))

@@ -26,10 +26,11 @@ class MAP(Method):
     Parameters
     ----------
     prior
-        Priors by name, with their options: tsv, gamma, entropy, relative_difference, ...
+        Priors by name, with their options: ``--prior tsv=1e-3``; tsv, gamma, entropy,
+        relative_difference, ...
     strength
-        Factor by which all coefficients are multiplied; several, or ``auto``, to let held-out
-        photons choose (see `skyfold.strength`).
+        Factor by which all coefficients are multiplied; several, as [0.1, 1, 10], or ``auto``, to
+        let held-out photons choose.
     solver
         Name of the algorithm: sgp, lbfgs, one-step-late, ...
     guard
@@ -66,5 +67,9 @@ class MAP(Method):
                 "method to the optimum is ml (--converge)"
             )
         make = default_registry().algorithms[self.solver]
+        if not make.takes_priors:
+            raise ConfigError(
+                f"the solver {self.solver} heeds no priors; sgp, lbfgs and one-step-late do"
+            )
         factor = self.strength if isinstance(self.strength, int | float) else 1.0
         return data, make(self.refinements, scaled(self.prior, factor), self.guard)
