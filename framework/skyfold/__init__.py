@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skyfold.algorithm import Algorithm, Proposal, Refinement, State
-    from skyfold.data import BinnedData, Check, DataInterface, Expectation, Origin
+    from skyfold.binned import BinnedData
+    from skyfold.data import DataInterface, Expectation
     from skyfold.geometry import Grid, Normalisations
+    from skyfold.heldout import HeldOut
     from skyfold.hooks import hookimpl
     from skyfold.joint import JointData
     from skyfold.likelihood import Damped, Likelihood, Poisson
     from skyfold.methods import Method
     from skyfold.model import Component, Model
     from skyfold.observers import Observer
+    from skyfold.origin import Check, Origin
     from skyfold.priors import Prior
     from skyfold.response import Diagonal, Matrix, Response, Template, check_adjoint
     from skyfold.result import Result
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
     from skyfold.stopping import (
         DeltaLogLikelihood,
         DeltaLogPosterior,
+        Discrepancy,
         MaxIterations,
+        RelativeGap,
         StoppingRule,
         WallTime,
     )
@@ -37,14 +42,17 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "algorithm": ("Algorithm", "Proposal", "Refinement", "State"),
-    "data": ("BinnedData", "Check", "DataInterface", "Expectation", "Origin"),
+    "binned": ("BinnedData",),
+    "data": ("DataInterface", "Expectation"),
     "geometry": ("Grid", "Normalisations"),
+    "heldout": ("HeldOut",),
     "hooks": ("hookimpl",),
     "joint": ("JointData",),
     "likelihood": ("Damped", "Likelihood", "Poisson"),
     "methods": ("Method",),
     "model": ("Component", "Model"),
     "observers": ("Observer",),
+    "origin": ("Check", "Origin"),
     "priors": ("Prior",),
     "response": ("Diagonal", "Matrix", "Response", "Template", "check_adjoint"),
     "result": ("Result",),
@@ -53,7 +61,9 @@ _HOMES = {
     "stopping": (
         "DeltaLogLikelihood",
         "DeltaLogPosterior",
+        "Discrepancy",
         "MaxIterations",
+        "RelativeGap",
         "StoppingRule",
         "WallTime",
     ),
@@ -72,8 +82,10 @@ __all__ = [
     "DeltaLogLikelihood",
     "DeltaLogPosterior",
     "Diagonal",
+    "Discrepancy",
     "Expectation",
     "Grid",
+    "HeldOut",
     "JointData",
     "Likelihood",
     "Matrix",
@@ -87,6 +99,7 @@ __all__ = [
     "Prior",
     "Proposal",
     "Refinement",
+    "RelativeGap",
     "Response",
     "Result",
     "Sphere",

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from skyfold import options
-from skyfold.data import BinnedData, Origin
+from skyfold.binned import BinnedData
 from skyfold.document import Document, Place, shown
 from skyfold.errors import ConfigError, FileError, UnknownNameError
 from skyfold.inputs import split_part
 from skyfold.joint import JointData
 from skyfold.options import Duration
+from skyfold.origin import Origin
 from skyfold.priors import Prior
 from skyfold.registry import default_registry
 

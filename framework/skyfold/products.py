@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.dataspace import DataSpace, Projection
 from skyfold.geometry import Grid, celestial_wcs
 from skyfold.healpix_table import columns_to_table, to_table

@@ -8,8 +8,9 @@ from math import prod
 
 import numpy as np
 
+from skyfold.binned import BinnedData
 from skyfold.cstat import CStatistic, compare, cstat
-from skyfold.data import BinnedData, DataInterface, Expectation
+from skyfold.data import DataInterface, Expectation
 from skyfold.dataspace import BLOCK, DataSpace, Projection
 from skyfold.vector import Array
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import DataError
 from skyfold.result import Result
 from skyfold.skymap import integrated

@@ -8,7 +8,7 @@ import numpy as np
 
 from skyfold.algorithm import State
 from skyfold.algorithms.em_pcg import EMConjugateGradient
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import DataError
 from skyfold.model import Model
 from skyfold.response import Response

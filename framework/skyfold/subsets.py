@@ -1,4 +1,4 @@
-"""Parts of a data set: each sees the whole sky, and their log-likelihoods add up."""
+"""Parts of a data set, and other counts in its bins; whatever is large is shared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.vector import Array, Vector
 
 
@@ -71,6 +71,35 @@ class Part(BinnedData):
         weight.flat[seen] = 0
         weight.flat[seen[self._chosen]] = self._seen_weight
         return weight
+
+
+class Recounted(BinnedData):
+    """Other counts in the bins that a data set visits, by a part of its exposure.
+
+    Responses are shared, and what would be large is made only when it is asked for.
+    """
+
+    def __init__(self, whole: BinnedData, counts: Array, share: float) -> None:
+        vars(self).update(vars(whole))
+        vars(self).pop("weight", None)
+        vars(self).pop("full_counts", None)
+        self.origin, self.parts = replace(whole.origin, options={}), (self,)
+        self._whole, self._share = whole, self.dtype.type(share)
+        self.counts = counts.astype(self.dtype)
+        self._seen_weight = whole._seen_weight * self._share
+        self.sensitivity = whole.sensitivity * share
+
+    @cached_property
+    def full_counts(self) -> Array:  # type: ignore[override]
+        """Counts of all bins."""
+        full = np.zeros(self.shape, self.dtype)
+        full.flat[slice(None) if self.bins is None else self.bins] = self.counts
+        return full
+
+    @cached_property
+    def weight(self) -> Array:  # type: ignore[override]
+        """One weight per bin."""
+        return np.asarray(self._whole.weight * self._share)
 
 
 def split(data: BinnedData, k: int) -> list[Part]:

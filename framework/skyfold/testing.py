@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
-from skyfold.data import BinnedData, DataInterface
+from skyfold.binned import BinnedData
+from skyfold.data import DataInterface
 from skyfold.model import Model
 from skyfold.response import check_adjoint
 from skyfold.vector import Array

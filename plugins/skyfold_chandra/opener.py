@@ -6,7 +6,7 @@ import re
 from functools import wraps
 from typing import Any
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold_image.image import Image
 from skyfold_image.kernels import is_text
 from skyfold_image.opener import open_image

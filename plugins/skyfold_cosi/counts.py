@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.data import Check
 from skyfold.errors import ConfigError, DataError, FileError
+from skyfold.origin import Check
 from skyfold_cosi.binning import bin_events
 from skyfold_cosi.histogram import Axis, Histogram, Sparse, from_histpy
 from skyfold_cosi.recognise import kind_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.simulate import Demo, generator
 from skyfold.vector import Array
 from skyfold_cosi.histogram import Histogram

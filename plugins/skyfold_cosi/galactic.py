@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyfold.data import Check
 from skyfold.errors import DataError, require
+from skyfold.origin import Check
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 from skyfold_cosi.exposure import ExposureTable, published_attitudes

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.data import Check
 from skyfold.errors import require
+from skyfold.origin import Check
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 from skyfold_cosi.histogram import Axis

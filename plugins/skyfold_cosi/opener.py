@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from skyfold.data import BinnedData, Check, Origin
+from skyfold.binned import BinnedData
 from skyfold.dataspace import DataAxis, DataSpace
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Normalisations
 from skyfold.inputs import by_name
 from skyfold.model import Component, Model
 from skyfold.options import Energy
+from skyfold.origin import Check, Origin
 from skyfold.response import Response, Template
 from skyfold.sphere import Sphere
 from skyfold_cosi.backgrounds import components_of, responses_of

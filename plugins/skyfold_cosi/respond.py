@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.data import Check
 from skyfold.errors import ConfigError, DataError
+from skyfold.origin import Check
 from skyfold.response import Response
 from skyfold.sphere import Sphere
 from skyfold_cosi.conversion import conversion_histogram, conversion_matrix

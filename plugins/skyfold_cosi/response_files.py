@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from skyfold.data import Check
 from skyfold.errors import DataError
 from skyfold.inputs import require_data
+from skyfold.origin import Check
 from skyfold.vector import Array
 from skyfold_cosi import container, rsp_text
 from skyfold_cosi.hdf5 import opened, require_numbers, text

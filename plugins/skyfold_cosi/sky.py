@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skyfold.data import BinnedData, Check
+from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError
+from skyfold.origin import Check
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.data import Check
 from skyfold.errors import DataError, require
 from skyfold.geometry import Grid, celestial_wcs
+from skyfold.origin import Check
 from skyfold.vector import Array
 from skyfold_fermi.tables import column, interpolation, require_cover, spectral_points
 

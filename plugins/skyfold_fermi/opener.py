@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from skyfold.data import BinnedData, Check
+from skyfold.binned import BinnedData
 from skyfold.errors import DataError
 from skyfold.inputs import by_name, split_part
+from skyfold.origin import Check
 from skyfold_fermi.counts import distortion, mapdataset_parts, pixel_angles, read_binned
 from skyfold_fermi.exposure import UNIT, read_exposure, unit_unsaid
 from skyfold_fermi.psf_table import PsfTable, read_mapdataset_psf, read_psf_table

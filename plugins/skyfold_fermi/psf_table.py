@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.data import Check
 from skyfold.errors import DataError
+from skyfold.origin import Check
 from skyfold.vector import Array
 from skyfold_fermi.tables import (
     column,

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skyfold.data import BinnedData, Check, Origin
+from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, Normalisations, shifted
 from skyfold.model import Component
+from skyfold.origin import Check, Origin
 from skyfold.response import Diagonal, Response, Template
 from skyfold.vector import Array
 from skyfold_image.align import require_same_pixels

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from skyfold.data import Check
 from skyfold.errors import ConfigError, DataError
+from skyfold.origin import Check
 from skyfold.vector import Array
 from skyfold_image.image import Image
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.geometry import Grid
 from skyfold.simulate import Demo, generator, simulate
 from skyfold.vector import Array

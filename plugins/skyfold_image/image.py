@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.data import Check
 from skyfold.datasets import readable_size
 from skyfold.errors import DataError
 from skyfold.geometry import Grid
+from skyfold.origin import Check
 from skyfold.vector import Array
 
 if TYPE_CHECKING:

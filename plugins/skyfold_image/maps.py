@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from skyfold.data import Check
 from skyfold.errors import ConfigError, DataError
+from skyfold.origin import Check
 from skyfold.vector import Array
 from skyfold_image.counts import place
 from skyfold_image.image import Image

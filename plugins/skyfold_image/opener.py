@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from skyfold.data import BinnedData, Check
+from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError
 from skyfold.inputs import by_name
+from skyfold.origin import Check
 from skyfold.vector import Array
 from skyfold_image.align import reprojected
 from skyfold_image.assemble import Boundary, Dtype, Engine, assemble

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from skyfold.data import Check
 from skyfold.errors import DataError
+from skyfold.origin import Check
 from skyfold.vector import Array
 from skyfold_responses import stamp
 

@@ -22,7 +22,7 @@ from skimage.restoration import richardson_lucy
 
 from skyfold._kernels import em_update, poisson_ratio
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.model import Model
 from skyfold_responses import Psf
 

@@ -13,7 +13,7 @@ import healpy
 import numpy as np
 from scipy import sparse
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.geometry import Normalisations
 from skyfold.model import Component
 from skyfold.response import Diagonal, Matrix, Response, Template

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.model import Model
 from skyfold.priors import Prior, derivative, log_densities
 from skyfold.vector import Array, Vector

@@ -25,7 +25,7 @@ from references import REFERENCES, Path, Priors
 from skimage.restoration import richardson_lucy
 
 from skyfold.algorithm import Algorithm
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.model import Component, Model
 from skyfold.priors import Prior
 from skyfold.refinements import Acceleration

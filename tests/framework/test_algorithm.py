@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from skyfold.algorithm import REFRESH, Proposal
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import NumericalError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.model import Component, Model

@@ -13,7 +13,7 @@ from skyfold.algorithm import REFRESH
 from skyfold.algorithms.lbfgs import LBFGS
 from skyfold.algorithms.sgp import ScaledGradientProjection
 from skyfold.ascent import backtrack, blocked, certificate, gradient, reach
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.geometry import Grid, Normalisations
 from skyfold.model import Component, Model
 from skyfold.priors.dirichlet import Dirichlet

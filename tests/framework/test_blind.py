@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import skyfold
 from skyfold import checkpoint
 from skyfold.algorithms.blind import Blind
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError
 from skyfold.model import Component, Model
 from skyfold.profiles import Profile, balanced, centroid, fwhm_of, mirrored, stretched

@@ -6,7 +6,7 @@ import pytest
 from skyfold import checkpoint
 from skyfold.algorithm import State
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import FileError
 from skyfold.model import Model
 from skyfold.response import Matrix

@@ -4,12 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
-from skyfold.data import BinnedData, Origin
+from skyfold.binned import BinnedData
 from skyfold.errors import DataError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData
 from skyfold.likelihood import Damped
 from skyfold.model import Component, Model
+from skyfold.origin import Origin
 from skyfold.response import Matrix, Response
 
 

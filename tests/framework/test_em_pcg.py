@@ -16,7 +16,7 @@ from skyfold._kernels import conjugate_direction, poisson_along, scaled_slope
 from skyfold.algorithms.em_pcg import EMConjugateGradient
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.ascent import blocked, certificate, gradient
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData

@@ -7,14 +7,15 @@ import pytest
 
 import skyfold
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
+from skyfold.binned import BinnedData
 from skyfold.config import RunConfig
-from skyfold.data import BinnedData, Origin
 from skyfold.errors import DataError
 from skyfold.geometry import Normalisations
 from skyfold.heldout import Curve, HeldOut, choose
 from skyfold.joint import JointData
 from skyfold.likelihood import Damped
 from skyfold.model import Component, Model
+from skyfold.origin import Origin
 from skyfold.response import Diagonal
 from skyfold.runner import prepare
 from skyfold.settling import settle

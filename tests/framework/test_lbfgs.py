@@ -6,7 +6,7 @@ import pytest
 from skyfold.algorithms.lbfgs import LBFGS
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.algorithms.sgp import ScaledGradientProjection
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.geometry import Grid, Normalisations
 from skyfold.model import Component, Model
 from skyfold.priors.total_squared_variation import TotalSquaredVariation

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.likelihood import Damped, Poisson
 from skyfold.model import Model
 from skyfold.response import Diagonal, Matrix

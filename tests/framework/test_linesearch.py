@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.joint import JointData
 from skyfold.likelihood import Damped
 from skyfold.linesearch import FLAT, best_step, search

@@ -2,7 +2,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.geometry import Grid, Normalisations
 from skyfold.model import Component, Model
 from skyfold.response import Matrix

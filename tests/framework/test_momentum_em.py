@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skyfold import checkpoint
 from skyfold.algorithms.momentum_em import KEPT, MomentumEM
 from skyfold.algorithms.richardson_lucy import RichardsonLucy, expected_values
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.geometry import Grid, Normalisations
 from skyfold.model import Component, Model
 from skyfold.response import Matrix

@@ -11,8 +11,8 @@ import skyfold
 from skyfold import checkpoint, config_help
 from skyfold.algorithms.one_step_late import OneStepLate
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
+from skyfold.binned import BinnedData
 from skyfold.cli import main
-from skyfold.data import BinnedData
 from skyfold.errors import ConfigError, NumericalError
 from skyfold.geometry import Normalisations
 from skyfold.model import Component, Model

@@ -14,7 +14,7 @@ from skyfold.algorithms.ordered_subsets import OrderedSubsets, _order
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.algorithms.sgp import ScaledGradientProjection
 from skyfold.ascent import certificate
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from matplotlib.figure import Figure
 
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
-from skyfold.data import BinnedData, Origin
+from skyfold.binned import BinnedData
 from skyfold.dataspace import DataAxis, Projection
 from skyfold.drawing import bins_of, draw_image
 from skyfold.errors import ConfigError, DataError
@@ -28,6 +28,7 @@ from skyfold.layers import (
     sphere_layer,
 )
 from skyfold.model import Component, Model
+from skyfold.origin import Origin
 from skyfold.plotting import overview, projections, sky
 from skyfold.residuals import block_residual
 from skyfold.response import Diagonal, Matrix

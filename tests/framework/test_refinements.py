@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from skyfold.algorithm import Proposal
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid
 from skyfold.model import Component, Model

@@ -22,11 +22,12 @@ from hypothesis.extra.numpy import arrays
 
 from skyfold import report
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
-from skyfold.data import BinnedData, Origin
+from skyfold.binned import BinnedData
 from skyfold.errors import FileError
 from skyfold.geometry import Grid
 from skyfold.joint import JointData
 from skyfold.model import Component, Model
+from skyfold.origin import Origin
 from skyfold.report import folder as run_folder
 from skyfold.report.pixels import MASKED, plate, world_table
 from skyfold.report.sanity import together

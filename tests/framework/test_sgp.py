@@ -5,7 +5,7 @@ import skyfold
 from skyfold.algorithms.one_step_late import OneStepLate
 from skyfold.algorithms.richardson_lucy import expected_values
 from skyfold.algorithms.sgp import ScaledGradientProjection
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import UnknownNameError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.methods.map import MAP

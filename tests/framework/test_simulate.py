@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import DataError
 from skyfold.response import Matrix
 from skyfold.simulate import Demo, generator, score, simulate

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.response import Matrix
 from skyfold.testing import check_instrument
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 import skyfold
 from skyfold.algorithms.one_step_late import OneStepLate
+from skyfold.binned import BinnedData
 from skyfold.bootstrap import bootstrap
-from skyfold.data import BinnedData
 from skyfold.errors import ConfigError, DataError, NumericalError
 from skyfold.geometry import Grid
 from skyfold.model import Component, Model

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError
 from skyfold_image.counts import prepared
 from skyfold_image.opener import open_image

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import skyfold
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import DataError
 from skyfold.response import Matrix, check_adjoint
 from skyfold_responses.local import LocalFrame

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import skyfold
 from skyfold.algorithms.ordered_subsets import OrderedSubsets
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import DataError, FileError
 from skyfold.model import Model
 from skyfold.response import Matrix, check_adjoint

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import ndimage, signal
 
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
-from skyfold.data import BinnedData
+from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError, MissingExtraError, PluginError
 from skyfold.joint import JointData
 from skyfold.model import Model

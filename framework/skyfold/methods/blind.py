@@ -12,7 +12,8 @@ from skyfold.algorithm import Algorithm, Refinement
 from skyfold.algorithms.blind import Blind as Turns
 from skyfold.algorithms.em_pcg import EMConjugateGradient
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
-from skyfold.data import BinnedData, DataInterface
+from skyfold.binned import BinnedData
+from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.methods import Method
 from skyfold.model import Model

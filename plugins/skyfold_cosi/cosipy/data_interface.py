@@ -11,7 +11,8 @@ import numpy as np
 from astropy import units as u
 from histpy import Axes, Axis, HealpixAxis, Histogram
 
-from skyfold.data import BinnedData, EStep
+from skyfold.binned import BinnedData
+from skyfold.data import EStep
 from skyfold.response import Response
 from skyfold.vector import Array
 from skyfold_cosi.cosipy.deferred import Deferred, step_of, was_seen
