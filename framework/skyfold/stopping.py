@@ -218,7 +218,7 @@ class RelativeGap(StoppingRule):
         rise, gap = trace[-1][column] - trace[0][column], trace[-1]["gap"]
         if gap < inf and gap <= self.fraction * (rise + gap):
             name = column.replace("_", "-")
-            left = gap / (rise + gap)
+            left = gap / (rise + gap) if gap > 0 else 0.0
             return (
                 f"of its whole rise, the {name} lacks at most {left:.1g} ({gap:.2g} of {rise:.6g})"
             )

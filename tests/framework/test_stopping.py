@@ -119,3 +119,10 @@ def test_a_bound_is_refused_where_there_is_none(rng):
         skyfold.run(data, prior={"gamma": 0.5}, stop=RelativeGap(1e-3), progress=False)
     quiet = skyfold.run(data, prior={"gamma": 0.5}, progress=False)
     assert quiet.reason.startswith("the log-posterior rose by")
+
+
+def test_a_start_at_the_maximum_is_the_end():
+    data = skyfold.BinnedData(np.full((4, 4), 20), {"sky": Diagonal(np.ones((4, 4)))})
+    result = skyfold.run(data, prior={"tsv": 1e-3}, progress=False)
+    assert result.state.iteration == 0
+    assert "lacks at most 0" in result.reason
