@@ -131,8 +131,9 @@ expected_background = fixed.whole["background"].template
 # negative is unable to take anything away. The sum of many small noise peaks is the excess.
 
 # %%
-for key, value in summary(results["fixed"]).items():
-    print(f"{key:14}{value:12.4f}")
+figures = summary(results["fixed"])
+for key in ("counts", "expectation", "ratio", "largest_block", "blocks", "outliers"):
+    print(f"{key:14}{figures[key]:12.4f}")
 
 # %% [markdown]
 # ## 3. A background that is fitted

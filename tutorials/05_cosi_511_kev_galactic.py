@@ -168,7 +168,7 @@ iterations = 40
 recipe = {"smoothing": {"fwhm": "15 deg"}, "acceleration": True}
 recipes = {"plain": {}, "accelerated": {"acceleration": True}, "smoothed": recipe}
 results = {
-    name: skyfold.run(data, iterations=iterations, progress=False, **options)
+    name: skyfold.run(data, "rl", iterations, progress=False, **options)
     for name, options in recipes.items()
 }
 for name, result in results.items():

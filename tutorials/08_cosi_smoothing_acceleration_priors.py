@@ -132,7 +132,7 @@ runs = {
     "published, up to 10": {"published": {"acceleration": 10.0}},
 }
 accelerated = {
-    name: skyfold.run(data, iterations=steps, progress=False, **options)
+    name: skyfold.run(data, "rl", steps, progress=False, **options)
     for name, options in runs.items()
 }
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
@@ -227,7 +227,7 @@ smoothed = {
     "positive, of the image": {"smoothing": {"fwhm": "8 deg", "of": "image"}},
 }
 smoothed = {
-    name: skyfold.run(data, iterations=steps, progress=False, **options)
+    name: skyfold.run(data, "rl", steps, progress=False, **options)
     for name, options in smoothed.items()
 }
 side_by_side({name: result.image.value for name, result in smoothed.items()})
@@ -274,7 +274,7 @@ priors = {
     "tsv": {"prior": {"tsv": 3 / peak**2}},
     "gamma and tsv": {"prior": {"gamma": {"k": 0.5}, "tsv": 3 / peak**2}},
 }
-restored = {"none": skyfold.run(data, iterations=iterations, progress=False)}
+restored = {"none": skyfold.run(data, "rl", iterations, progress=False)}
 for name, options in priors.items():
     restored[name] = skyfold.run(
         data, method="map", iterations=iterations, progress=False, **options
