@@ -35,30 +35,13 @@ def gradient(state: State, data: DataInterface, priors: Mapping[str, Prior]) -> 
         ``R^T q - R^T w`` plus the gradients of the priors, in float64; zero outside masks, and
         without priors where nothing is seen.
     """
-    return (
-        _risen(state, data)
-        if not priors
-        else _risen(state, data) + _within(derivative(priors, state.model), state.model)
-    )
-
-
-def _risen(state: State, data: DataInterface) -> Vector:
-    """Return the slope of the log-likelihood."""
-    slope = {}
-    for name in sorted(state.model.free):
-        sensitivity = data.sensitivity[name]
+    model, known, slope = state.model, derivative(priors, state.model) if priors else {}, {}
+    for name in sorted(model.free):
+        sensitivity, mask = data.sensitivity[name], model.components[name].mask
         rise = state.back[name].astype(np.float64) - sensitivity
-        slope[name] = np.where(sensitivity > 0, rise, 0.0)
-    return _within(Vector(slope), state.model)
-
-
-def _within(values: Vector, model: Model) -> Vector:
-    """Return values that are zero outside the masks."""
-
-    def inside(value: Array, mask: Array | None) -> Array:
-        return value if mask is None else np.where(mask, value, 0.0)
-
-    return Vector({n: inside(v, model.components[n].mask) for n, v in values.items()})
+        rise = np.where(sensitivity > 0, rise, 0.0) + known.get(name, 0.0)
+        slope[name] = rise if mask is None else np.where(mask, rise, 0.0)
+    return Vector(slope)
 
 
 def blocked(model: Model, slope: Vector) -> Vector:

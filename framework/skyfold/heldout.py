@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FILE = "held_out.ecsv"
 USUAL = 100  # iterations where the photons cannot be divided
 PATIENCE = (1.25, 10)  # iterations looked at beyond the best: a quarter more, and ten
 FLAT = 0.1  # rise of the log-likelihood over a fifth of all iterations that is not worth them

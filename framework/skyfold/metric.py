@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from skyfold.model import Model
-from skyfold.priors import Prior, derivative
+from skyfold.priors import Prior, derivative, hessian
 from skyfold.vector import Array, Vector
 
 INNER, ACCURATE = 30, 0.03  # conjugate gradients for one step, and how exact they need to be
@@ -38,13 +38,8 @@ class Metric:
 
     def __call__(self, step: Vector) -> Vector:
         """Return the metric times a step."""
-        ahead, values = step * self.stretch, step * self.diagonal
-        for prior in self.priors.values():
-            for name in prior.chosen(self.model):
-                x, geometry = self.model[name], self.model.components[name].geometry
-                change = prior.hessian(x.astype(np.float64), ahead[name], geometry)
-                values = values - Vector({name: self.stretch[name] * change})
-        return values
+        bent = hessian(self.priors, self.model, step * self.stretch)
+        return step * self.diagonal - bent * self.stretch
 
     @cached_property
     def scale(self) -> Vector:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skyfold import checkpoint, files, manifest, report
+from skyfold import checkpoint, files, heldout, manifest, report, strength
 from skyfold.algorithm import State
 from skyfold.config import RunConfig
 from skyfold.data import DataInterface
@@ -27,7 +27,7 @@ from skyfold.simulate import score
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.npz"
-CHOICES = ("held_out.ecsv", "strength.ecsv")
+CHOICES = (heldout.FILE, strength.FILE)
 RESULTS = ("result.fits", "result.h5", "trace.ecsv", *CHOICES, "report.html")
 LATER = (*ERRORS, SIGNIFICANCE)  # what is worked out from a result
 PRODUCTS = (*RESULTS, *LATER, "manifest.json", "log.txt", CHECKPOINT)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FILE = "strength.ecsv"
 FOLDS = 5  # parts of the photons, each held out in turn
 LAPS, RISE = 200, 0.05  # an optimum is near when ten iterations bring no more than this
 WIDEST = 8  # powers of ten that are looked at in either direction

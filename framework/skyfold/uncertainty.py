@@ -12,7 +12,7 @@ from skyfold.algorithm import State
 from skyfold.ascent import blocked, gradient
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, NumericalError
-from skyfold.priors import Prior, derivative
+from skyfold.priors import Prior, derivative, hessian
 from skyfold.vector import Array, Vector
 
 ACCURACY = 1e-3  # of a variance: its error is half of that
@@ -148,10 +148,7 @@ class _Curvature:
         model, step = self.state.model, scaled * self.root
         bent = self.data.hessian(self.state.expectation, self.cast(step)).only(frozenset(step))
         bent = bent.map(lambda v: v.astype(np.float64))
-        for prior in self.priors.values():
-            for name in prior.chosen(model):
-                geometry, x = model.components[name].geometry, model[name].astype(np.float64)
-                bent = bent - Vector({name: prior.hessian(x, step[name], geometry)})
+        bent = bent - hessian(self.priors, model, step)
         return bent * self.root + scaled * self.pin
 
     def solve(self, function: Vector) -> Vector:

@@ -93,3 +93,20 @@ def derivative(
             values, geometry = model[name].astype(np.float64), model.components[name].geometry
             total[name] += getattr(prior, kind)(values, geometry)
     return Vector(total)
+
+
+def hessian(priors: Mapping[str, Prior], model: Model, direction: Mapping[str, Array]) -> Vector:
+    """Return the second derivatives of all priors times a direction, summed.
+
+    Returns
+    -------
+    change
+        In float64, for the components that a prior is put on.
+    """
+    total: dict[str, Array] = {}
+    for prior in priors.values():
+        for name in prior.chosen(model):
+            values, geometry = model[name].astype(np.float64), model.components[name].geometry
+            change = prior.hessian(values, direction[name], geometry)
+            total[name] = total[name] + change if name in total else change
+    return Vector(total)

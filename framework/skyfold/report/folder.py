@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skyfold import heldout, strength
 from skyfold.dataspace import DataAxis, Projection
 from skyfold.errors import FileError
 from skyfold.fluxes import TABLE as FLUXES
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 MAX_PIXELS = 6_000_000  # of all layers together; a larger image is binned for the page
-CHOICES = {"iteration": "held_out.ecsv", "strength": "strength.ecsv"}
+CHOICES = {"iteration": heldout.FILE, "strength": strength.FILE}
 FLATTEST = 16  # arrays longer than this in one direction are tables, not images
 
 
