@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -149,19 +150,29 @@ class BinnedData(DataInterface):
         return EStep(expectation, self.adjoint(ratio), log_likelihood)
 
     def attribute(self, values: Mapping[str, Array], rng: np.random.Generator) -> EStep:
-        """Draw component by component with binomials, then value by value."""
-        parts = {n: np.maximum(r.forward(values[n]).ravel(), 0) for n, r in self.responses.items()}
-        observed = sum(parts.values())
-        left, rest = self.counts.astype(np.int64), np.array(observed)
-        drawn: dict[str, Array] = {}
-        for name, response in self.responses.items():
-            last = len(drawn) == len(parts) - 1
-            chance = np.clip(parts[name] / np.maximum(rest, np.finfo(float).tiny), 0, 1)
-            mine = left if last else rng.binomial(left, chance)
-            drawn[name] = response.attribute(values[name], mine.reshape(response.data_shape), rng)
-            left, rest = left - mine, rest - parts[name]
-        expectation = self._expectation(np.asarray(observed), values)
+        """Draw for the heaviest component and all others together, then for these one by one."""
+        *light, heavy = self.responses
+        parts = [np.maximum(self.responses[n].forward(values[n]).ravel(), 0) for n in light]
+        below: list[Array | None] = [None, *accumulate(parts)]
+        first = self.responses[heavy].attribute(values[heavy], self._whole_counts, below.pop(), rng)
+        drawn, left = {heavy: first.drawn}, first.left
+        for name in reversed(light):
+            drawn[name], _, left = self.responses[name].attribute(
+                values[name], left, below.pop(), rng
+            )
+        expectation = self._expectation(first.expectation.astype(self.dtype, copy=False), values)
         return EStep(expectation, Vector(drawn), self.log_likelihood(expectation))
+
+    @cached_property
+    def _whole_counts(self) -> Array:
+        """The counts as integers."""
+        whole = np.rint(self.counts)
+        if np.any(whole != self.counts):
+            raise DataError(
+                f"{self.origin.name}: the counts are not whole numbers, so none can be said to "
+                "come from one place; sampling needs raw counts"
+            )
+        return whole.astype(np.int64)
 
     def log_likelihood(self, expectation: Expectation) -> float:
         """Return the log-likelihood, up to a constant of the data."""

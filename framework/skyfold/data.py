@@ -133,7 +133,15 @@ class DataInterface(ABC):
 
     @abstractmethod
     def attribute(self, values: Mapping[str, Array], rng: np.random.Generator) -> EStep:
-        """Draw which value of which component each count came from."""
+        """Draw which value of which component each count came from.
+
+        The expectation may be left at zero in bins without counts.
+
+        Raises
+        ------
+        DataError
+            If the counts are not whole numbers, or no value can make some of them.
+        """
 
     @abstractmethod
     def log_likelihood(self, expectation: Expectation) -> float:

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from skyfold._kernels import poisson_ratio
 from skyfold.errors import DataError, PluginError
 from skyfold.vector import Array
+
+
+class Attribution(NamedTuple):
+    """Where counts came from, drawn at random.
+
+    Attributes
+    ----------
+    drawn
+        Counts that came from each value: int64, shape ``model_shape``.
+    expectation
+        Expected counts, flat, those of other components included; it may be left at zero where
+        there are no counts.
+    left
+        Counts of each bin that came from other components: int64, flat.
+    """
+
+    drawn: Array
+    expectation: Array
+    left: Array
 
 
 class Response(ABC):
@@ -91,18 +110,37 @@ class Response(ABC):
         fit = poisson_ratio(counts, expectation, self.accuracy, ratio)
         return expectation, self.adjoint(ratio.reshape(self.data_shape)), fit
 
-    def attribute(self, values: Array, counts: Array, rng: np.random.Generator) -> Array:
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
         """Draw which value each count came from, a multinomial for each bin.
 
         This default builds one row of R at a time from unit vectors: always right, and slow.
+
+        Parameters
+        ----------
+        values
+            Values of this component, shape ``model_shape``; none negative.
+        counts
+            Observed counts: whole numbers, shape ``data_shape`` or flat.
+        others
+            Expected counts from other components, flat, or None.
+        rng
+            Source of randomness.
+
+        Raises
+        ------
+        DataError
+            If no value can make the counts of a bin.
         """
+        expectation, mine, left = share(self.forward(values), counts, others, rng)
         drawn = np.zeros(values.shape, dtype=np.int64)
-        for i in np.flatnonzero(counts):
+        for i in np.flatnonzero(mine):
             unit = np.zeros(prod(self.data_shape))
             unit[i] = 1.0
-            share = np.maximum(self.adjoint(unit.reshape(self.data_shape)) * values, 0).ravel()
-            drawn += rng.multinomial(int(counts.flat[i]), share / share.sum()).reshape(values.shape)
-        return drawn
+            chance = np.maximum(self.adjoint(unit.reshape(self.data_shape)) * values, 0).ravel()
+            drawn += rng.multinomial(mine[i], chance / chance.sum()).reshape(values.shape)
+        return Attribution(drawn, expectation, left)
 
     def at(self, parameters: Array) -> Response:
         """Return the same response with other parameters, of the same shape."""
@@ -140,9 +178,20 @@ class Rows(Response):
 
     def adjoint(self, weights: Array) -> Array:
         """Return R^T w with zero weight elsewhere."""
-        full = np.zeros(prod(self.whole.data_shape), dtype=weights.dtype)
-        full[self.bins] = weights
-        return self.whole.adjoint(full.reshape(self.whole.data_shape))
+        return self.whole.adjoint(self._spread(weights).reshape(self.whole.data_shape))
+
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
+        """Attribute with no counts elsewhere."""
+        others = None if others is None else self._spread(others)
+        drawn, expectation, left = self.whole.attribute(values, self._spread(counts), others, rng)
+        return Attribution(drawn, expectation[self.bins], left[self.bins])
+
+    def _spread(self, seen: Array) -> Array:
+        full = np.zeros(prod(self.whole.data_shape), dtype=seen.dtype)
+        full[self.bins] = seen.ravel()
+        return full
 
 
 class Chain(Response):
@@ -193,10 +242,12 @@ class Chain(Response):
         expectation, back, fit = self.outer.e_step(self.inner.forward(values), counts, others)
         return expectation, self.inner.adjoint(back), fit
 
-    def attribute(self, values: Array, counts: Array, rng: np.random.Generator) -> Array:
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
         """Attribute to the values in between, then those counts to ours."""
-        between = self.outer.attribute(self.inner.forward(values), counts, rng)
-        return self.inner.attribute(values, between, rng)
+        between = self.outer.attribute(self.inner.forward(values), counts, others, rng)
+        return between._replace(drawn=self.inner.attribute(values, between.drawn, None, rng).drawn)
 
     def at(self, parameters: Array) -> Response:
         """Hand the parameters to the response that has them."""
@@ -227,9 +278,12 @@ class Diagonal(Response):
         """Return the product: a diagonal is its own transpose."""
         return self.forward(weights)
 
-    def attribute(self, values: Array, counts: Array, rng: np.random.Generator) -> Array:
-        """Return the counts: each came from its own value."""
-        return np.asarray(counts).reshape(self.model_shape)
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
+        """Each count came from its own value."""
+        expectation, mine, left = share(self.forward(values), counts, others, rng)
+        return Attribution(mine.reshape(self.model_shape), expectation, left)
 
 
 class Matrix(Response):
@@ -272,14 +326,17 @@ class Matrix(Response):
         """Keep only these rows."""
         return Matrix(self.matrix[bins], self.model_shape)
 
-    def attribute(self, values: Array, counts: Array, rng: np.random.Generator) -> Array:
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
         """Draw one multinomial for each bin that holds counts."""
+        expectation, mine, left = share(self.forward(values), counts, others, rng)
         drawn, flat = np.zeros(values.size, dtype=np.int64), values.ravel()
-        for i in np.flatnonzero(counts):
+        for i in np.flatnonzero(mine):
             row = self.matrix[[i]]
-            share = (row.toarray() if hasattr(row, "toarray") else row).ravel() * flat
-            drawn += rng.multinomial(int(counts.flat[i]), share / share.sum())
-        return drawn.reshape(values.shape)
+            chance = (row.toarray() if hasattr(row, "toarray") else row).ravel() * flat
+            drawn += rng.multinomial(mine[i], chance / chance.sum())
+        return Attribution(drawn.reshape(values.shape), expectation, left)
 
 
 class Template(Response):
@@ -343,13 +400,57 @@ class Template(Response):
         kept.model_shape = self.model_shape
         return kept
 
-    def attribute(self, values: Array, counts: Array, rng: np.random.Generator) -> Array:
-        """Return the sum: all counts of a group came from its one normalisation."""
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
+        """All counts of a group came from its one normalisation."""
+        expectation, mine, left = share(self.forward(values), counts, others, rng)
         if self.groups is None:
-            return np.array([np.sum(counts)])
+            return Attribution(np.array([mine.sum()]), expectation, left)
         groups = np.broadcast_to(self.groups, self.data_shape).ravel()
-        drawn: Array = np.bincount(groups, np.ravel(counts), self.model_shape[0])
-        return drawn
+        drawn = np.zeros(self.model_shape, np.int64)
+        np.add.at(drawn, groups, mine)
+        return Attribution(drawn, expectation, left)
+
+
+def share(
+    own: Array, counts: Array, others: Array | None, rng: np.random.Generator
+) -> tuple[Array, Array, Array]:
+    """Divide counts between a component and all others.
+
+    Parameters
+    ----------
+    own, others
+        Expected counts of either, any shape; None if there are no others.
+    counts
+        Whole numbers.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    expectation, mine, left
+        Expected counts of both, float64; counts of the component and of the others, int64; flat.
+
+    Raises
+    ------
+    DataError
+        If neither can make the counts of a bin.
+    """
+    own = np.maximum(np.ravel(own).astype(np.float64, copy=False), 0)
+    counts = np.ravel(counts).astype(np.int64, copy=False)
+    expectation = own if others is None else own + others
+    if not np.all(expectation[counts > 0] > 0):
+        lost = np.flatnonzero((counts > 0) & ~(expectation > 0))
+        raise DataError(
+            f"bin {lost[0]} of those observed holds {counts[lost[0]]} counts, but no value of the "
+            "model can make any there"
+        )
+    if others is None:
+        return expectation, counts, np.zeros_like(counts)
+    chance = np.divide(own, expectation, out=np.zeros_like(own), where=expectation > 0)
+    mine = rng.binomial(counts, chance)
+    return expectation, mine, counts - mine
 
 
 def as_response(given: Any, data_shape: tuple[int, ...], name: str = "response") -> Response:

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from skyfold.errors import DataError
-from skyfold.response import Response
+from skyfold.response import Attribution, Response
 from skyfold.vector import Array
 from skyfold_responses.rows import HeldRows, judged
 
@@ -95,12 +95,17 @@ class EventRows(Response):
             back += part
         return judged(expectation, back, counts)
 
-    def attribute(self, values: Array, counts: Array, rng: np.random.Generator) -> Array:
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
         """Draw which value each event came from."""
         drawn = np.zeros(self.model_shape, np.int64)
+        expectation, left = np.empty(self.data_shape), np.empty(self.data_shape, np.int64)
         for at, rows in self._blocks():
-            drawn += rows.attribute(values, counts[at], rng)
-        return drawn
+            other = None if others is None else others[at]
+            part, expectation[at], left[at] = rows.attribute(values, counts[at], other, rng)
+            drawn += part
+        return Attribution(drawn, expectation, left)
 
     def _blocks(self) -> Iterator[tuple[slice, HeldRows]]:
         """Yield the rows, all at once if they lie in memory."""

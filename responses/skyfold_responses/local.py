@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skyfold.errors import DataError
-from skyfold.response import Response
+from skyfold.response import Attribution, Response, share
 from skyfold.vector import Array
 from skyfold_responses._kernels import run_products
 from skyfold_responses.matrix import RowMatrix
@@ -176,7 +176,9 @@ class Cells(Response):
         )
         return judged(self._in_given_order(expectation), self.frame.to_sky(back), counts)
 
-    def attribute(self, values: Array, counts: Array, rng: np.random.Generator) -> Array:
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
         """Draw the local value each count came from, then the sky pixel that was seen there.
 
         Raises
@@ -184,10 +186,12 @@ class Cells(Response):
         DataError
             If no value can make the counts of a cell.
         """
+        expectation, mine, left = share(self.forward(values), counts, others, rng)
         seen, row = self.frame.to_local(values), self._numbers_of(self.row)
-        local = attribute_cells(self.detector.numbers, self.attitude, row, seen, counts, rng)
+        local = attribute_cells(self.detector.numbers, self.attitude, row, seen, mine, rng)
         energies = self.model_shape[1]
-        return _attribute_sky(self.frame.conversion, values, local.reshape(-1, energies), rng)
+        drawn = _attribute_sky(self.frame.conversion, values, local.reshape(-1, energies), rng)
+        return Attribution(drawn, expectation, left)
 
     def _products(self, **arrays: Any) -> None:
         held, threads = self.detector, usable_threads()

@@ -8,7 +8,7 @@ import numpy as np
 
 from skyfold._kernels import poisson_ratio
 from skyfold.errors import DataError
-from skyfold.response import Response
+from skyfold.response import Attribution, Response, share
 from skyfold.vector import Array
 from skyfold_responses._kernels import draw_cells, row_products
 from skyfold_responses.memory import usable_threads
@@ -78,7 +78,9 @@ class HeldRows(Response):
         )
         return judged(expectation, back.reshape(self.model_shape), counts)
 
-    def attribute(self, values: Array, counts: Array, rng: np.random.Generator) -> Array:
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
         """Draw one multinomial for each bin that holds counts.
 
         Raises
@@ -86,11 +88,12 @@ class HeldRows(Response):
         DataError
             If no value can make the counts of a bin.
         """
+        expectation, mine, left = share(self.forward(values), counts, others, rng)
         row = np.arange(self.data_shape[0]) if self.index is None else self.index
         drawn = attribute_cells(
-            self.numbers, np.zeros(row.size, np.int64), row, flattened(values)[None], counts, rng
+            self.numbers, np.zeros(row.size, np.int64), row, flattened(values)[None], mine, rng
         )
-        return drawn.reshape(self.model_shape)
+        return Attribution(drawn.reshape(self.model_shape), expectation, left)
 
     def _products(self, **arrays: Array | None) -> None:
         threads = usable_threads()

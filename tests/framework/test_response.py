@@ -67,16 +67,24 @@ def test_e_step_is_forward_and_adjoint(seed, others):
 
 
 @pytest.mark.parametrize("name", ["matrix", "shaped", "sparse", "template", "chain", "default"])
-def test_attribution_keeps_every_count_and_its_mean(matrix, rng, name):
+@pytest.mark.parametrize("others", [False, True])
+def test_attribution_keeps_every_count_and_its_mean(matrix, rng, name, others):
     response = every_kind(matrix)[name]
     values = rng.random(response.model_shape) + 0.1
     counts = rng.poisson(3.0, response.data_shape)
     counts[response.forward(values) == 0] = 0
-    drawn = np.mean([response.attribute(values, counts, rng) for _ in range(4000)], axis=0)
-    assert drawn.sum() == pytest.approx(counts.sum())
-    e = response.forward(values)
-    mean = values * response.adjoint(np.divide(counts, e, out=np.zeros(e.shape), where=e > 0))
-    np.testing.assert_allclose(drawn, mean, atol=5 * np.sqrt(counts.sum() / 4000))
+    more = rng.random(counts.size) if others else None
+    found = [response.attribute(values, counts, more, rng) for _ in range(4000)]
+    drawn, left = (np.mean([getattr(f, name) for f in found], axis=0) for name in ("drawn", "left"))
+    assert all(f.drawn.sum() + f.left.sum() == counts.sum() for f in found)
+    own = response.forward(values)
+    e = own if more is None else own + more.reshape(own.shape)
+    seen = counts > 0
+    np.testing.assert_allclose(found[0].expectation.reshape(e.shape)[seen], e[seen], rtol=1e-12)
+    ratio = np.divide(counts, e, out=np.zeros(e.shape), where=e > 0)
+    atol = 5 * np.sqrt(counts.sum() / 4000)
+    np.testing.assert_allclose(drawn, values * response.adjoint(ratio), atol=atol)
+    np.testing.assert_allclose(left.reshape(e.shape), (e - own) * ratio, atol=atol)
 
 
 def test_expectation_that_is_rounding_noise_does_not_explode(matrix):

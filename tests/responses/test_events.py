@@ -37,7 +37,7 @@ def test_events_do_what_their_rows_do(events: int, values: int, made: bool, seed
     assert check_adjoint(response, seed) < 1e-12
     some = rng.permutation(events)[: events // 2 + 1]
     np.testing.assert_allclose(response.rows(some).forward(x), response.forward(x)[some])
-    drawn = response.attribute(x, counts, rng)
+    drawn = response.attribute(x, counts, None, rng).drawn
     assert drawn.sum() == events
 
 

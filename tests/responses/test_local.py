@@ -118,7 +118,7 @@ def test_threads_and_place_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> Non
         x = case.rng.random(case.frame.model_shape)
         counts = case.rng.integers(0, 3, cells.data_shape[0])
         found.append([*cells.e_step(x, counts.astype(float), None), cells.adjoint(counts)])
-        found[-1].append(cells.attribute(x, counts, np.random.default_rng(1)))
+        found[-1].append(cells.attribute(x, counts, None, np.random.default_rng(1)).drawn)
     for other in found[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(found[0], other, strict=True))
 
@@ -172,13 +172,13 @@ def test_counts_are_attributed_to_the_sky() -> None:
     x[4] = 0
     counts = case.rng.integers(0, 30_000, 12)
     cells = case.frame.rows(np.arange(12))
-    drawn = cells.attribute(x, counts, case.rng)
+    drawn = cells.attribute(x, counts, None, case.rng).drawn
     assert drawn.sum() == counts.sum()
     share = case.dense.matrix * x.ravel()
     mean = (share / share.sum(axis=1, keepdims=True) * counts[:, None]).sum(axis=0)
     assert np.all(abs(drawn.ravel() - mean) < 5 * np.sqrt(np.maximum(mean, 1)))
     assert np.all(drawn[4] == 0)
-    none = cells.attribute(x, np.zeros(12, int), case.rng)
+    none = cells.attribute(x, np.zeros(12, int), None, case.rng).drawn
     assert none.sum() == 0
 
 

@@ -148,7 +148,7 @@ def test_threads_change_no_bit(storage: str, monkeypatch: pytest.MonkeyPatch) ->
         x = np.linspace(0.1, 1, 129)
         found.append([*rows.e_step(x, counts, None), rows.adjoint(counts), response.forward(x)])
         found[-1] += [response.sensitivity(np.ones(3000))]
-        found[-1] += [rows.attribute(x, counts, np.random.default_rng(1))]
+        found[-1] += [rows.attribute(x, counts, None, np.random.default_rng(1)).drawn]
     for other in found[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(found[0], other, strict=True))
 
@@ -359,7 +359,7 @@ def test_counts_are_attributed_as_they_should(rng: np.random.Generator) -> None:
     x = rng.random((50, 3))
     counts = np.array([[40_000, 0], [7, 5_000_000]])
     rows = RowMatrix(matrix, (50, 3), (2, 2), storage="float64").rows(np.arange(4))
-    drawn = rows.attribute(x, counts.ravel(), rng)
+    drawn = rows.attribute(x, counts.ravel(), None, rng).drawn
     assert drawn.shape == (50, 3)
     assert drawn.dtype == np.int64
     assert drawn.sum() == counts.sum()
@@ -370,7 +370,9 @@ def test_counts_are_attributed_as_they_should(rng: np.random.Generator) -> None:
     assert np.all(abs(drawn.ravel() - mean) < 5 * scatter)
     assert np.all(drawn.ravel()[mean == 0] == 0)
     with pytest.raises(DataError, match="bin 2 of those observed holds 7 counts"):
-        rows.attribute(np.where(np.arange(150).reshape(50, 3) < 149, x, 0), counts.ravel(), rng)
+        rows.attribute(
+            np.where(np.arange(150).reshape(50, 3) < 149, x, 0), counts.ravel(), None, rng
+        )
 
 
 def test_float32_data_stay_float32(rng: np.random.Generator) -> None:
