@@ -285,10 +285,12 @@ template <class T> void bind(py::module_& m) {
 }
 
 void bind_conjugate(py::module_& m);
+void bind_draws(py::module_& m);
 
 PYBIND11_MODULE(_kernels, m) {
   m.doc() = "Compiled element-wise steps of skyfold";
   bind<double>(m);
   bind<float>(m);
   bind_conjugate(m);
+  bind_draws(m);
 }

@@ -1,0 +1,59 @@
+// The draws of random.hpp as Python sees them: to be tested, and for whoever draws many at once.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <string>
+
+#include "arrays.hpp"
+#include "random.hpp"
+
+namespace py = pybind11;
+using skyfold::Key;
+using skyfold::Stream;
+
+namespace {
+
+// Each block of 1024 draws has a stream of its own.
+template <class T, class Draw> Array<T> many(Key key, py::ssize_t size, Draw draw) {
+  Array<T> out(size);
+  T* to = out.mutable_data();
+  py::gil_scoped_release unlocked;
+  for (py::ssize_t at = 0; at < size; at += chunk) {
+    Stream stream(key, at / chunk);
+    for (py::ssize_t i = at; i < std::min(at + chunk, size); ++i) to[i] = draw(stream);
+  }
+  return out;
+}
+
+} // namespace
+
+void bind_draws(py::module_& m) {
+  m.def("philox", &skyfold::philox, py::arg("counter"), py::arg("key"));
+  m.def("draw_uniform", [](Key key, py::ssize_t size) { return many<double>(key, size, [](Stream& s) { return s.uniform(); }); },
+        py::arg("key"), py::arg("size"));
+  m.def("draw_normal", [](Key key, py::ssize_t size) { return many<double>(key, size, [](Stream& s) { return s.normal(); }); },
+        py::arg("key"), py::arg("size"));
+  m.def("draw_exponential",
+        [](Key key, py::ssize_t size) { return many<double>(key, size, [](Stream& s) { return s.exponential(); }); },
+        py::arg("key"), py::arg("size"));
+  m.def("draw_gamma",
+        [](Key key, py::ssize_t size, double shape) {
+          return many<double>(key, size, [=](Stream& s) { return s.gamma(shape); });
+        },
+        py::arg("key"), py::arg("size"), py::arg("shape"));
+  m.def("draw_log_gamma",
+        [](Key key, py::ssize_t size, double shape) {
+          return many<double>(key, size, [=](Stream& s) { return s.log_gamma(shape); });
+        },
+        py::arg("key"), py::arg("size"), py::arg("shape"));
+  m.def("draw_poisson",
+        [](Key key, py::ssize_t size, double mean) {
+          return many<std::int64_t>(key, size, [=](Stream& s) { return s.poisson(mean); });
+        },
+        py::arg("key"), py::arg("size"), py::arg("mean"));
+  m.def("draw_binomial",
+        [](Key key, py::ssize_t size, std::int64_t n, double p) {
+          return many<std::int64_t>(key, size, [=](Stream& s) { return s.binomial(n, p); });
+        },
+        py::arg("key"), py::arg("size"), py::arg("n"), py::arg("p"));
+}
