@@ -112,6 +112,8 @@ class Algorithm(ABC):
         Log-densities that are added to the log-likelihood, by name.
     guard
         Shorten a step that would lower the objective, as rounding and refinements may make it do.
+    seed
+        Seed of all that is random.
 
     Attributes
     ----------
@@ -122,6 +124,7 @@ class Algorithm(ABC):
     refinements: tuple[Refinement, ...] = ()
     priors: Mapping[str, Prior] = field(default_factory=dict)
     guard: bool = True
+    seed: int = 0
     takes_priors: ClassVar[bool] = True
 
     @abstractmethod

@@ -72,7 +72,7 @@ class Progress(Observer):
         """Move on."""
         if self._bar is not None:
             self._bar.set_postfix_str(_summary(trace), refresh=False)
-            self._bar.update()
+            self._bar.update(state.iteration - self._bar.n)
         elif time.monotonic() - self._said > self.interval:
             self._said = time.monotonic()
             left = ""

@@ -58,6 +58,8 @@ class Result:
         The simulation that was restored, if it was one.
     problem
         The run that it is the result of, so that it can be repeated.
+    samples
+        Images of the skies that a sampler kept, by component, shape (chains, kept, ...).
     """
 
     data: DataInterface
@@ -67,6 +69,7 @@ class Result:
     manifest: dict[str, Any] = field(default_factory=dict)
     demo: Demo | None = None
     problem: Problem | None = field(default=None, repr=False)
+    samples: Mapping[str, Array] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         skies = ", ".join(f"{n} {self.model[n].shape}" for n in sorted(self.model.skies))

@@ -12,6 +12,7 @@ from typing import Any
 
 from skyfold import checkpoint, files, heldout, manifest, report, strength
 from skyfold.algorithm import State
+from skyfold.algorithms.gibbs import GibbsState
 from skyfold.config import RunConfig
 from skyfold.data import DataInterface
 from skyfold.document import Document
@@ -21,6 +22,7 @@ from skyfold.observers import Checkpoint, Log, Observer, Progress
 from skyfold.residuals import keeps_bins
 from skyfold.result import Result, summary
 from skyfold.runner import Problem, prepare, signals, solve
+from skyfold.sampling import samples
 from skyfold.settling import settle
 from skyfold.significance import FILE as SIGNIFICANCE
 from skyfold.simulate import score
@@ -28,7 +30,7 @@ from skyfold.simulate import score
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.npz"
 CHOICES = (heldout.FILE, strength.FILE)
-RESULTS = ("result.fits", "result.h5", "trace.ecsv", *CHOICES, "report.html")
+RESULTS = ("result.fits", "result.h5", "trace.ecsv", samples.FILE, *CHOICES, "report.html")
 LATER = (*ERRORS, SIGNIFICANCE)  # what is worked out from a result
 PRODUCTS = (*RESULTS, *LATER, "manifest.json", "log.txt", CHECKPOINT)
 
@@ -36,10 +38,11 @@ PRODUCTS = (*RESULTS, *LATER, "manifest.json", "log.txt", CHECKPOINT)
 def run_in_memory(problem: Problem, observers: Sequence[Observer], progress: bool) -> Result:
     """Run without leaving anything on disk."""
     problem = _settled(problem, progress, "")
-    watching = _watching(problem, observers, progress)
+    keeper = samples.keeper(problem.algorithm, problem.start)
+    watching = [*([keeper] if keeper else []), *_watching(problem, observers, progress)]
     state, trace, reason, interrupted = solve(problem, watching)
     notes = manifest.begin(problem.config.to_dict()) | manifest.describe(problem.data)
-    result = _result(problem, notes, state, trace, reason)
+    result = _result(problem, notes, state, trace, reason, keeper)
     notes["status"] = "interrupted" if interrupted else "finished"
     if interrupted:
         raise Interrupted(f"{reason} after iteration {state.iteration}", result)
@@ -120,8 +123,8 @@ def reopen(folder: Path, data: DataInterface | None = None) -> Result:
             f"the run in {folder} has no state yet; go on with: skyfold resume {folder}"
         )
     reason = str(notes.get("results", {}).get("stop_reason", ""))
-    data = problem.data.at(state.parameters)
-    return Result(data, state, trace, reason, notes, problem.demo, problem)
+    keeper = samples.keeper(problem.algorithm, problem.start, folder)
+    return _made(problem, notes, state, trace, reason, keeper)
 
 
 def _opened_again(
@@ -197,9 +200,11 @@ def _go(
                     chosen.table().write(partial, format="ascii.ecsv", overwrite=True)
         notes["config"] = problem.config.to_dict()
         _write_manifest(folder, notes)
+        keeper = samples.keeper(problem.algorithm, problem.start, folder)
+        own = [*([keeper] if keeper else []), *own]  # before the checkpoint that counts them
         watching = [*own, *_watching(problem, observers, progress)]
         state, trace, reason, interrupted = solve(problem, watching, state, trace)
-        result = _result(problem, notes, state, trace, reason)
+        result = _result(problem, notes, state, trace, reason, keeper)
         notes["status"] = "interrupted" if interrupted else "finished"
         result.write(folder)
         report.write(folder)
@@ -217,12 +222,12 @@ def _result(
     state: State,
     trace: list[dict[str, float]],
     reason: str,
+    keeper: samples.Samples | None,
 ) -> Result:
     notes["ended"] = manifest.now()
     notes["timings"] = {"iterating": trace[-1]["seconds"], "products": state.products}
     notes["peak_memory"] = manifest.peak_memory()
-    data = problem.data.at(state.parameters)
-    result = Result(data, state, trace, reason, notes, problem.demo, problem)
+    result = _made(problem, notes, state, trace, reason, keeper)
     notes["results"] = {
         "iterations": state.iteration,
         "stop_reason": reason,
@@ -235,6 +240,19 @@ def _result(
         **({"score": score(problem.demo, result)} if problem.demo else {}),
     }
     return result
+
+
+def _made(
+    problem: Problem,
+    notes: dict[str, Any],
+    state: State,
+    trace: list[dict[str, float]],
+    reason: str,
+    keeper: samples.Samples | None,
+) -> Result:
+    data = problem.data.at(state.parameters)
+    kept = keeper.arrays(state) if keeper and isinstance(state, GibbsState) else {}
+    return Result(data, state, trace, reason, notes, problem.demo, problem, kept)
 
 
 def _settled(problem: Problem, progress: bool, remedy: str) -> Problem:

@@ -1,0 +1,237 @@
+"""Gibbs sampling: the E-step drawn instead of expected, the M-step drawn instead of maximised."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from skyfold.algorithm import Algorithm, Proposal, State
+from skyfold.algorithms.richardson_lucy import RichardsonLucy
+from skyfold.data import DataInterface
+from skyfold.errors import ConfigError
+from skyfold.model import Model
+from skyfold.sampling.chains import Chain, Moments, generator
+from skyfold.sampling.law import Law
+from skyfold.sampling.watch import Watch
+from skyfold.vector import Array, Vector
+
+Nested = Mapping[str, Mapping[str, Array]]
+
+APPROACH = 10  # laps of Richardson-Lucy before the chains part
+BEFORE = 1 << 63  # stands for the sweep in the random numbers of the start
+LAP = 500_000  # values and bins that a lap of the loop visits, about
+MOST = 20  # images of each chain that a lap keeps at most
+
+
+@dataclass(frozen=True, eq=False)
+class GibbsState(State):
+    """Chains on their way; the model is the mean of all their values since burn-in.
+
+    Parameters
+    ----------
+    draws
+        Current values of each chain, shape (chains, ...).
+    unknowns
+        What the laws do not know, by component and name, shape (chains, ...).
+    densities
+        Log-density of both, by component, shape (chains,).
+    sweeps, counted
+        Sweeps done, and those since burn-in.
+    mean, spread
+        Mean and sum of squared differences to it, of each chain since burn-in.
+    series
+        Rows of `Chain.columns`, one for each sweep, in pieces of shape (chains, sweeps, columns).
+    bright
+        Values that the choice of the pixels that are watched was made from.
+    kept
+        Images of the skies that the last lap kept, shape (chains, kept, ...).
+    """
+
+    draws: Vector = field(default_factory=lambda: Vector({}))
+    unknowns: Nested = field(default_factory=dict)
+    densities: Mapping[str, Array] = field(default_factory=dict)
+    sweeps: int = 0
+    counted: int = 0
+    mean: Vector = field(default_factory=lambda: Vector({}))
+    spread: Vector = field(default_factory=lambda: Vector({}))
+    series: tuple[Array, ...] = ()
+    bright: Vector = field(default_factory=lambda: Vector({}))
+    kept: Vector = field(default_factory=lambda: Vector({}))
+
+    @property
+    def table(self) -> Array:
+        """All rows so far, shape (chains, sweeps, columns)."""
+        return np.concatenate(self.series, axis=1)
+
+
+@dataclass(frozen=True)
+class Gibbs(Algorithm):
+    """Draw from the posterior of all components, by several chains at once.
+
+    A sweep draws where each count came from, then each component from its law given its counts
+    (data augmentation: Tanner & Wong 1987; for Poisson images van Dyk et al. 2001; Esch et al.
+    2004). A lap of the loop is many sweeps of all chains, each in a thread; ``iteration`` counts
+    sweeps. The results depend on the seed alone.
+
+    Parameters
+    ----------
+    laws
+        Law of each component that is fitted.
+    chains
+        Number of chains.
+    origins
+        Number of groups of chains that share what the laws hold fixed: the origin of a tree.
+    burn, draws
+        Sweeps before the values count, and after that.
+    thin
+        Of the images after burn-in one of so many is kept.
+    """
+
+    laws: Mapping[str, Law] = field(default_factory=dict)
+    chains: Annotated[int, Field(ge=1)] = 4
+    origins: Annotated[int, Field(ge=1)] = 2
+    burn: Annotated[int, Field(ge=0)] = 1000
+    draws: Annotated[int, Field(ge=1)] = 3000
+    thin: Annotated[int, Field(ge=1)] = 1
+    guard: bool = False
+    takes_priors: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.chains % self.origins:
+            raise ConfigError(
+                f"{self.chains} chains cannot be shared out among {self.origins} origins: "
+                "let origins divide chains"
+            )
+
+    @property
+    def groups(self) -> Array:
+        """Number of the origin of each chain."""
+        return np.arange(self.chains) // (self.chains // self.origins)
+
+    def start(self, data: DataInterface, model: Model) -> GibbsState:
+        """Return the state before the first lap: chains scattered around a first restoration."""
+        state = super().start(data, model)
+        steps = RichardsonLucy().iterate(data, state)
+        near = next(islice(steps, APPROACH, None)).model if APPROACH else model
+        bright = near.vector.only(frozenset(self.laws))
+        values: dict[str, list[Array]] = {name: [] for name in self.laws}
+        unknowns: dict[str, dict[str, list[Array]]] = {name: {} for name in self.laws}
+        densities: dict[str, list[float]] = {name: [] for name in self.laws}
+        for chain, group in enumerate(self.groups):
+            rng = generator(self.seed, chain, BEFORE)
+            for name, law in self.laws.items():
+                own, unknown = law.start(near[name], int(group), rng)
+                values[name].append(own)
+                densities[name].append(law.log_density(own, unknown))
+                for key, value in unknown.items():
+                    unknowns[name].setdefault(key, []).append(np.asarray(value))
+        draws = Vector({name: np.array(each) for name, each in values.items()})
+        new = GibbsState.of(
+            state,
+            draws=draws,
+            unknowns={n: {k: np.array(v) for k, v in u.items()} for n, u in unknowns.items()},
+            densities={name: np.array(each) for name, each in densities.items()},
+            mean=draws.map(lambda v: np.zeros(v.shape)),
+            spread=draws.map(lambda v: np.zeros(v.shape)),
+            bright=bright,
+        )
+        return replace(new, products=new.products + APPROACH)
+
+    def step(self, state: State, data: DataInterface) -> State:
+        """Return the state after another lap of all chains."""
+        new = super().step(state, data)
+        assert isinstance(new, GibbsState)
+        return replace(new, iteration=new.sweeps)
+
+    def m_step(self, state: State, data: DataInterface) -> Proposal:
+        """Return the mean of all values so far, and where the chains are."""
+        assert isinstance(state, GibbsState)
+        sweeps, walks = self._lap(state, data), self._chains(state, data)
+
+        def walk(chain: Chain) -> tuple[Array, dict[str, Array]]:
+            return chain.walk(sweeps, self.burn, self.thin)
+
+        with ThreadPoolExecutor(min(self.chains, os.cpu_count() or 1)) as pool:
+            found = list(pool.map(walk, walks))
+        rows, kept = zip(*found, strict=True)
+        memory = self._memory(walks)
+        series = _appended(state.series, np.array(rows))
+        stacked = Vector({name: np.array([images[name] for images in kept]) for name in kept[0]})
+        now = memory["mean"] if memory["counted"] else memory["draws"]
+        mean = now.map(lambda v: v.mean(axis=0).astype(data.dtype))
+        spent = float(sweeps * self.chains)
+        log_likelihood = float(np.mean([table[:, 0] for table in rows]))
+        notes = {"mean_log_likelihood": log_likelihood}
+        return Proposal(mean, None, spent, notes, {**memory, "series": series, "kept": stacked})
+
+    def columns(self, state: GibbsState, data: DataInterface) -> tuple[str, ...]:
+        """Return what stands in the columns of the series."""
+        return self._chains(state, data)[0].columns
+
+    def _lap(self, state: GibbsState, data: DataInterface) -> int:
+        """Return the number of sweeps of a lap; the run ends with one."""
+        size = data.counts.size + sum(v[0].size for v in state.draws.values())
+        sweeps = self.thin * int(np.clip(LAP // (size * self.thin), 1, MOST))
+        for end in (self.burn, self.burn + self.draws):
+            if state.sweeps < end:
+                return min(sweeps, end - state.sweeps)
+        return sweeps
+
+    def _chains(self, state: GibbsState, data: DataInterface) -> list[Chain]:
+        """Return the chains as they stand."""
+        watches = {n: Watch(n, data.components[n], state.bright[n]) for n in self.laws}
+        fixed = {name: v for name, v in state.model.items() if name not in self.laws}
+        return [
+            Chain(
+                data,
+                self.laws,
+                watches,
+                self.seed,
+                chain,
+                fixed | {name: v[chain] for name, v in state.draws.items()},
+                {n: {k: v[chain] for k, v in u.items()} for n, u in state.unknowns.items()},
+                {name: float(v[chain]) for name, v in state.densities.items()},
+                state.sweeps,
+                Moments(
+                    state.counted,
+                    {name: v[chain].copy() for name, v in state.mean.items()},
+                    {name: v[chain].copy() for name, v in state.spread.items()},
+                ),
+            )
+            for chain in range(self.chains)
+        ]
+
+    def _memory(self, walks: list[Chain]) -> dict[str, object]:
+        """Return the fields of the state that tell where the chains are."""
+        first = walks[0]
+
+        def stacked(pick: Callable[[Chain], Mapping[str, Array]]) -> Vector:
+            return Vector({n: np.array([pick(chain)[n] for chain in walks]) for n in self.laws})
+
+        return {
+            "draws": stacked(lambda chain: chain.values),
+            "unknowns": {
+                name: {k: np.array([chain.unknowns[name][k] for chain in walks]) for k in known}
+                for name, known in first.unknowns.items()
+            },
+            "densities": {n: np.array([c.densities[n] for c in walks]) for n in self.laws},
+            "sweeps": first.sweeps,
+            "counted": first.moments.count,
+            "mean": stacked(lambda chain: chain.moments.mean),
+            "spread": stacked(lambda chain: chain.moments.spread),
+        }
+
+
+def _appended(pieces: tuple[Array, ...], new: Array) -> tuple[Array, ...]:
+    """Return the pieces of a series with one more; equal ones join, so that there are few."""
+    pieces = (*pieces, new)
+    while len(pieces) > 1 and pieces[-2].shape[1] <= pieces[-1].shape[1]:
+        pieces = (*pieces[:-2], np.concatenate(pieces[-2:], axis=1))
+    return pieces

@@ -1,0 +1,1 @@
+"""Sampling from the posterior: laws of components, chains, and what they leave behind."""

@@ -1,0 +1,63 @@
+"""What a component may be like before its counts are seen."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from skyfold.vector import Array
+
+
+class Law(ABC):
+    """A prior that can be drawn from once it is known how many counts came from each value.
+
+    It is bound to a component and its sensitivity. What it does not know itself (strengths, an
+    origin) are its unknowns, arrays by name.
+    """
+
+    @abstractmethod
+    def start(
+        self, values: Array, group: int, rng: np.random.Generator
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return values scattered around those given, and unknowns, for a chain to start from.
+
+        Parameters
+        ----------
+        values
+            A first restoration.
+        group
+            Chains of one group share what is held fixed, such as an origin.
+        rng
+            Source of randomness.
+        """
+
+    @abstractmethod
+    def draw(
+        self,
+        attributed: Array,
+        values: Array,
+        unknowns: dict[str, Array],
+        rng: np.random.Generator,
+    ) -> tuple[Array, dict[str, Array], float]:
+        """Draw unknowns and values given the counts attributed to each value.
+
+        Returns
+        -------
+        values, unknowns, log_density
+            New ones, and their log-density before counts are seen.
+        """
+
+    @abstractmethod
+    def maximise(
+        self, attributed: Array, values: Array, unknowns: dict[str, Array]
+    ) -> tuple[Array, dict[str, Array], float]:
+        """Return what is best given the counts expected to have come from each value."""
+
+    @abstractmethod
+    def simulate(self, rng: np.random.Generator) -> tuple[Array, dict[str, Array]]:
+        """Draw values and unknowns before any counts are seen."""
+
+    @abstractmethod
+    def log_density(self, values: Array, unknowns: dict[str, Array]) -> float:
+        """Return the log-density of values and unknowns before any counts are seen."""

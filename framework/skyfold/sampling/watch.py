@@ -1,0 +1,128 @@
+"""Numbers of a model that a sampler writes down at every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skyfold.errors import require
+from skyfold.geometry import Geometry, Grid
+from skyfold.model import Component
+from skyfold.sphere import Sphere
+from skyfold.vector import Array
+
+ACROSS = 4  # blocks of an image along each axis
+BRIGHT = 16  # pixels that are followed one by one
+FEW = 16  # values that are followed one by one where they are no sky
+
+
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """Totals, sums over blocks and bright pixels of a sky; or all of a few normalisations.
+
+    Blocks are those of a division of the field of an image into four by four, or the twelve base
+    pixels of a sphere.
+
+    Parameters
+    ----------
+    name
+        Name of the component.
+    component
+        The component.
+    values
+        Values that show which pixels are bright.
+    """
+
+    name: str
+    component: Component
+    values: Array
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """What the numbers are called."""
+        if not self.component.geometry.sky:
+            return _numbered(self.name, self._shape if np.prod(self._shape) <= FEW else (0,))
+        totals = _numbered(f"{self.name}.total", (self._energies,))
+        blocks = _numbered(f"{self.name}.block", (self._blocks[1],), short=False)
+        pixels = tuple(f"{self.name}.pixel[{place}]" for place in self._places)
+        return (*totals, *blocks, *pixels)
+
+    def __call__(self, values: Array) -> Array:
+        """Return the numbers."""
+        if not self.component.geometry.sky:
+            return values if len(self.columns) else values[:0]
+        planes = self._planes(values)
+        labels, number = self._blocks
+        sky = planes[0] if len(planes) == 1 else planes.sum(axis=0)
+        blocks = np.bincount(labels, sky, number + 1)[:number]
+        bright = values.ravel()[self._bright]
+        return np.concatenate([planes.sum(axis=1), blocks, bright])
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.component.geometry.shape
+
+    @property
+    def _energies(self) -> int:
+        return len(self._planes(self.values))
+
+    def _planes(self, values: Array) -> Array:
+        """Return the values as (energies, pixels)."""
+        return planes(self.component.geometry, values)
+
+    @cached_property
+    def _blocks(self) -> tuple[Array, int]:
+        """Return the number of the block that each pixel is in, one more for none, and theirs."""
+        geometry = self.component.geometry
+        if isinstance(geometry, Sphere):
+            pixel = np.arange(geometry.pixels)
+            if not geometry.nested:
+                pixel = require("healpy", "healpix").ring2nest(geometry.nside, pixel)
+            return pixel // geometry.nside**2, 12
+        shape = self._shape[-2:]
+        field = (getattr(geometry, "field", None) or (slice(None),) * len(self._shape))[-2:]
+        number = ACROSS ** len(shape)
+        labels = np.full(shape, number)
+        sizes = [len(range(*part.indices(n))) for part, n in zip(field, shape, strict=True)]
+        along = [np.arange(size) * ACROSS // size for size in sizes]
+        inside = along[0]
+        for axis in along[1:]:
+            inside = inside[..., None] * ACROSS + axis
+        labels[field] = inside
+        return labels.ravel(), number
+
+    @cached_property
+    def _bright(self) -> Array:
+        """Return the places of the brightest values."""
+        return np.sort(np.argsort(-self.values.ravel(), kind="stable")[:BRIGHT])
+
+    @cached_property
+    def _places(self) -> list[str]:
+        """Return where they are, on the field that the data cover."""
+        geometry = self.component.geometry
+        field = geometry.field if isinstance(geometry, Grid) else None
+        starts = [part.start or 0 for part in field] if field else [0] * len(self._shape)
+        found = np.transpose(np.unravel_index(self._bright, self._shape)) - starts
+        last = 1 if isinstance(geometry, Sphere) and self._shape[1] == 1 else None
+        return [",".join(str(i) for i in place[:last]) for place in found]
+
+
+def planes(geometry: Geometry, values: Array) -> Array:
+    """Return values as (energies, pixels), whatever the order of their axes."""
+    if isinstance(geometry, Sphere):
+        return values.T
+    return values.reshape(-1, int(np.prod(geometry.shape[-2:])))
+
+
+def _numbered(name: str, shape: tuple[int, ...], short: bool = True) -> tuple[str, ...]:
+    """Return a name for each element; axes of length one are left out."""
+    if short:
+        shape = tuple(n for n in shape if n != 1)
+    return tuple(name + f"[{','.join(map(str, i))}]" * bool(i) for i in np.ndindex(shape))
+
+
+def listed(name: str, values: Array) -> tuple[str, ...]:
+    """Return a name for each element of an array; axes of length one are left out."""
+    return _numbered(name, np.shape(values))
