@@ -152,11 +152,14 @@ class BinnedData(DataInterface):
     def attribute(self, values: Mapping[str, Array], rng: np.random.Generator) -> EStep:
         """Draw for the heaviest component and all others together, then for these one by one."""
         *light, heavy = self.responses
+        light = [n for known in (True, False) for n in light if self.components[n].fixed is known]
         parts = [np.maximum(self.responses[n].forward(values[n]).ravel(), 0) for n in light]
         below: list[Array | None] = [None, *accumulate(parts)]
         first = self.responses[heavy].attribute(values[heavy], self._whole_counts, below.pop(), rng)
         drawn, left = {heavy: first.drawn}, first.left
         for name in reversed(light):
+            if self.components[name].fixed:
+                break
             drawn[name], _, left = self.responses[name].attribute(
                 values[name], left, below.pop(), rng
             )

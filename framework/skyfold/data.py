@@ -135,7 +135,8 @@ class DataInterface(ABC):
     def attribute(self, values: Mapping[str, Array], rng: np.random.Generator) -> EStep:
         """Draw which value of which component each count came from.
 
-        The expectation may be left at zero in bins without counts.
+        Components that are fixed may be left out; the expectation may be left at zero in bins
+        without counts.
 
         Raises
         ------

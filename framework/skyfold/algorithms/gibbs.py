@@ -17,7 +17,7 @@ from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.model import Model
-from skyfold.sampling.chains import Chain, Moments, generator
+from skyfold.sampling.chains import Chain, Moments, Numbers
 from skyfold.sampling.law import Law
 from skyfold.sampling.watch import Watch
 from skyfold.vector import Array, Vector
@@ -125,7 +125,7 @@ class Gibbs(Algorithm):
         unknowns: dict[str, dict[str, list[Array]]] = {name: {} for name in self.laws}
         densities: dict[str, list[float]] = {name: [] for name in self.laws}
         for chain, group in enumerate(self.groups):
-            rng = generator(self.seed, chain, BEFORE)
+            rng = Numbers(self.seed, chain).at(BEFORE)
             for name, law in self.laws.items():
                 own, unknown = law.start(near[name], int(group), rng)
                 values[name].append(own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,20 +13,32 @@ from skyfold.sampling.law import Law
 from skyfold.sampling.watch import Watch, listed
 from skyfold.vector import Array
 
+HELD = 1_000_000  # values of a chain that are held before they are summed up
 Unknowns = dict[str, dict[str, Array]]
 
 
-def generator(seed: int, chain: int, sweep: int) -> np.random.Generator:
-    """Return the random numbers of one sweep of a chain.
+class Numbers:
+    """Random numbers of a chain, a function of seed, chain and sweep alone.
 
-    Philox is counter-based: they are a function of the three alone, so none is ever stored.
+    Philox is counter-based: nothing has to be stored, to go on from any sweep.
+
+    Parameters
+    ----------
+    seed, chain
+        What they depend on, besides the sweep.
     """
-    key = np.random.SeedSequence([seed, chain]).generate_state(2, np.uint64)
-    return _at(key, sweep)
 
+    def __init__(self, seed: int, chain: int) -> None:
+        key = np.random.SeedSequence([seed, chain]).generate_state(2, np.uint64)
+        self._source = np.random.Philox(key=key)
+        self._begin: dict[str, Any] = dict(self._source.state)
+        self._generator = np.random.Generator(self._source)
 
-def _at(key: Array, sweep: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, sweep, 0]))
+    def at(self, sweep: int) -> np.random.Generator:
+        """Return the numbers of a sweep; those of an earlier one are gone."""
+        self._begin["state"]["counter"][2] = sweep
+        self._source.state = self._begin
+        return self._generator
 
 
 @dataclass(eq=False)
@@ -45,12 +58,17 @@ class Moments:
     spread: dict[str, Array]
 
     def add(self, values: Mapping[str, Array]) -> None:
-        """Take note of the next values (Welford 1962)."""
-        self.count += 1
+        """Take note of more values, shape (number, ...) (Chan, Golub & LeVeque 1983)."""
+        number = len(next(iter(values.values())))
+        if not number:
+            return
+        before, self.count = self.count, self.count + number
         for name, mean in self.mean.items():
-            off = values[name] - mean
-            mean += off / self.count
-            self.spread[name] += off * (values[name] - mean)
+            own = values[name].mean(axis=0)
+            off = own - mean
+            self.spread[name] += ((values[name] - own) ** 2).sum(axis=0)
+            self.spread[name] += off**2 * (before * number / self.count)
+            mean += off * (number / self.count)
 
 
 @dataclass(eq=False)
@@ -89,23 +107,27 @@ class Chain:
     densities: dict[str, float]
     sweeps: int
     moments: Moments
-    _key: Array = field(init=False)
+    numbers: Numbers = field(init=False)
 
     def __post_init__(self) -> None:
-        entropy = np.random.SeedSequence([self.seed, self.number])
-        self._key = entropy.generate_state(2, np.uint64)
+        self.numbers = Numbers(self.seed, self.number)
 
-    def sweep(self) -> Array:
-        """Draw anew where each count came from, then each component; return the row of before."""
-        rng = _at(self._key, self.sweeps)
+    def sweep(self) -> float:
+        """Draw anew where each count came from, then each component.
+
+        Returns
+        -------
+        log_likelihood
+            That of the values before.
+        """
+        rng = self.numbers.at(self.sweeps)
         step = self.data.attribute(self.values, rng)
-        row = self._row(step.log_likelihood)
         for name, law in self.laws.items():
             self.values[name], self.unknowns[name], self.densities[name] = law.draw(
                 step.back[name], self.values[name], self.unknowns[name], rng
             )
         self.sweeps += 1
-        return row
+        return step.log_likelihood
 
     def walk(self, sweeps: int, burn: int, thin: int) -> tuple[Array, dict[str, Array]]:
         """Go on.
@@ -122,21 +144,42 @@ class Chain:
         Returns
         -------
         rows
-            Shape (sweeps, columns); see `columns`.
+            What is watched before each sweep, shape (sweeps, columns); see `columns`.
         kept
             Values of the skies, float32, shape (kept, ...).
         """
-        rows, kept = [], {name: [] for name in self.skies}
-        for _ in range(sweeps):
-            if self.sweeps >= burn:
-                self.moments.add(self.values)
-                if (self.sweeps - burn) % thin == 0:
-                    for name, images in kept.items():
-                        images.append(self.values[name].astype(np.float32))
-            rows.append(self.sweep())
-        shapes = {name: (len(images), *self.values[name].shape) for name, images in kept.items()}
-        stacked = {n: np.array(images, np.float32).reshape(shapes[n]) for n, images in kept.items()}
-        return np.array(rows), stacked
+        size = sum(self.values[name].size for name in self.laws)
+        most = max(1, HELD // size)
+        pieces = [
+            self._piece(min(most, sweeps - first), burn, thin) for first in range(0, sweeps, most)
+        ]
+        rows, kept = zip(*pieces, strict=True)
+        return np.concatenate(rows), {
+            name: np.concatenate([images[name] for images in kept]) for name in kept[0]
+        }
+
+    def _piece(self, sweeps: int, burn: int, thin: int) -> tuple[Array, dict[str, Array]]:
+        """Go on for as many sweeps as memory holds the values of."""
+        first = self.sweeps
+        held = {name: np.empty((sweeps, *self.values[name].shape)) for name in self.laws}
+        scalars, unknowns = np.empty((sweeps, 3)), []
+        for i in range(sweeps):
+            for name, values in held.items():
+                values[i] = self.values[name]
+            unknowns.append([list(unknown.values()) for unknown in self.unknowns.values()])
+            scalars[i, 1] = sum(self.densities.values())
+            scalars[i, 0] = self.sweep()
+        scalars[:, 2] = scalars[:, 0] + scalars[:, 1]
+        start = min(max(burn - first, 0), sweeps)
+        self.moments.add({name: values[start:] for name, values in held.items()})
+        chosen = [i for i in range(start, sweeps) if (first + i - burn) % thin == 0]
+        kept = {name: held[name][chosen].astype(np.float32) for name in self.skies}
+        columns = [scalars]
+        for number, name in enumerate(self.laws):
+            columns.append(self.watches[name](held[name]))
+            for own in zip(*(row[number] for row in unknowns), strict=True):
+                columns.append(np.array(own).reshape(sweeps, -1))
+        return np.concatenate(columns, axis=1), kept
 
     @property
     def skies(self) -> list[str]:
@@ -152,11 +195,3 @@ class Chain:
             for key, value in self.unknowns[name].items():
                 names += listed(f"{name}.{key}", value)
         return tuple(names)
-
-    def _row(self, log_likelihood: float) -> Array:
-        log_prior = sum(self.densities.values())
-        pieces = [np.array([log_likelihood, log_prior, log_likelihood + log_prior])]
-        for name in self.laws:
-            pieces.append(self.watches[name](self.values[name]))
-            pieces += [np.ravel(value) for value in self.unknowns[name].values()]
-        return np.concatenate(pieces)

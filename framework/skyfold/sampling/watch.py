@@ -45,20 +45,22 @@ class Watch:
         if not self.component.geometry.sky:
             return _numbered(self.name, self._shape if np.prod(self._shape) <= FEW else (0,))
         totals = _numbered(f"{self.name}.total", (self._energies,))
-        blocks = _numbered(f"{self.name}.block", (self._blocks[1],), short=False)
+        blocks = _numbered(f"{self.name}.block", (self._blocks[2],), short=False)
         pixels = tuple(f"{self.name}.pixel[{place}]" for place in self._places)
         return (*totals, *blocks, *pixels)
 
     def __call__(self, values: Array) -> Array:
-        """Return the numbers."""
+        """Return the numbers of values of shape (number, ...), as (number, columns)."""
+        number = len(values)
         if not self.component.geometry.sky:
-            return values if len(self.columns) else values[:0]
-        planes = self._planes(values)
-        labels, number = self._blocks
-        sky = planes[0] if len(planes) == 1 else planes.sum(axis=0)
-        blocks = np.bincount(labels, sky, number + 1)[:number]
-        bright = values.ravel()[self._bright]
-        return np.concatenate([planes.sum(axis=1), blocks, bright])
+            return values.reshape(number, -1)[:, : len(self.columns)]
+        energies = planes(self.component.geometry, values)
+        order, starts, _ = self._blocks
+        sorted_ = energies[..., order]
+        totals = sorted_.sum(axis=-1)
+        blocks = np.add.reduceat(sorted_.sum(axis=1), starts, axis=-1)
+        bright = values.reshape(number, -1)[:, self._bright]
+        return np.concatenate([totals, blocks, bright], axis=1)
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -66,32 +68,34 @@ class Watch:
 
     @property
     def _energies(self) -> int:
-        return len(self._planes(self.values))
-
-    def _planes(self, values: Array) -> Array:
-        """Return the values as (energies, pixels)."""
-        return planes(self.component.geometry, values)
+        return planes(self.component.geometry, self.values[None]).shape[1]
 
     @cached_property
-    def _blocks(self) -> tuple[Array, int]:
-        """Return the number of the block that each pixel is in, one more for none, and theirs."""
+    def _blocks(self) -> tuple[Array, Array, int]:
+        """Return the pixels of all blocks, one after the other, where each begins, their number."""
+        labels = self._labels()
+        inside = np.flatnonzero(labels >= 0)
+        order = inside[np.argsort(labels[inside], kind="stable")]
+        _, starts = np.unique(labels[order], return_index=True)
+        return order, starts, len(starts)
+
+    def _labels(self) -> Array:
+        """Return the number of the block that each pixel is in; -1 for none."""
         geometry = self.component.geometry
         if isinstance(geometry, Sphere):
             pixel = np.arange(geometry.pixels)
             if not geometry.nested:
                 pixel = require("healpy", "healpix").ring2nest(geometry.nside, pixel)
-            return pixel // geometry.nside**2, 12
+            return pixel // geometry.nside**2
         shape = self._shape[-2:]
         field = (getattr(geometry, "field", None) or (slice(None),) * len(self._shape))[-2:]
-        number = ACROSS ** len(shape)
-        labels = np.full(shape, number)
-        sizes = [len(range(*part.indices(n))) for part, n in zip(field, shape, strict=True)]
-        along = [np.arange(size) * ACROSS // size for size in sizes]
-        inside = along[0]
-        for axis in along[1:]:
-            inside = inside[..., None] * ACROSS + axis
+        labels = np.full(shape, -1)
+        inside = np.zeros((), int)
+        for part, n in zip(field, shape, strict=True):
+            size = len(range(*part.indices(n)))
+            inside = inside[..., None] * ACROSS + np.arange(size) * ACROSS // size
         labels[field] = inside
-        return labels.ravel(), number
+        return labels.ravel()
 
     @cached_property
     def _bright(self) -> Array:
@@ -110,10 +114,10 @@ class Watch:
 
 
 def planes(geometry: Geometry, values: Array) -> Array:
-    """Return values as (energies, pixels), whatever the order of their axes."""
+    """Return values (number, ...) as (number, energies, pixels), whatever their axes."""
     if isinstance(geometry, Sphere):
-        return values.T
-    return values.reshape(-1, int(np.prod(geometry.shape[-2:])))
+        return values.transpose(0, 2, 1)
+    return values.reshape(len(values), -1, int(np.prod(geometry.shape[-2:])))
 
 
 def _numbered(name: str, shape: tuple[int, ...], short: bool = True) -> tuple[str, ...]:
