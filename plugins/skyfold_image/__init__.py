@@ -18,10 +18,14 @@ MAGIC = (
 
 @hookimpl
 def skyfold_register(registry: Registry) -> None:
-    """Offer images, and the demos made of them."""
+    """Offer images, the demos made of them, and public pictures."""
+    from skyfold_image.datasets import DATASETS
+
     registry.instruments.add("image", "skyfold_image.opener:open_image")
     for name in ("galaxy", "chandra-like", "fermi-like", "photo"):
         registry.demos.add(name, f"skyfold_image.demos:{name.replace('-', '_')}")
+    for name, dataset in DATASETS.items():
+        registry.datasets.add(name, dataset)
 
 
 @hookimpl(trylast=True)

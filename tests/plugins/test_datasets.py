@@ -9,14 +9,20 @@ import pytest
 
 import skyfold_chandra.datasets
 import skyfold_fermi.datasets
+import skyfold_image.datasets
 from skyfold import datasets
 from skyfold.datasets import DataSet
 
-CATALOGUE = skyfold_chandra.datasets.DATASETS | skyfold_fermi.datasets.DATASETS
+CATALOGUE = (
+    skyfold_chandra.datasets.DATASETS
+    | skyfold_fermi.datasets.DATASETS
+    | skyfold_image.datasets.DATASETS
+)
 
 
 @pytest.mark.parametrize(
-    ("name", "reference"), [("chandra-gc-4684", "chandra"), ("fermi-3fhl-gc", "fermi")]
+    ("name", "reference"),
+    [("chandra-gc-4684", "chandra"), ("fermi-3fhl-gc", "fermi"), ("lincoln", "lira")],
 )
 def test_entries_describe_the_reference_files(
     name: str,
