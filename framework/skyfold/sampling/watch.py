@@ -56,9 +56,9 @@ class Watch:
             return values.reshape(number, -1)[:, : len(self.columns)]
         energies = planes(self.component.geometry, values)
         order, starts, _ = self._blocks
-        sorted_ = energies[..., order]
-        totals = sorted_.sum(axis=-1)
-        blocks = np.add.reduceat(sorted_.sum(axis=1), starts, axis=-1)
+        inside = energies[..., order] * self._cell
+        totals = inside.sum(axis=-1)
+        blocks = np.add.reduceat(inside.sum(axis=1), starts, axis=-1)
         bright = values.reshape(number, -1)[:, self._bright]
         return np.concatenate([totals, blocks, bright], axis=1)
 
@@ -69,6 +69,12 @@ class Watch:
     @property
     def _energies(self) -> int:
         return planes(self.component.geometry, self.values[None]).shape[1]
+
+    @property
+    def _cell(self) -> float:
+        """What a value counts for in a sum: the solid angle of its pixel on a sphere."""
+        geometry = self.component.geometry
+        return geometry.pixel_area if isinstance(geometry, Sphere) else 1.0
 
     @cached_property
     def _blocks(self) -> tuple[Array, Array, int]:
