@@ -53,4 +53,5 @@ def skyfold_register(registry: Registry) -> None:
         "relative_gap": "RelativeGap",
     }.items():
         registry.stopping_rules.add(name, f"skyfold.stopping:{entry}")
+    registry.stopping_rules.add("mixed", "skyfold.sampling.mixing:Mixed")
     registry.stopping_rules.add("held_out", "skyfold.heldout:HeldOut")

@@ -44,6 +44,8 @@ methods:
              priors know
   bootstrap  the whole run again on counts drawn around the observed ones: right for every method,
              early stopping included, at the price of as many runs
+  posterior  what a sampler drew (method lira): standard deviation and credible interval; the only
+             one after such a run, and the usual
 No method knows the bias of smoothing: light that priors or early stopping spread over the edge of
 a region is missing from it. The column prior tells roughly how much that is; choose regions larger
 than the blur. Where most values are zero, errors are upper limits.
@@ -145,8 +147,15 @@ def parser() -> argparse.ArgumentParser:
         "--method",
         action="append",
         metavar="NAME",
-        help="sandwich, laplace or bootstrap (default: sandwich where the run has priors, "
-        "bootstrap where it has none); may be given again",
+        help="sandwich, laplace, bootstrap or posterior (default: posterior where one was drawn, "
+        "sandwich where the run has priors, bootstrap where it has none); may be given again",
+    )
+    errors.add_argument(
+        "--level",
+        type=float,
+        default=0.68,
+        metavar="P",
+        help="part of the posterior, or of the replicas, between low and high (default: 0.68)",
     )
     errors.add_argument(
         "--component", metavar="NAME", help="the sky that is meant, where there are several"

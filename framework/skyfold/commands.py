@@ -113,6 +113,7 @@ def errors(arguments: Arguments) -> None:
                 component=arguments.component,
                 replicas=arguments.replicas,
                 seed=arguments.seed,
+                level=arguments.level,
                 progress=not arguments.quiet,
             )
             say(str(found))

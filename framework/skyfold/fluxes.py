@@ -23,15 +23,14 @@ import numpy as np
 
 from skyfold import files
 from skyfold.bootstrap import Bootstrap, bootstrap, repeatable
-from skyfold.errors import ConfigError, DataError
-from skyfold.geometry import Geometry, Grid
-from skyfold.layers import energy_labels
+from skyfold.errors import ConfigError
 from skyfold.products import sky_hdu
 from skyfold.regions import Region
-from skyfold.skymap import integrated
-from skyfold.sphere import Sphere
+from skyfold.sampling.diagnostics import diagnose
+from skyfold.sampling.posterior import tails
+from skyfold.sums import Sums
 from skyfold.uncertainty import AT_THE_MAXIMUM, scatter
-from skyfold.vector import Array, Vector
+from skyfold.vector import Array
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -40,11 +39,10 @@ if TYPE_CHECKING:
     from skyfold.result import Result
 
 log = logging.getLogger(__name__)
-METHODS = ("sandwich", "laplace", "bootstrap")
+METHODS = ("sandwich", "laplace", "bootstrap", "posterior")
 TABLE, MAPS = "errors.ecsv", "bootstrap.fits"
 PRODUCTS = (TABLE, MAPS)
 UNSETTLED = 0.3  # sigma that a flux may still be away from its maximum
-TOTAL = "total"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,9 +53,11 @@ class Fluxes:
     ----------
     table
         One row per region and energy: ``region``, ``energy`` where there are several, ``pixels``,
-        ``flux``, ``error_`` and the name of each method; ``low`` and ``high``, the 16th and
-        84th percentile of the replicas; ``prior``, how far the priors moved the flux, to first
-        order. Its ``meta`` tells the products spent and the ``correlation`` of the rows.
+        ``flux``, ``error_`` and the name of each method; ``low`` and ``high``, between which
+        the middle ``level`` of the replicas or draws lie; ``prior``, how far the priors moved the
+        flux, to first order; ``r_hat`` and ``ess`` of the draws of a posterior (see
+        `skyfold.sampling.diagnostics`). Its ``meta`` tells the products spent, the ``level`` and
+        the ``correlation`` of the rows.
     component
         Name of the sky.
     maps
@@ -108,6 +108,7 @@ def fluxes(
     component: str | None = None,
     replicas: int = 50,
     seed: int = 0,
+    level: float = 0.68,
     progress: bool = False,
 ) -> Fluxes:
     """Return the fluxes of regions with their errors (see `skyfold.Result.errors`)."""
@@ -116,10 +117,12 @@ def fluxes(
     methods = tuple(dict.fromkeys(methods or _usual(result)))
     if unknown := [method for method in methods if method not in METHODS]:
         raise ConfigError(f"no method {unknown[0]!r}; there are {', '.join(METHODS)}")
+    _require_suited(result, methods)
     if "bootstrap" in methods and replicas < 2:
         raise ConfigError(f"{replicas} replicas have no scatter; ask for 50 or more")
+    quantiles = tails(level)
     component = component or result.sky
-    sums = _Sums(result, component, regions)
+    sums = Sums(result.data, result.model, component, regions)
     columns, maps = sums.columns(), None
     meta: dict[str, Any] = {"unit": sums.unit}
     correlation: Array | None = None
@@ -141,10 +144,20 @@ def fluxes(
         maps = bootstrap(repeatable(_of(result), result), sums.functions, replicas, seed, watch)
         drawn = maps.values @ sums.joined.T
         columns["error_bootstrap"] = np.std(drawn, axis=0, ddof=1)
-        columns["low"], columns["high"] = np.percentile(drawn, [15.866, 84.134], axis=0)
+        columns |= _between(drawn, quantiles)
         if correlation is None:
             correlation = _correlation(np.atleast_2d(np.cov(drawn, rowvar=False)))
-        meta |= {"replicas": replicas, "seed": seed}
+        meta |= {"replicas": replicas, "seed": seed, "level": level}
+    if "posterior" in methods:
+        posterior = result.posterior
+        drawn = posterior.sums(component, sums.functions) @ sums.joined.T
+        together = drawn.reshape(-1, drawn.shape[-1])
+        columns["error_posterior"] = np.std(together, axis=0, ddof=1)
+        columns |= _between(together, quantiles)
+        mixing = diagnose(drawn, posterior.origins)
+        columns |= {"r_hat": mixing["r_hat"], "ess": mixing["ess_bulk"]}
+        correlation = _correlation(np.atleast_2d(np.cov(together, rowvar=False)))
+        meta |= {"draws": len(together), "level": level}
     assert correlation is not None
     table = _table(columns, sums.unit, {**meta, "correlation": correlation.tolist()})
     return Fluxes(table, component, maps)
@@ -154,92 +167,34 @@ def flux(result: Result, region: Region, component: str | None = None) -> Any:
     """Return the flux of a region: one number, or one for each energy."""
     from astropy import units as u
 
-    sums = _Sums(result, component or result.sky, [region])
+    sums = Sums(result.data, result.model, component or result.sky, [region])
     values = np.array([function.dot(result.model) for function in sums.functions])
     return (values[0] if len(values) == 1 else values) * u.Unit(sums.unit)
 
 
-class _Sums:
-    """Sums over regions as functions of the model, one for each region and energy."""
-
-    def __init__(self, result: Result, name: str, regions: Sequence[Region]) -> None:
-        if name not in result.model:
-            raise ConfigError(f"no component {name!r}; the model has {', '.join(result.model)}")
-        part = result.model.components[name]
-        per_value, self.unit, labels = _measure(part.geometry, part.unit)
-        self.result, self.functions, self.pixels = result, [], []
-        for region in regions:
-            shares = np.broadcast_to(region.weights(part.geometry), part.geometry.shape)
-            _require_seen(result, name, region, shares)
-            for plane in range(max(len(labels), 1)):
-                own = np.zeros(part.geometry.shape)
-                own[_plane(part.geometry, plane)] = (shares * per_value)[
-                    _plane(part.geometry, plane)
-                ]
-                self.functions.append(Vector({name: own}))
-            self.pixels.append(float(shares[_plane(part.geometry, 0)].sum()))
-        self.names = [region.name for region in regions]
-        self.labels = [*labels, TOTAL] if len(labels) > 1 else [""]
-        planes = (
-            np.vstack([np.eye(len(labels)), np.ones(len(labels))]) if len(labels) > 1 else [1.0]
-        )
-        self.joined = np.kron(np.eye(len(regions)), planes)
-
-    def columns(self) -> dict[str, Any]:
-        """Return the first columns of the table."""
-        values = np.array([function.dot(self.result.model) for function in self.functions])
-        rows = len(self.labels)
-        columns: dict[str, Any] = {"region": np.repeat(self.names, rows)}
-        if rows > 1:
-            columns["energy"] = np.tile(self.labels, len(self.names))
-        return {**columns, "pixels": np.repeat(self.pixels, rows), "flux": self.joined @ values}
-
-
-def _plane(geometry: Geometry, plane: int) -> Any:
-    """Return the index of one energy."""
-    if isinstance(geometry, Sphere):
-        return (slice(None), plane)
-    return plane if len(geometry.shape) == 3 else ...
-
-
-def _measure(geometry: Geometry, unit: str) -> tuple[Array | float, str, tuple[str, ...]]:
-    """Return what a value counts in a flux, the unit of the flux, and the names of energies."""
-    from astropy import units as u
-
-    if isinstance(geometry, Grid) and len(geometry.shape) <= 3:
-        planes = geometry.shape[0] if len(geometry.shape) == 3 else 0
-        return 1.0, unit, energy_labels(geometry.energy_edges, planes) if planes else ()
-    if not isinstance(geometry, Sphere):
-        raise ConfigError(f"{geometry.shape} values of a {type(geometry).__name__} have no regions")
-    per_value, made = integrated(np.ones((1, geometry.shape[1])), geometry, unit)
-    whole = u.Unit(made)
-    if any(
-        base == u.sr and power < 0 for base, power in zip(whole.bases, whole.powers, strict=True)
-    ):
-        per_value, whole = per_value * geometry.pixel_area, whole * u.sr
-    return per_value, whole.to_string(), energy_labels(geometry.energy_edges, geometry.shape[1])
-
-
-def _require_seen(result: Result, name: str, region: Region, shares: Array) -> None:
-    """Refuse a region that nothing is known of, and tell of one that is known in part."""
-    part = result.model.components[name]
-    on = np.ones(shares.shape, bool) if part.mask is None else part.mask
-    inside, seen = shares > 0, on & (result.data.sensitivity[name] > 0)
-    if not np.any(inside & seen):
-        raise DataError(
-            f"region {region.name!r}: none of its pixels is both seen by the instrument and "
-            "restored: it lies outside of the exposure or of the mask"
-        )
-    if lost := np.count_nonzero(inside & ~seen):
-        log.warning(
-            "region %r: %d of its %d values are not seen or masked; their light is missing",
-            region.name, lost, np.count_nonzero(inside),
-        )  # fmt: skip
-
-
 def _usual(result: Result) -> tuple[str]:
-    """Return the sandwich where there are priors, the bootstrap where there are none."""
+    """Return the posterior where it was drawn; else sandwich with priors, bootstrap without."""
+    if result.samples:
+        return ("posterior",)
     return ("sandwich",) if _of(result).algorithm.priors else ("bootstrap",)
+
+
+def _require_suited(result: Result, methods: Sequence[str]) -> None:
+    """Refuse the posterior where none was drawn, and all else where one was."""
+    others = [method for method in methods if method != "posterior"]
+    if result.samples and others:
+        raise ConfigError(
+            f"{others[0]} judges a maximum, and this run drew from the posterior instead: leave "
+            "--method out, or say posterior"
+        )
+    if not result.samples and "posterior" in methods:
+        raise ConfigError("this run drew nothing from the posterior; the method lira does")
+
+
+def _between(drawn: Array, quantiles: tuple[float, float]) -> dict[str, Array]:
+    """Return the bounds between which the middle part of values lie."""
+    low, high = np.quantile(drawn, quantiles, axis=0)
+    return {"low": low, "high": high}
 
 
 def _of(result: Result) -> Any:
@@ -257,7 +212,7 @@ def _require_known_response(result: Result) -> None:
         )
 
 
-def _require_maximum(sums: _Sums, remaining: Array, covariance: Array) -> None:
+def _require_maximum(sums: Sums, remaining: Array, covariance: Array) -> None:
     sigma = np.sqrt(np.diag(covariance))
     names = [name for name in sums.names for _ in range(len(sigma) // len(sums.names))]
     for name in dict.fromkeys(name for name, s in zip(names, sigma, strict=True) if s == 0):
@@ -283,7 +238,7 @@ def _table(columns: dict[str, Any], unit: str, meta: dict[str, Any]) -> Table:
 
     table = Table(columns, meta=meta)
     for name in table.colnames:
-        if name not in ("region", "energy", "pixels"):
+        if name not in ("region", "energy", "pixels", "r_hat", "ess"):
             table[name].unit = unit
     return table
 

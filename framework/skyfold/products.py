@@ -37,13 +37,21 @@ def to_fits(result: Result) -> HDUList:
     from astropy.io import fits
 
     geometry = result.model.components[result.sky].geometry
-    tables = _tables(result, getattr(geometry, "energy_edges", None))
+    tables = [*_drawn(result), *_tables(result, getattr(geometry, "energy_edges", None))]
     if isinstance(geometry, Sphere):
         return fits.HDUList([*_whole_sky(result), *_observations(result), *tables])
     image, *others = _image(result)
     restored = enumerate(result.state.parameters.values(), 1)
     kernels = [fits.ImageHDU(kernel, name="PSF", ver=i) for i, kernel in restored]
     return fits.HDUList([image, *_observations(result), *others, *kernels, *tables])
+
+
+def _drawn(result: Result) -> Iterator[Any]:
+    """Yield what a sampler drew, if one did."""
+    if result.samples:
+        from skyfold.sampling.hdus import posterior_hdus
+
+        yield from posterior_hdus(result)
 
 
 def _image(result: Result) -> Iterator[Any]:

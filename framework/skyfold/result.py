@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from skyfold.fluxes import Fluxes
     from skyfold.regions import Region
     from skyfold.runner import Problem
+    from skyfold.sampling.posterior import Posterior
     from skyfold.simulate import Demo
 
 PIXELS = f"{BLOCK} x {BLOCK} pixels"
@@ -136,6 +137,19 @@ class Result:
         }
 
     @cached_property
+    def posterior(self) -> Posterior:
+        """What was drawn from the posterior: intervals, traces, diagnostics.
+
+        Raises
+        ------
+        ConfigError
+            If the run was none of a sampler.
+        """
+        from skyfold.sampling.posterior import posterior_of
+
+        return posterior_of(self)
+
+    @cached_property
     def explained(self) -> tuple[Explained, ...]:
         """What the model makes of each observation; worked out once."""
         totals = self.state.expectation.totals
@@ -186,6 +200,7 @@ class Result:
         component: str | None = None,
         replicas: int = 50,
         seed: int = 0,
+        level: float = 0.68,
         progress: bool = True,
     ) -> Fluxes:
         """Return the fluxes of regions with their errors.
@@ -199,11 +214,13 @@ class Result:
         method
             ``sandwich``: scatter of a maximum with priors, the usual for these; ``laplace``: width
             of the posterior; ``bootstrap``: repetition of the whole run on resampled counts, the
-            usual without priors. Or several of them.
+            usual without priors. Or several of them. After a sampler ``posterior``: its draws.
         component
             Name of the sky, where there are several.
         replicas, seed
             Repetitions of the bootstrap, and what they are drawn from.
+        level
+            Which part of the replicas or draws lies between ``low`` and ``high``.
         progress
             Show progress on a terminal.
 
@@ -217,7 +234,7 @@ class Result:
         from skyfold.region_files import find
 
         methods = (method,) if isinstance(method, str) else method
-        chosen = {"component": component, "replicas": replicas, "seed": seed}
+        chosen = {"component": component, "replicas": replicas, "seed": seed, "level": level}
         return fluxes(self, find(regions), methods, **chosen, progress=progress)  # type: ignore[arg-type]
 
     def trace_table(self) -> Table:
@@ -236,6 +253,8 @@ class Result:
     def write(self, folder: Path | str) -> Path:
         """Write result, trace and manifest into a folder, each file whole or not at all.
 
+        After a sampler also ``posterior.nc``, which ArviZ reads.
+
         Returns
         -------
         path
@@ -248,6 +267,7 @@ class Result:
             If the folder cannot be written to.
         """
         from skyfold.products import write_hdf5
+        from skyfold.sampling import netcdf
 
         folder = Path(folder)
         files.require_writable(folder, space=8 * sum(v.size for v in self.model.values()))
@@ -264,6 +284,8 @@ class Result:
                 write_hdf5(self, partial)
         with files.replacing(folder / "trace.ecsv") as partial:
             self.trace_table().write(partial, format="ascii.ecsv", overwrite=True)
+        if any(images.shape[1] for images in self.samples.values()):
+            netcdf.write(self.posterior, folder / netcdf.FILE)
         files.write_text(folder / "manifest.json", json.dumps(self.manifest, indent=1, default=str))
         return path
 
@@ -275,6 +297,9 @@ class Result:
         ``SENSITIVITY``, ``MASK`` (1 where the sky was restored) and, where the model reaches
         beyond the data, ``EXTENDED``; ``PSF``, if it was restored too; ``TRUTH`` of a demo.
         Tables: ``TRACE``, ``COMPONENTS``, and ``EBOUNDS`` where there are energies.
+
+        After a sampler the restored sky is the posterior mean, and there are ``POSTERIOR_STD``,
+        ``INTERVAL_LOW`` and ``INTERVAL_HIGH`` (68 %), and the table ``PARAMETER_TRACE``.
 
         A whole sky is the HEALPix table ``SKY`` instead, one column per energy, and so are its
         sensitivity, mask and truth; the primary HDU is empty. Of counts that form no image there

@@ -22,7 +22,7 @@ from skyfold.observers import Checkpoint, Log, Observer, Progress
 from skyfold.residuals import keeps_bins
 from skyfold.result import Result, summary
 from skyfold.runner import Problem, prepare, signals, solve
-from skyfold.sampling import samples
+from skyfold.sampling import netcdf, samples
 from skyfold.settling import settle
 from skyfold.significance import FILE as SIGNIFICANCE
 from skyfold.simulate import score
@@ -30,7 +30,8 @@ from skyfold.simulate import score
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.npz"
 CHOICES = (heldout.FILE, strength.FILE)
-RESULTS = ("result.fits", "result.h5", "trace.ecsv", samples.FILE, *CHOICES, "report.html")
+DRAWN = (samples.FILE, netcdf.FILE)
+RESULTS = ("result.fits", "result.h5", "trace.ecsv", *DRAWN, *CHOICES, "report.html")
 LATER = (*ERRORS, SIGNIFICANCE)  # what is worked out from a result
 PRODUCTS = (*RESULTS, *LATER, "manifest.json", "log.txt", CHECKPOINT)
 

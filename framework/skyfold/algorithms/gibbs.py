@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,7 @@ from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.model import Model
 from skyfold.sampling.chains import Chain, Moments, Numbers
+from skyfold.sampling.diagnostics import diagnose, judge
 from skyfold.sampling.law import Law
 from skyfold.sampling.watch import Watch
 from skyfold.vector import Array, Vector
@@ -170,6 +171,15 @@ class Gibbs(Algorithm):
         log_likelihood = float(np.mean([table[:, 0] for table in rows]))
         notes = {"mean_log_likelihood": log_likelihood}
         return Proposal(mean, None, spent, notes, {**memory, "series": series, "kept": stacked})
+
+    def figures(self, state: State, data: DataInterface) -> Mapping[str, Any]:
+        """Return whether the chains can be believed (see `skyfold.sampling.diagnostics.judge`)."""
+        assert isinstance(state, GibbsState)
+        if not state.series:
+            return {}
+        draws, names = state.table[:, self.burn :], self.columns(state, data)
+        found = judge(names, diagnose(draws, self.groups), self.groups, self.burn, draws.shape[1])
+        return {"posterior": found}
 
     def columns(self, state: GibbsState, data: DataInterface) -> tuple[str, ...]:
         """Return what stands in the columns of the series."""

@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import Any
 
 from skyfold.report.markup import SIGMA, Html
+from skyfold.sampling.diagnostics import doubts as chain_doubts
 
 FEW_COUNTS = 50
 VANISHED = 0.2  # of its template: a fitted background is seldom so wrong
@@ -71,7 +72,9 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
                 "would make of it: the counts hold something that the model cannot make, or the "
                 "run was too short."
             )
-    return [*found, *_psf_doubts(figures.get("psf", {}))]
+    found += _psf_doubts(figures.get("psf", {}))
+    seconds = manifest.get("timings", {}).get("iterating", 0.0)
+    return [*found, *chain_doubts(figures.get("posterior", {}), seconds)]
 
 
 def _psf_doubts(psf: Mapping[str, float]) -> list[str]:

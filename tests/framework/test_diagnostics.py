@@ -1,0 +1,191 @@
+"""R-hat and effective sample sizes of chains, and what they are told as."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from arviz_stats.base import array_stats
+
+from skyfold.sampling.diagnostics import (
+    FIGURES,
+    as_table,
+    diagnose,
+    doubts,
+    judge,
+    spoken,
+    worst,
+)
+
+NAMES = ("log_likelihood", "log_posterior", "sky.total", "sky.alpha[0]", "sky.pixel[3,7]")
+
+
+def autoregressive(rng, chains=8, draws=1000, columns=5, memory=0.9):
+    """Chains in which each draw remembers the last."""
+    noise = rng.normal(size=(chains, draws, columns))
+    found = noise / np.sqrt(1 - memory**2)
+    for i in range(1, draws):
+        found[:, i] = memory * found[:, i - 1] + noise[:, i]
+    return found
+
+
+def test_one_origin_gives_what_arviz_gives(rng):
+    draws = autoregressive(rng)
+    found = diagnose(draws, np.zeros(8, int))
+    each = np.moveaxis(draws, 2, 0)
+    np.testing.assert_allclose(found["r_hat"], array_stats.rhat(each))
+    np.testing.assert_allclose(found["ess_bulk"], array_stats.ess(each))
+    np.testing.assert_allclose(
+        found["ess_tail"], array_stats.ess(each, method="tail", prob=(0.05, 0.95))
+    )
+    np.testing.assert_allclose(found["mcse"], array_stats.mcse(each), rtol=1e-3)
+    assert np.all(np.isnan(found["between"]))
+
+
+def test_the_effective_sample_size_is_that_of_theory(rng):
+    found = diagnose(autoregressive(rng, draws=20_000, columns=2, memory=0.8), np.zeros(8, int))
+    theory = 8 * 20_000 * (1 - 0.8) / (1 + 0.8)
+    np.testing.assert_allclose(found["ess_bulk"], theory, rtol=0.1)
+
+
+def test_the_monte_carlo_error_is_the_scatter_of_the_mean(rng):
+    groups = np.arange(4) // 2
+    runs = [autoregressive(rng, chains=4, columns=1, memory=0.8) for _ in range(60)]
+    found = [diagnose(run, groups) for run in runs]
+    scatter = np.std([f["mean"][0] for f in found], ddof=1)
+    assert np.mean([f["mcse"][0] for f in found]) == pytest.approx(scatter, rel=0.3)
+
+
+def test_origins_are_compared_with_themselves_only(rng):
+    """Two origins with different posteriors: both converged, and the spread says so."""
+    draws, groups = rng.normal(size=(4, 1000, 1)), np.array([0, 0, 1, 1])
+    draws[groups == 1] += 5
+    found = diagnose(draws, groups)
+    assert found["r_hat"] < 1.01
+    assert found["between"] == pytest.approx(5 / np.sqrt(2), rel=0.05)
+    assert found["std"] == pytest.approx(np.sqrt(1 + 2.5**2), rel=0.05)
+    assert diagnose(draws, np.zeros(4, int))["r_hat"] > 1.5
+
+
+def test_the_worst_origin_is_the_one_reported(rng):
+    draws, groups = rng.normal(size=(4, 1000, 1)), np.array([0, 0, 1, 1])
+    draws[3] += 3
+    apart = array_stats.rhat(draws[2:, :, 0])
+    assert diagnose(draws, groups)["r_hat"][0] == pytest.approx(apart)
+
+
+def test_the_order_of_the_chains_does_not_matter(rng):
+    draws, groups = autoregressive(rng, chains=6), np.arange(6) // 2
+    order = rng.permutation(6)
+    one, other = diagnose(draws, groups), diagnose(draws[order], groups[order])
+    for name in FIGURES:
+        np.testing.assert_allclose(one[name], other[name])
+
+
+@pytest.mark.parametrize("value", [3.0, np.nan, -np.inf])
+def test_what_never_moves_or_is_not_finite_has_no_figures(rng, value):
+    draws = rng.normal(size=(4, 100, 2))
+    draws[..., 1] = value
+    found = diagnose(draws, np.zeros(4, int))
+    assert np.isnan([found[name][1] for name in FIGURES if name not in ("mean", "std")]).all()
+    assert np.isfinite([found[name][0] for name in FIGURES if name != "between"]).all()
+    if np.isfinite(value):
+        assert (found["mean"][1], found["std"][1]) == (3, 0)
+
+
+def test_what_never_moves_within_an_origin_is_no_warning(rng):
+    draws = rng.normal(size=(4, 100, 1))
+    draws[:2] = 1.0
+    found = diagnose(draws, np.array([0, 0, 1, 1]))
+    assert np.isfinite(found["mean"][0])
+
+
+@pytest.mark.parametrize("number", [0, 1, 5])
+def test_too_few_draws_have_no_figures(rng, number):
+    found = diagnose(rng.normal(size=(4, number, 3)), np.zeros(4, int))
+    assert np.isnan(found["r_hat"]).all()
+    assert np.isfinite(found["mean"]).all() == (number > 0)
+
+
+def test_the_table_has_a_row_for_each_parameter(rng):
+    table = as_table(NAMES, diagnose(autoregressive(rng), np.arange(8) // 4))
+    assert table.colnames == ["name", *FIGURES]
+    assert list(table["name"]) == list(NAMES)
+
+
+def judged(rng, draws=1000, chains=4, origins=2, names=NAMES, **changes):
+    values = rng.normal(size=(chains, draws, len(names)))
+    for name, change in changes.items():
+        index = names.index({"total": "sky.total", "alpha": "sky.alpha[0]"}[name])
+        values[:, :, index] += np.asarray(change)
+    groups = np.arange(chains) // (chains // origins)
+    return judge(names, diagnose(values, groups), groups, 500, draws)
+
+
+def test_nothing_is_said_of_chains_that_have_mixed(rng):
+    found = judged(rng, 4000)
+    assert found["ess"] > 400
+    assert doubts(found, 60.0) == []
+
+
+def test_chains_apart_are_told_with_what_to_do(rng):
+    offset = np.array([[0.0], [1.5], [0.0], [0.0]])
+    found = judged(rng, total=offset)
+    assert (found["r_hat_of"], found["ess_of"]) == ("sky.total", "sky.total")
+    (said,) = doubts(found, 90.0)
+    assert f"R-hat {found['r_hat']:.3f} for total flux of sky" in said
+    times = np.ceil((found["r_hat"] ** 2 - 1) / (1.01**2 - 1))
+    assert f"draw at least {times:.0f}x more" in said
+    minutes = 90 * (times - 1) / 1.5 / 60
+    assert f"about {minutes:.0f} min" in said
+    number = int(said.split("--draws ")[1].rstrip("."))
+    assert times * 1000 <= number <= 1.1 * times * 1000
+
+
+def test_sticky_chains_are_told_by_their_sample_size(rng):
+    values = autoregressive(rng, chains=4, memory=0.97)
+    found = judge(NAMES, diagnose(values, np.zeros(4, int)), np.zeros(4, int), 0, 1000)
+    assert found["ess"] < 400
+    (said,) = doubts(found)
+    assert f"ESS {found['ess']:.0f}" in said
+    assert "about" not in said  # nothing is known of the time
+
+
+def test_one_chain_is_told_apart(rng):
+    found = judged(rng, 4000, chains=1, origins=1)
+    assert "r_hat" not in found
+    (said,) = doubts(found)
+    assert said.startswith("R-hat needs at least 2 chains per origin")
+
+
+def test_origins_that_disagree_are_told(rng):
+    offset = np.array([[0.0], [0.0], [9.0], [9.0]])
+    found = judged(rng, 4000, total=offset)
+    assert found["between"] == pytest.approx(9 / np.sqrt(2), rel=0.05)
+    (said,) = doubts(found)
+    assert "disagree on total flux of sky" in said
+    assert f"{found['between']:.1f} of its standard deviations" in said
+    assert doubts(judged(rng, 4000, alpha=offset)) == []  # every prior has its own alphas
+
+
+def test_too_few_draws_are_told(rng):
+    (said,) = doubts(judged(rng, 5))
+    assert "too few" in said
+
+
+def test_parameters_in_words():
+    assert [spoken(name) for name in NAMES] == [
+        "the log-likelihood",
+        "the log-posterior",
+        "total flux of sky",
+        "alpha 0 of sky",
+        "pixel x 7, y 3 of sky",
+    ]
+    assert spoken("background") == "background"
+    assert spoken("sky.total[2]") == "total flux of sky, energy 2"
+
+
+def test_figures_of_a_manifest_are_plain(rng):
+    import json
+
+    found = worst(NAMES, diagnose(rng.normal(size=(2, 100, 5)), np.arange(2)))
+    assert json.loads(json.dumps(found)) == found
