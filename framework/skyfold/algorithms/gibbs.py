@@ -17,6 +17,7 @@ from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.model import Model
+from skyfold.sampling.calibration import Calibration
 from skyfold.sampling.chains import Chain, Moments, Numbers
 from skyfold.sampling.diagnostics import diagnose, judge
 from skyfold.sampling.law import Law
@@ -53,6 +54,8 @@ class GibbsState(State):
         Values that the choice of the pixels that are watched was made from.
     kept
         Images of the skies that the last lap kept, shape (chains, kept, ...).
+    settings
+        What the calibration is taken for, shape (chains, numbers).
     """
 
     draws: Vector = field(default_factory=lambda: Vector({}))
@@ -65,6 +68,7 @@ class GibbsState(State):
     series: tuple[Array, ...] = ()
     bright: Vector = field(default_factory=lambda: Vector({}))
     kept: Vector = field(default_factory=lambda: Vector({}))
+    settings: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
     @property
     def table(self) -> Array:
@@ -93,6 +97,8 @@ class Gibbs(Algorithm):
         Sweeps before the values count, and after that.
     thin
         Of the images after burn-in one of so many is kept.
+    calibration
+        What is not known of the responses, and drawn along.
     """
 
     laws: Mapping[str, Law] = field(default_factory=dict)
@@ -101,6 +107,7 @@ class Gibbs(Algorithm):
     burn: Annotated[int, Field(ge=0)] = 1000
     draws: Annotated[int, Field(ge=1)] = 3000
     thin: Annotated[int, Field(ge=1)] = 1
+    calibration: Calibration | None = None
     guard: bool = False
     takes_priors: ClassVar[bool] = False
 
@@ -125,6 +132,7 @@ class Gibbs(Algorithm):
         values: dict[str, list[Array]] = {name: [] for name in self.laws}
         unknowns: dict[str, dict[str, list[Array]]] = {name: {} for name in self.laws}
         densities: dict[str, list[float]] = {name: [] for name in self.laws}
+        settings: list[Array] = []
         for chain, group in enumerate(self.groups):
             rng = Numbers(self.seed, chain).at(BEFORE)
             for name, law in self.laws.items():
@@ -133,6 +141,7 @@ class Gibbs(Algorithm):
                 densities[name].append(law.log_density(own, unknown))
                 for key, value in unknown.items():
                     unknowns[name].setdefault(key, []).append(np.asarray(value))
+            settings.append(self.calibration.start(rng) if self.calibration else np.zeros(0))
         draws = Vector({name: np.array(each) for name, each in values.items()})
         new = GibbsState.of(
             state,
@@ -142,6 +151,7 @@ class Gibbs(Algorithm):
             mean=draws.map(lambda v: np.zeros(v.shape)),
             spread=draws.map(lambda v: np.zeros(v.shape)),
             bright=bright,
+            settings=np.array(settings),
         )
         return replace(new, products=new.products + APPROACH)
 
@@ -214,6 +224,8 @@ class Gibbs(Algorithm):
                     {name: v[chain].copy() for name, v in state.mean.items()},
                     {name: v[chain].copy() for name, v in state.spread.items()},
                 ),
+                self.calibration,
+                state.settings[chain],
             )
             for chain in range(self.chains)
         ]
@@ -236,6 +248,7 @@ class Gibbs(Algorithm):
             "counted": first.moments.count,
             "mean": stacked(lambda chain: chain.moments.mean),
             "spread": stacked(lambda chain: chain.moments.spread),
+            "settings": np.array([chain.setting for chain in walks]),
         }
 
 

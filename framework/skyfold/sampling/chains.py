@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from skyfold.data import DataInterface
+from skyfold.sampling.calibration import Calibration, View
 from skyfold.sampling.law import Law
 from skyfold.sampling.watch import Watch, listed
 from skyfold.vector import Array
@@ -95,6 +96,8 @@ class Chain:
         Sweeps done.
     moments
         Those of the values since burn-in.
+    calibration, setting
+        What is not known of the responses, and what it is taken for now.
     """
 
     data: DataInterface
@@ -107,24 +110,50 @@ class Chain:
     densities: dict[str, float]
     sweeps: int
     moments: Moments
+    calibration: Calibration | None = None
+    setting: Array = field(default_factory=lambda: np.zeros(0))
     numbers: Numbers = field(init=False)
+    view: View = field(init=False)
 
     def __post_init__(self) -> None:
         self.numbers = Numbers(self.seed, self.number)
+        self._look()
+
+    @property
+    def seen(self) -> DataInterface:
+        """The data as they are seen with the present setting of the calibration."""
+        return self.view.data
+
+    def _look(self) -> None:
+        if self.calibration is None:
+            self.view = View(self.data, {})
+        else:
+            self.view = self.calibration.view(self.data, self.setting)
+
+    def _calibrate(self, rng: np.random.Generator) -> None:
+        """Draw the setting of the calibration, where its turn has come."""
+        if self.calibration is None or self.sweeps % self.calibration.every:
+            return
+        before = self.setting
+        self.setting = self.calibration.draw(self.data, self.values, before, rng)
+        if self.setting is not before:
+            self._look()
 
     def sweep(self) -> float:
-        """Draw anew where each count came from, then each component.
+        """Draw the calibration, then where each count came from, then each component.
 
         Returns
         -------
         log_likelihood
-            That of the values before.
+            That of the values before, with the calibration of now.
         """
         rng = self.numbers.at(self.sweeps)
-        step = self.data.attribute(self.values, rng)
+        self._calibrate(rng)
+        step = self.seen.attribute(self.values, rng)
         for name, law in self.laws.items():
+            drawn = self.view.completed(name, step.back[name], self.values[name], rng)
             self.values[name], self.unknowns[name], self.densities[name] = law.draw(
-                step.back[name], self.values[name], self.unknowns[name], rng
+                drawn, self.values[name], self.unknowns[name], rng
             )
         self.sweeps += 1
         return step.log_likelihood
@@ -163,12 +192,16 @@ class Chain:
         first = self.sweeps
         held = {name: np.empty((sweeps, *self.values[name].shape)) for name in self.laws}
         scalars, unknowns = np.empty((sweeps, 3)), []
+        settings = np.empty((sweeps, self.setting.size))
         for i in range(sweeps):
             for name, values in held.items():
                 values[i] = self.values[name]
             unknowns.append([list(unknown.values()) for unknown in self.unknowns.values()])
             scalars[i, 1] = sum(self.densities.values())
             scalars[i, 0] = self.sweep()
+            settings[i] = self.setting  # drawn for the values of before
+            if self.calibration is not None:
+                scalars[i, 1] += self.calibration.log_density(self.setting)
         scalars[:, 2] = scalars[:, 0] + scalars[:, 1]
         start = min(max(burn - first, 0), sweeps)
         self.moments.add({name: values[start:] for name, values in held.items()})
@@ -179,7 +212,7 @@ class Chain:
             columns.append(self.watches[name](held[name]))
             for own in zip(*(row[number] for row in unknowns), strict=True):
                 columns.append(np.array(own).reshape(sweeps, -1))
-        return np.concatenate(columns, axis=1), kept
+        return np.concatenate([*columns, settings], axis=1), kept
 
     @property
     def skies(self) -> list[str]:
@@ -194,4 +227,4 @@ class Chain:
             names += self.watches[name].columns
             for key, value in self.unknowns[name].items():
                 names += listed(f"{name}.{key}", value)
-        return tuple(names)
+        return (*names, *(self.calibration.columns if self.calibration else ()))
