@@ -27,7 +27,7 @@ from skyfold.errors import ConfigError
 from skyfold.products import sky_hdu
 from skyfold.regions import Region
 from skyfold.sampling.diagnostics import diagnose
-from skyfold.sampling.posterior import tails
+from skyfold.sampling.images import tails
 from skyfold.sums import Sums
 from skyfold.uncertainty import AT_THE_MAXIMUM, scatter
 from skyfold.vector import Array

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyfold.products import sky_hdu
-from skyfold.sampling.posterior import Posterior, field_of
+from skyfold.sampling.images import field_of
+from skyfold.sampling.posterior import Posterior
 from skyfold.vector import Array
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from skyfold.algorithms.gibbs import GibbsState
     from skyfold.data import DataInterface
 
-GROWTH = 1.2  # the draws have grown by so much when they are looked at again
+GROWTH = 1.3  # the draws have grown by so much when they are looked at again
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Mixed(StoppingRule):
 
     R-hat is the largest within an origin, the effective sample size (ESS) the smaller of those of
     bulk and tails, summed over the origins; see `skyfold.sampling.diagnostics`. Only draws after
-    burn-in count. The chains are looked at when their draws have grown by a fifth, and the trace
+    burn-in count. The chains are looked at when their draws have grown by a third, and the trace
     holds what was found as ``r_hat`` and ``ess``. Stopping when a test passes favours runs that
     pass it by luck: the more parameters are watched, the less.
 

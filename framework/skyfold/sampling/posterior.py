@@ -12,9 +12,9 @@ import numpy as np
 
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, DataError
-from skyfold.geometry import Geometry, Grid
 from skyfold.model import Model
-from skyfold.sampling import diagnostics
+from skyfold.sampling import diagnostics, images
+from skyfold.sampling.images import field_of
 from skyfold.vector import Array, Vector
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from skyfold.regions import Region
     from skyfold.result import Result
-
-BLOCK = 16_000_000  # values of draws that are in memory at a time
 
 
 class Credible(NamedTuple):
@@ -84,10 +82,10 @@ class Posterior:
     seconds: float = 0.0
 
     def __repr__(self) -> str:
-        images = ", ".join(f"{name} {v.shape[1:]}" for name, v in self.kept.items())
+        kept = ", ".join(f"{name} {v.shape[1:]}" for name, v in self.kept.items())
         return (
             f"<Posterior: {self.chains} chains, {len(np.unique(self.origins))} origins, "
-            f"{self.draws} draws each after {self.burn}; kept: {images}>"
+            f"{self.draws} draws each after {self.burn}; kept: {kept}>"
         )
 
     @property
@@ -103,7 +101,7 @@ class Posterior:
     @property
     def kept_sweeps(self) -> Array:
         """Sweeps that the images kept belong to, counted from 0, burn-in included."""
-        number = next((images.shape[1] for images in self.kept.values()), 0)
+        number = next((each.shape[1] for each in self.kept.values()), 0)
         return self.burn + self.thin * np.arange(number)
 
     def parameter(self, name: str) -> Array:
@@ -130,29 +128,25 @@ class Posterior:
         ConfigError
             If the component is no sky that was drawn, or there are several and none is named.
         """
-        return self.kept[self._sky(component)]
+        return self.kept[self.sky(component)]
 
     @property
     def mean(self) -> Quantity:
         """Posterior mean of the sky, from all draws, on the field that the data cover."""
-        name = self._sky(None)
+        name = self.sky(None)
         return self.model.quantity(name)[field_of(self.model, name)]
 
     @property
     def std(self) -> Quantity:
         """Posterior standard deviation of the sky, from all draws, over all chains."""
-        name = self._sky(None)
+        name = self.sky(None)
         return self._quantity(self.deviation(name), name)
 
     def deviation(self, component: str) -> Array:
         """Return the standard deviation of the values of a sky on the field; NaN of one draw."""
         field = (..., *field_of(self.model, component))
         means, spreads = self.means[component][field], self.spreads[component][field]
-        within = spreads.sum(axis=0)
-        between = self.draws * np.sum((means - means.mean(axis=0)) ** 2, axis=0)
-        free = self.chains * self.draws - 1
-        deviation: Array = np.sqrt((within + between) / free) if free > 0 else within * np.nan
-        return deviation
+        return images.deviation(means, spreads, self.draws)
 
     def interval(self, level: float = 0.68, component: str | None = None) -> tuple[Any, Any]:
         """Return the bounds of the middle part of the draws of each value: a credible interval.
@@ -176,16 +170,8 @@ class Posterior:
         DataError
             If nothing was kept yet.
         """
-        name = self._sky(component)
-        samples = self._drawn(name)
-        shape, images = samples.shape[2:], samples.reshape(*samples.shape[:2], -1)
-        found = np.empty((2, images.shape[2]), samples.dtype)
-        width = max(BLOCK // (samples.shape[0] * samples.shape[1]), 1)
-        for begin in range(0, images.shape[2], width):
-            part = np.moveaxis(images[:, :, begin : begin + width], 2, 0)
-            together = part.reshape(len(part), -1)
-            found[:, begin : begin + width] = np.quantile(together, tails(level), axis=1)
-        low, high = found.reshape(2, *shape)
+        name = self.sky(component)
+        low, high = images.interval(self.drawn(name), level)
         return self._quantity(low, name), self._quantity(high, name)
 
     def region(
@@ -212,10 +198,10 @@ class Posterior:
         from skyfold.region_files import find
         from skyfold.sums import Sums
 
-        name = self._sky(component)
+        name = self.sky(component)
         sums = Sums(self.data, self.model, name, find([region]))
         trace = self.sums(name, sums.functions)
-        low, high = np.quantile(trace, tails(level), axis=(0, 1))
+        low, high = np.quantile(trace, images.tails(level), axis=(0, 1))
         mean = np.array([function.dot(self.model) for function in sums.functions])
         only = 0 if len(mean) == 1 else slice(None)
         unit = u.Unit(sums.unit)
@@ -223,19 +209,9 @@ class Posterior:
 
     def sums(self, component: str, functions: Sequence[Vector]) -> Array:
         """Return linear functions of each image kept, shape ``(chains, kept, functions)``."""
-        samples = self._drawn(component)
-        images = samples.reshape(*samples.shape[:2], -1)
         field = field_of(self.model, component)
-        weights = [function[component][field].ravel() for function in functions]
-        places = np.flatnonzero(np.any(weights, axis=0))
-        matrix = np.array(weights)[:, places].T
-        found = np.empty((*images.shape[:2], len(functions)))
-        for chain, own in enumerate(images):
-            width = max(BLOCK // max(len(places), 1), 1)
-            for begin in range(0, len(own), width):
-                part = slice(begin, begin + width)
-                found[chain, part] = own[part][:, places] @ matrix
-        return found
+        weights = [function[component][field] for function in functions]
+        return images.weighted_sums(self.drawn(component), weights)
 
     @cached_property
     def _figures(self) -> dict[str, Array]:
@@ -254,7 +230,14 @@ class Posterior:
         found = diagnostics.judge(self.columns, self._figures, self.origins, self.burn, self.draws)
         return diagnostics.doubts(found, self.seconds)
 
-    def _drawn(self, component: str) -> Array:
+    def drawn(self, component: str) -> Array:
+        """Return the images kept of a sky.
+
+        Raises
+        ------
+        DataError
+            If there are none yet.
+        """
         samples = self.samples(component)
         if samples.shape[1] == 0:
             raise DataError(
@@ -269,7 +252,14 @@ class Posterior:
         quantity: Quantity = values * u.Unit(self.model.components[name].unit)
         return quantity
 
-    def _sky(self, name: str | None) -> str:
+    def sky(self, name: str | None) -> str:
+        """Return the name of a sky that was drawn; of the only one by default.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such sky, or there are several and none is named.
+        """
         if name is None and len(self.kept) == 1:
             return next(iter(self.kept))
         if name is None:
@@ -309,23 +299,3 @@ def posterior_of(result: Result) -> Posterior:
         spreads=state.spread,
         seconds=result.trace[-1]["seconds"],
     )
-
-
-def field_of(model: Model, component: str) -> tuple[Any, ...]:
-    """Return the index of the part of a sky that the data cover."""
-    geometry: Geometry = model.components[component].geometry
-    field = geometry.field if isinstance(geometry, Grid) else None
-    return field or ()
-
-
-def tails(level: float) -> tuple[float, float]:
-    """Return the quantiles between which the middle part of draws lies.
-
-    Raises
-    ------
-    ConfigError
-        If the level is not between 0 and 1.
-    """
-    if not 0 < level < 1:
-        raise ConfigError(f"level {level:g}: an interval holds a part between 0 and 1, as 0.68")
-    return (1 - level) / 2, (1 + level) / 2
