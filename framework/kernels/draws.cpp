@@ -5,10 +5,11 @@
 #include <string>
 
 #include "arrays.hpp"
-#include "random.hpp"
+#include "lanes.hpp"
 
 namespace py = pybind11;
 using skyfold::Key;
+using skyfold::Lanes;
 using skyfold::Stream;
 
 namespace {
@@ -23,6 +24,21 @@ template <class T, class Draw> Array<T> many(Key key, py::ssize_t size, Draw dra
     for (py::ssize_t i = at; i < std::min(at + chunk, size); ++i) to[i] = draw(stream);
   }
   return out;
+}
+
+SKYFOLD_CLONES void gamma_batch(Lanes& lanes, const double* shape, py::ssize_t size, double* g, double* log_g) {
+  lanes.gamma(shape, size, g, log_g);
+}
+
+// Gamma variables and their logarithms, many of different shapes at once.
+std::pair<Array<double>, Array<double>> gammas(Key key, const Array<double>& shapes) {
+  const py::ssize_t size = shapes.size();
+  Array<double> g(size), log_g(size);
+  Lanes lanes(key, 0);
+  for (py::ssize_t at = 0; at < size; at += Lanes::batch)
+    gamma_batch(lanes, shapes.data() + at, std::min<py::ssize_t>(Lanes::batch, size - at), g.mutable_data() + at,
+                log_g.mutable_data() + at);
+  return {g, log_g};
 }
 
 } // namespace
@@ -46,6 +62,7 @@ void bind_draws(py::module_& m) {
           return many<double>(key, size, [=](Stream& s) { return s.log_gamma(shape); });
         },
         py::arg("key"), py::arg("size"), py::arg("shape"));
+  m.def("draw_gammas", &gammas, py::arg("key"), py::arg("shapes"));
   m.def("draw_poisson",
         [](Key key, py::ssize_t size, double mean) {
           return many<std::int64_t>(key, size, [=](Stream& s) { return s.poisson(mean); });

@@ -12,30 +12,11 @@
 
 #include "arrays.hpp"
 #include "dispatch.hpp"
+#include "elementary.hpp"
 
 namespace py = pybind11;
 
 namespace {
-
-// x = 2^k m with m in [sqrt(1/2), sqrt(2)), for normal positive x.
-template <class T> struct Parts {
-  T k, m;
-};
-
-// The exponent becomes a number by writing it into the mantissa of 2^52: AVX2 converts no integers.
-SKYFOLD_INLINE Parts<double> take_apart(double x) {
-  constexpr std::int64_t root_half = 0x3fe6a09e667f3bcd, one = 0x3ff0000000000000;
-  std::int64_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  bits += one - root_half;
-  const std::int64_t k_bits = (bits >> 52) | 0x4330000000000000;
-  const std::int64_t m_bits = (bits & 0x000fffffffffffff) + root_half;
-  Parts<double> p;
-  std::memcpy(&p.k, &k_bits, sizeof p.k);
-  std::memcpy(&p.m, &m_bits, sizeof p.m);
-  p.k -= 4503599627370496.0 + 1023.0;
-  return p;
-}
 
 SKYFOLD_INLINE Parts<float> take_apart(float x) {
   constexpr std::int32_t root_half = 0x3f3504f3, one = 0x3f800000;
@@ -51,21 +32,12 @@ SKYFOLD_INLINE Parts<float> take_apart(float x) {
 }
 
 // n / x, and log x to a relative 1e-15 for x below 7e307; infinity and NaN both give NaN.
-// log m = 2 artanh s with s = (m - 1) / (m + 1); the minimax polynomial of 2 (artanh(s)/s - 1) / s^2
-// is within 1e-17 of it. One division serves the ratio and s.
+// One division serves the ratio and the logarithm.
 SKYFOLD_INLINE double ratio_and_log(double n, double x, double* ratio) {
   const auto [k, m] = take_apart(x);
   const double inverse = 1.0 / (x * (m + 1.0));
   *ratio = n * ((m + 1.0) * inverse);
-  const double s = (m - 1.0) * (x * inverse), z = s * s;
-  double p = 0.1461658542448862199;
-  p = p * z + 0.1533171061821077157;
-  p = p * z + 0.1818288945574694602;
-  p = p * z + 0.2222221113027985902;
-  p = p * z + 0.2857142862600326874;
-  p = p * z + 0.3999999999989944324;
-  p = p * z + 0.6666666666666669688;
-  return k * 0.69314718055994530942 + s * (p * z + 2.0);
+  return put_together(k, (m - 1.0) * (x * inverse));
 }
 
 // The same from float32. log m is in error by 3e-8, as much as the rounding of x itself makes;
@@ -286,6 +258,8 @@ template <class T> void bind(py::module_& m) {
 
 void bind_conjugate(py::module_& m);
 void bind_draws(py::module_& m);
+void bind_trees(py::module_& m);
+void bind_transfer(py::module_& m);
 
 PYBIND11_MODULE(_kernels, m) {
   m.doc() = "Compiled element-wise steps of skyfold";
@@ -293,4 +267,6 @@ PYBIND11_MODULE(_kernels, m) {
   bind<float>(m);
   bind_conjugate(m);
   bind_draws(m);
+  bind_trees(m);
+  bind_transfer(m);
 }

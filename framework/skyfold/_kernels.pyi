@@ -61,3 +61,59 @@ def draw_gamma(key: Key, size: int, shape: float) -> NDArray[np.float64]: ...
 def draw_log_gamma(key: Key, size: int, shape: float) -> NDArray[np.float64]: ...
 def draw_poisson(key: Key, size: int, mean: float) -> NDArray[np.int64]: ...
 def draw_binomial(key: Key, size: int, n: int, p: float) -> NDArray[np.int64]: ...
+def draw_gammas(
+    key: Key, shapes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def quad_order(ny: int, nx: int, side: int, row: int, column: int) -> NDArray[np.int32]: ...
+def with_missed(
+    counts: NDArray[np.int64],
+    values: NDArray[Any],
+    missed: NDArray[np.float64],
+    key: Key,
+) -> NDArray[np.int64]: ...
+
+class Trees:
+    def __init__(
+        self,
+        order: NDArray[np.int32],
+        branching: Sequence[int],
+        energies: int,
+        pixels: int,
+        energy_last: bool,
+        measure: NDArray[np.float64] | None,
+        strength: NDArray[np.float64] | None,
+        factors: Sequence[float] | NDArray[np.float64],
+    ) -> None: ...
+    def draw(
+        self,
+        counts: NDArray[np.int64],
+        alpha: NDArray[np.float64],
+        prior: Sequence[float] | None,
+        total: tuple[float, float],
+        scale: NDArray[np.float64],
+        seen: bool,
+        key: Key,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]: ...
+    def maximise(
+        self,
+        counts: NDArray[np.float64],
+        alpha: NDArray[np.float64],
+        prior: Sequence[float] | None,
+        total: tuple[float, float],
+        scale: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]: ...
+    def log_density(
+        self,
+        values: NDArray[Any],
+        alpha: NDArray[np.float64],
+        prior: Sequence[float] | None,
+        total: tuple[float, float],
+        scale: NDArray[np.float64],
+    ) -> float: ...
+    def log_marginal(
+        self, counts: NDArray[np.int64], alpha: NDArray[np.float64], total: tuple[float, float]
+    ) -> float: ...
+    def splits(
+        self, energy: int
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]: ...
+    def leaves(self, energy: int) -> NDArray[np.int32]: ...

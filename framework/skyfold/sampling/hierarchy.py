@@ -1,0 +1,122 @@
+"""Trees over the values of a geometry that begin at any pixel, as the compiled draws need them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+from skyfold import _kernels
+from skyfold.errors import ConfigError, require
+from skyfold.geometry import Geometry, Grid
+from skyfold.sphere import Sphere
+from skyfold.vector import Array
+
+KEPT = 16
+"""How many trees of other origins are kept."""
+
+
+class Hierarchy:
+    """The trees of a geometry, one for each energy, by where their frame begins.
+
+    An image lies in a square frame of the next power of two, which begins at any of its places and
+    goes round, and splits into fours; a line splits into twos. The sphere splits into its twelve
+    base pixels, and these into fours. A node splits only between those children in which there is
+    a pixel.
+
+    Parameters
+    ----------
+    geometry
+        Where the values live.
+    measure
+        How much of the light of a node each pixel is expected to have, shape of the geometry;
+        pixels without any are in no tree. All the same by default.
+    strength
+        How closely the splits follow the measure, by pixel: a node has the mean over its pixels,
+        weighted by the measure. One by default.
+    factors
+        The same by level, from the pixels up.
+
+    Attributes
+    ----------
+    energies, levels
+        Number of trees, and of splits between a pixel and the root.
+    frame
+        Number of places that the frame can begin at, along each axis; empty on a sphere.
+
+    Raises
+    ------
+    ConfigError
+        If the geometry has no scales, no pixel has a measure, or factors and levels differ in
+        number.
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        measure: Array | None = None,
+        strength: Array | None = None,
+        factors: Sequence[float] | None = None,
+    ) -> None:
+        if isinstance(geometry, Sphere):
+            pixels, self.energies = geometry.shape
+            self.frame: tuple[int, ...] = ()
+            self._branching = [4] * (geometry.nside.bit_length() - 1) + [12]
+        elif isinstance(geometry, Grid):
+            last = geometry.shape[-2:]
+            pixels, self.energies = prod(last), prod(geometry.shape[:-2])
+            splits = (max(last) - 1).bit_length()
+            self.frame = (2**splits,) * len(last)
+            self._branching = [2 ** len(last)] * splits
+        else:
+            raise ConfigError(f"{type(geometry).__name__} have no scales to split light over")
+        self.geometry, self.levels, self._pixels = geometry, len(self._branching), pixels
+        self._measure, self._strength = self._by_energy(measure), self._by_energy(strength)
+        if self._measure is not None and not np.all(np.any(self._measure > 0, axis=1)):
+            which = int(np.argmin(np.any(self._measure > 0, axis=1)))
+            raise ConfigError(
+                f"no pixel of energy {which} has a positive measure: mask or template leave nothing"
+            )
+        self._factors = np.ones(self.levels) if factors is None else np.asarray(factors, float)
+        if self._factors.shape != (self.levels,):
+            raise ConfigError(
+                f"{self._factors.size} factors, but there are {self.levels} levels from the pixels "
+                "up to the whole; give one for each"
+            )
+        self.trees = lru_cache(maxsize=KEPT)(self._plant)
+
+    def _by_energy(self, values: Array | None) -> Array | None:
+        """Return values of the geometry with the shape (energies, pixels)."""
+        if values is None:
+            return None
+        full = np.broadcast_to(np.asarray(values, dtype=np.float64), self.geometry.shape)
+        full = full.T if isinstance(self.geometry, Sphere) else full
+        return np.ascontiguousarray(full).reshape(self.energies, self._pixels)
+
+    def _plant(self, origin: tuple[int, ...] = ()) -> _kernels.Trees:
+        """Return the trees whose frame begins at a place of it, (row, column) or (pixel,)."""
+        return _kernels.Trees(
+            self._order(origin or (0,) * len(self.frame)),
+            self._branching,
+            self.energies,
+            self._pixels,
+            isinstance(self.geometry, Sphere),
+            self._measure,
+            self._strength,
+            self._factors,
+        )
+
+    def _order(self, origin: tuple[int, ...]) -> Array:
+        """Return the pixels of the frame in the order of the tree, -1 where there is none."""
+        if isinstance(self.geometry, Sphere):
+            pixels = np.arange(self._pixels)
+            if not self.geometry.nested:
+                pixels = require("healpy", "healpix").nest2ring(self.geometry.nside, pixels)
+            return pixels.astype(np.int32)
+        if len(self.frame) == 1:
+            places = (np.arange(self.frame[0]) + origin[0]) % self.frame[0]
+            return np.where(places < self._pixels, places, -1).astype(np.int32)
+        (ny, nx), (row, column) = self.geometry.shape[-2:], origin
+        return _kernels.quad_order(ny, nx, self.frame[0], row, column)
