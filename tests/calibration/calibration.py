@@ -45,6 +45,8 @@ class Setup:
         Law of each component that is fitted.
     fixed
         Values of all others.
+    true
+        Laws that truths are drawn from, where the sampler takes others: a planted fault.
     draws, thin
         Draws of a chain, the truth among them, and sweeps between them.
     step
@@ -54,13 +56,15 @@ class Setup:
     data: DataInterface
     laws: Mapping[str, Law]
     fixed: Mapping[str, Array] = field(default_factory=dict)
+    true: Mapping[str, Law] = field(default_factory=dict)
     draws: int = 25
     thin: int = 10
     step: Callable[[Chain], object] = Chain.sweep
 
     def truth(self, rng: np.random.Generator) -> tuple[Values, Unknowns]:
         """Draw values of all components and what the laws do not know."""
-        drawn = {name: law.simulate(rng) for name, law in self.laws.items()}
+        laws = {**self.laws, **self.true}
+        drawn = {name: law.simulate(rng) for name, law in laws.items()}
         values = {name: np.asarray(v) for name, v in self.fixed.items()}
         values |= {name: v for name, (v, _) in drawn.items()}
         return values, {name: unknown for name, (_, unknown) in drawn.items()}
@@ -181,8 +185,8 @@ def generator(name: str, number: int) -> np.random.Generator:
 def place(name: str, setup: Setup, number: int) -> dict[str, float]:
     """Return where the truth of a data set stands among draws, as numbers in (0, 1).
 
-    A rank is spread over its part of the interval at random, so that they are uniform exactly;
-    values that never differ from the truth say nothing, and are left out by `p_values`.
+    A rank is spread over its part of the interval at random, so that they are uniform exactly. NaN
+    stands for what no draw differs in.
     """
     rng = generator(name, number)
     values, unknowns = setup.truth(rng)
@@ -208,7 +212,13 @@ def place(name: str, setup: Setup, number: int) -> dict[str, float]:
 def places(name: str, setup: Setup, sets: int) -> dict[str, Array]:
     """Return where the truths of many data sets stand, by quantity."""
     found = [place(name, setup, number) for number in range(sets)]
-    return {key: np.array([one[key] for one in found]) for key in found[0]}
+    table = {key: np.array([one[key] for one in found]) for key in found[0]}
+    rng = generator(name, sets)
+    return {
+        key: np.where(np.isnan(where), rng.random(sets), where)
+        for key, where in table.items()
+        if not np.all(np.isnan(where))
+    }
 
 
 def p_values(found: Mapping[str, Array]) -> dict[str, float]:
@@ -218,9 +228,6 @@ def p_values(found: Mapping[str, Array]) -> dict[str, float]:
     """
     p = {}
     for key, where in found.items():
-        where = where[np.isfinite(where)]
-        if where.size < 50:
-            continue
         bins = 10 if where.size <= 200 else 20
         held = np.bincount((where * bins).astype(int), minlength=bins)
         p[f"{key} KS"] = float(stats.kstest(where, "uniform").pvalue)
