@@ -142,6 +142,7 @@ class RunConfig:
         name = given.pop("name")
         entry = named(registry.methods, name, self.place / "method" / "name")
         takes = _fields(entry)
+        given = resolve_files(entry, given, self.place / "method")
         if "refinements" in takes:
             chosen = {k: given.pop(k) for k in list(given) if k in registry.refinements}
             given["refinements"] = (
@@ -163,12 +164,13 @@ class RunConfig:
 
     def with_files(self) -> RunConfig:
         """Return the same request, in which files of its method are named from the root."""
-        refinements = default_registry().refinements
+        registry = default_registry()
+        entry = registry.methods[self.method["name"]]
         method = {
             key: self._refinement_options(key, given)
-            if key in refinements and given is not False
+            if key in registry.refinements and given is not False
             else given
-            for key, given in self.method.items()
+            for key, given in resolve_files(entry, self.method, self.place / "method").items()
         }
         if isinstance(priors := method.get("prior"), Mapping):
             method["prior"] = {
