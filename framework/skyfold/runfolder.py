@@ -32,7 +32,7 @@ CHECKPOINT = "checkpoint.npz"
 CHOICES = (heldout.FILE, strength.FILE)
 DRAWN = (samples.FILE, netcdf.FILE)
 RESULTS = ("result.fits", "result.h5", "trace.ecsv", *DRAWN, *CHOICES, "report.html")
-LATER = (*ERRORS, SIGNIFICANCE)  # what is worked out from a result
+LATER = (*ERRORS, SIGNIFICANCE, *structure_run.PRODUCTS)  # what is worked out from a result
 PRODUCTS = (*RESULTS, *LATER, "manifest.json", "log.txt", CHECKPOINT)
 
 

@@ -320,8 +320,11 @@ class Components(Calibration):
         return bool(np.all(np.abs(setting) <= LIMIT)) and below <= NOISE * float(made.sum())
 
     def parameters(self, setting: Array) -> Array:
-        """Return the mean, changed by the components."""
-        return np.maximum(self._linear(setting), 0)
+        """Return the mean, changed by the components; what is cut off does not change its sum."""
+        made = self._linear(setting)
+        above = np.maximum(made, 0)
+        scaled: Array = above * (made.sum() / above.sum())
+        return scaled
 
     def draw(
         self, data: DataInterface, values: Mapping[str, Array], setting: Array,
@@ -352,12 +355,13 @@ class Components(Calibration):
                 data.at(dict.fromkeys(self.names, kernel)).sensitivity
                 for kernel in (self.mean, *(self.mean + self.axes))
             ]
-            room = {
-                name: LIMIT * sum(np.abs(end[name] - own) for end in ends)
-                + NOISE * own.max() * bool(np.any([end[name] != own for end in ends]))
-                for name, own in middle.items()
-            }
-            self._most[data] = middle + Vector(room)
+            most = {}
+            for name, own in middle.items():
+                scale = float(np.max(own, initial=0.0))
+                change = sum(np.abs(end[name] - own) for end in ends)
+                changes = change > ROUNDING * scale
+                most[name] = own + np.where(changes, LIMIT * change + NOISE * scale, 0)
+            self._most[data] = Vector(most)
         return self._most[data]
 
     def log_likelihood(
