@@ -259,10 +259,10 @@ def layers_of(result: Result) -> tuple[list[Layer], list[Observation]]:
             marks: tuple[Mark, ...] = ()
             if truth is not None and isinstance(component.geometry, Sphere):
                 marks = (truth_peak(truth, component.geometry, component.unit),)
-            skies.append(_sky(title, result.model[name], component, paths, marks))
+            skies.append(image_layer(title, result.model[name], component, paths, marks))
             if truth is not None:
                 title = title.replace("Restored", "Truth")
-                skies.append(_sky(title, truth, replace(component, mask=None), paths, marks))
+                skies.append(image_layer(title, truth, replace(component, mask=None), paths, marks))
     for part, explained in zip(parts, result.explained, strict=True):
         if explained.expectation is None or explained.residual is None or explained.projections:
             continue
@@ -279,13 +279,26 @@ def truth_peak(truth: Array, sphere: Sphere, unit: str) -> Mark:
     return brightest(integrated(truth, sphere, unit)[0].sum(axis=1), sphere, "true peak")
 
 
-def _sky(
+def image_layer(
     title: str,
     values: Array,
     component: Component,
-    paths: Sequence[str],
+    paths: Sequence[str] = (),
     marks: tuple[Mark, ...] = (),
 ) -> Layer:
+    """Return the layer of values of a component, cut to the field that the data cover.
+
+    Parameters
+    ----------
+    title
+        What it is.
+    values, component
+        Shape of the geometry of the component.
+    paths
+        Input files: they tell whether the first row belongs at the bottom.
+    marks
+        Positions to mark on a whole sky.
+    """
     if isinstance(component.geometry, Sphere):
         return sphere_layer(
             title, values, component.geometry, component.unit, component.mask, marks

@@ -207,7 +207,7 @@ def panels(
     cells = top.add_gridspec(len(rows), columns)
     for i, row in enumerate(rows):
         for j, layer in enumerate(row):
-            _draw_panel(top, cells[i, j], layer)
+            draw_panel(top, cells[i, j], layer)
     if down:
         _draw_planes(rest.pop(0), detail, down, across)
     if projected:
@@ -249,28 +249,30 @@ def histogram(sigma: Array) -> Figure:
     return figure
 
 
-def _draw_panel(figure: FigureBase, cell: SubplotSpec, layer: Layer) -> None:
+def draw_panel(figure: FigureBase, cell: SubplotSpec, layer: Layer) -> Axes:
+    """Draw a layer with its title into a cell of a figure, and return its axes."""
     if layer.flat.ndim != 2:
         axes = figure.add_subplot(cell)
         draw_line(axes, [layer])
         axes.set_title(layer.title)
-        return
+        return axes
     if layer.frame:
         axes = figure.add_subplot(cell)
         draw_sky(axes, layer.flat, layer.unit, layer.kind, frame=layer.frame, marks=layer.marks)
         axes.set_title(layer.title)
-        return
+        return axes
     axes = figure.add_subplot(cell, projection=layer.wcs)
     draw_image(axes, layer.flat, layer.unit, layer.kind, layer.upward)
     axes.set_title(layer.title)
     if layer.wcs is None:
         axes.set(xlabel="x [pixel]", ylabel="y [pixel]")
-        return
+        return axes
     coordinates = axes.coords  # type: ignore[attr-defined]
     for i, kind in enumerate(layer.wcs.world_axis_physical_types):
         coordinates[i].set_ticks(number=4)
         coordinates[i].set_ticklabel(size="small", exclude_overlapping=True)
         coordinates[i].set_axislabel(COORDINATES.get(kind, kind))
+    return axes
 
 
 def _planes(layer: Layer) -> list[int]:
