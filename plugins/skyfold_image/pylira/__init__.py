@@ -6,6 +6,8 @@ Pylira; everything else offers more under ``skyfold.run(..., method="lira")``: a
 chains, any instrument.
 """
 
+from skyfold_image.pylira.deconvolver import LIRADeconvolver
 from skyfold_image.pylira.result import LIRADeconvolverResult
+from skyfold_image.pylira.significance import LIRASignificanceEstimator
 
-__all__ = ["LIRADeconvolverResult"]
+__all__ = ["LIRADeconvolver", "LIRADeconvolverResult", "LIRASignificanceEstimator"]

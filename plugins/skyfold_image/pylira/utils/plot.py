@@ -228,6 +228,26 @@ def plot_hyperpriors_lira(
     return figure
 
 
+def densities(observed: Array, nulls: Sequence[Array], figsize: tuple[float, float]) -> Figure:
+    """Draw the densities of log10 of draws: observed, those of each null set, and all of these."""
+    from scipy.stats import gaussian_kde
+
+    figure, (axes,) = _grid(1, 1, figsize)
+    curves = [(null, {"color": "0.75", "lw": 0.8}) for null in nulls]
+    curves.append(
+        (np.concatenate(nulls), {"color": "black", "ls": "--", "label": "all replicates"})
+    )
+    curves.append((observed, {"color": TRACE, "lw": 2, "label": "observed"}))
+    for draws, style in curves:
+        values = np.log10(draws[draws > 0])
+        if values.size > 1 and np.ptp(values) > 0:
+            place = np.linspace(values.min(), values.max(), 300)
+            axes.plot(place, gaussian_kde(values)(place), **style)
+    axes.set(xlabel="log10 xi", ylabel="density")
+    axes.legend()
+    return figure
+
+
 def _grid(
     panels: int, columns: int, figsize: tuple[float, float] | None = None
 ) -> tuple[Figure, list[Axes]]:
