@@ -25,6 +25,19 @@ SKYFOLD_INLINE Parts<double> take_apart(double x) {
   return p;
 }
 
+SKYFOLD_INLINE Parts<float> take_apart(float x) {
+  constexpr std::int32_t root_half = 0x3f3504f3, one = 0x3f800000;
+  std::int32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits += one - root_half;
+  const std::int32_t k_bits = (bits >> 23) | 0x4b000000, m_bits = (bits & 0x007fffff) + root_half;
+  Parts<float> p;
+  std::memcpy(&p.k, &k_bits, sizeof p.k);
+  std::memcpy(&p.m, &m_bits, sizeof p.m);
+  p.k -= 8388608.0f + 127.0f;
+  return p;
+}
+
 // k log 2 + 2 artanh s, which is log x where s = (m - 1) / (m + 1), to a relative 1e-15; the minimax
 // polynomial of 2 (artanh(s)/s - 1) / s^2 is within 1e-17 of it.
 SKYFOLD_INLINE double put_together(double k, double s) {

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <optional>
 #include <pybind11/numpy.h>
@@ -17,19 +16,6 @@
 namespace py = pybind11;
 
 namespace {
-
-SKYFOLD_INLINE Parts<float> take_apart(float x) {
-  constexpr std::int32_t root_half = 0x3f3504f3, one = 0x3f800000;
-  std::int32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  bits += one - root_half;
-  const std::int32_t k_bits = (bits >> 23) | 0x4b000000, m_bits = (bits & 0x007fffff) + root_half;
-  Parts<float> p;
-  std::memcpy(&p.k, &k_bits, sizeof p.k);
-  std::memcpy(&p.m, &m_bits, sizeof p.m);
-  p.k -= 8388608.0f + 127.0f;
-  return p;
-}
 
 // n / x, and log x to a relative 1e-15 for x below 7e307; infinity and NaN both give NaN.
 // One division serves the ratio and the logarithm.
