@@ -230,7 +230,7 @@ class Gibbs(Algorithm):
             for chain in range(self.chains)
         ]
 
-    def _memory(self, walks: list[Chain]) -> dict[str, object]:
+    def _memory(self, walks: list[Chain]) -> dict[str, Any]:
         """Return the fields of the state that tell where the chains are."""
         first = walks[0]
 

@@ -51,8 +51,8 @@ class LawEM(Algorithm):
         """Return the state before the first lap."""
         rng = Numbers(self.seed, 0).at(BEFORE)
         unknowns = {name: law.start(model[name], 0, rng)[1] for name, law in self.laws.items()}
-        state = LawState.of(super().start(data, model), unknowns=unknowns)
-        return self._judged(state)
+        state: LawState = self._judged(LawState.of(super().start(data, model), unknowns=unknowns))
+        return state
 
     def m_step(self, state: State, data: DataInterface) -> Proposal:
         """Return what the laws find best."""

@@ -186,7 +186,8 @@ class LIRA(MultiScaleMethod):
         thin = self.thin or max(1, -(-self.draws * size // KEPT))
         if thin > self.draws:
             raise ConfigError(f"thin {thin} keeps no image of {self.draws} draws; lower it")
-        mode, more = "random" if self.published else self.origin, {}
+        mode = "random" if self.published else self.origin
+        more: dict[str, Any] = {}
         if mode in ("sampled", "random"):
             more["origin"] = mode
         if self.published:

@@ -32,7 +32,7 @@ class Numbers:
     def __init__(self, seed: int, chain: int) -> None:
         key = np.random.SeedSequence([seed, chain]).generate_state(2, np.uint64)
         self._source = np.random.Philox(key=key)
-        self._begin: dict[str, Any] = dict(self._source.state)
+        self._begin: Any = self._source.state
         self._generator = np.random.Generator(self._source)
 
     def at(self, sweep: int) -> np.random.Generator:

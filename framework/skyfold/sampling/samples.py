@@ -36,7 +36,8 @@ class Samples(Observer):
 
     def __init__(self, algorithm: Gibbs, state: GibbsState, folder: Path | None = None) -> None:
         self.path = None if folder is None else folder / FILE
-        self._thin, self._fields = algorithm.thin, {}
+        self._thin = algorithm.thin
+        self._fields: dict[str, Any] = {}
         shapes = []
         for name in sorted(set(state.draws) & state.model.skies):
             geometry = state.model.components[name].geometry

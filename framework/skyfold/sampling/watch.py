@@ -68,7 +68,7 @@ class Watch:
 
     @property
     def _energies(self) -> int:
-        return planes(self.component.geometry, self.values[None]).shape[1]
+        return int(planes(self.component.geometry, self.values[None]).shape[1])
 
     @property
     def _cell(self) -> float:
