@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from math import nan
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,7 +36,8 @@ class LawEM(Algorithm):
     """Attribute the counts as expected, then take the best values and unknowns given these.
 
     For LIRA's law it is the EM of Esch et al. (2004): a mode of the posterior, quickly, without
-    errors.
+    errors. The log-prior is that of the logarithms of what is drawn, which is not what a sampler
+    of the same laws tells; before the first lap there is none.
 
     Parameters
     ----------
@@ -51,29 +53,25 @@ class LawEM(Algorithm):
         """Return the state before the first lap."""
         rng = Numbers(self.seed, 0).at(BEFORE)
         unknowns = {name: law.start(model[name], 0, rng)[1] for name, law in self.laws.items()}
-        state: LawState = self._judged(LawState.of(super().start(data, model), unknowns=unknowns))
-        return state
+        state = LawState.of(super().start(data, model), unknowns=unknowns)
+        return replace(state, log_prior=nan, notes={"log_prior": nan, "log_posterior": nan})
 
     def m_step(self, state: State, data: DataInterface) -> Proposal:
         """Return what the laws find best."""
         assert isinstance(state, LawState)
         values: dict[str, Array] = {}
         unknowns: dict[str, dict[str, Array]] = {}
+        densities: dict[str, float] = {}
         for name, law in self.laws.items():
             expected = (state.model[name] * state.back[name]).astype(np.float64)
-            values[name], unknowns[name], _ = law.maximise(
+            values[name], unknowns[name], densities[name] = law.maximise(
                 expected, state.model[name], dict(state.unknowns[name])
             )
         new = Vector(values).map(lambda v: v.astype(data.dtype))
-        return Proposal(new, memory={"unknowns": unknowns})
+        return Proposal(new, memory={"unknowns": unknowns, "log_prior": sum(densities.values())})
 
-    def _judged(self, state: Any) -> Any:
-        """Return a state with the log-density of its laws."""
-        if not isinstance(state, LawState):
-            return state
-        total = sum(
-            law.log_density(state.model[name], dict(state.unknowns[name]))
-            for name, law in self.laws.items()
-        )
+    def _judged(self, state: State) -> State:
+        """Return a state that tells its log-prior."""
+        total = state.log_prior
         notes = {"log_prior": total, "log_posterior": state.log_likelihood + total}
-        return replace(state, log_prior=total, notes={**state.notes, **notes})
+        return replace(state, notes={**state.notes, **notes})

@@ -218,10 +218,14 @@ def spread(geometry: Geometry, number: int) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class LIRAMode(MultiScaleMethod):
-    """The mode of the posterior under LIRA's multi-scale law, by EM: quick, without errors."""
+    """The mode of the posterior under LIRA's multi-scale law, by EM: quick, without errors.
+
+    The strengths are those most probable given the counts attributed, so that only where ``alpha``
+    keeps them each step raises the log-posterior.
+    """
 
     until: ClassVar = {
-        "delta_log_posterior": {"threshold": 1e-3, "over": 20},
+        "delta_log_likelihood": {"threshold": 0.1, "over": 20},
         "iterations": 2000,
     }
 
