@@ -132,7 +132,7 @@ def test_chains_apart_are_told_with_what_to_do(rng):
     found = judged(rng, total=offset)
     assert (found["r_hat_of"], found["ess_of"]) == ("sky.total", "sky.total")
     (said,) = doubts(found, 90.0)
-    assert f"R-hat {found['r_hat']:.3f} for total flux of sky" in said
+    assert f"R-hat {found['r_hat']:.3f} for total flux of sky, ESS {found['ess']:.0f}: " in said
     times = np.ceil((found["r_hat"] ** 2 - 1) / (1.01**2 - 1))
     assert f"draw at least {times:.0f}x more" in said
     minutes = 90 * (times - 1) / 1.5 / 60

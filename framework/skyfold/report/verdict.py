@@ -39,7 +39,9 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
     ratio, balance = figures.get("ratio", 1.0), figures.get("balance", 1.0)
     if not abs(ratio - balance) <= _tolerance(figures, fixed):
         cause = "the run was too short, or smoothing or weighting hold its steps back"
-        if ratio > 1 and fixed:
+        if "posterior" in figures:
+            cause = "the prior pulls on the total, or the burn-in was too short"
+        elif ratio > 1 and fixed:
             cause = (
                 f"{', '.join(sorted(fixed))} is wrong, or, held fixed below a sky that can follow "
                 "upward fluctuations only, should be fitted; or iterate less"
@@ -106,7 +108,8 @@ def _psf_doubts(psf: Mapping[str, float]) -> list[str]:
 def _tolerance(figures: Mapping[str, Any], fixed: Collection[str]) -> float:
     """Return how far expected and observed totals may be apart."""
     noise = 3 / sqrt(max(figures.get("counts", 0), 1))
-    return max(RATIO_TOLERANCE, noise) if fixed else RATIO_TOLERANCE
+    free = not fixed and "posterior" not in figures  # a posterior mean is not at the maximum
+    return RATIO_TOLERANCE if free else max(RATIO_TOLERANCE, noise)
 
 
 def _most_block(figures: Mapping[str, Any]) -> float:

@@ -163,10 +163,12 @@ def doubts(found: Mapping[str, Any], seconds: float = 0.0) -> list[str]:
     Parameters
     ----------
     found
-        What `judge` says.
+        What `judge` says; empty where nothing was drawn.
     seconds
         What the run has taken so far; 0 where that is not known.
     """
+    if not found:
+        return []
     said, draws, burn = [], found["draws"], found["burn"]
     times = _times(found)
     if "ess" not in found:
@@ -175,16 +177,18 @@ def doubts(found: Mapping[str, Any], seconds: float = 0.0) -> list[str]:
             f"{2 * FEWEST} more, better 2000 (--draws)."
         )
     elif times > 1:
-        told = [f"ESS {found['ess']:.0f} for {spoken(found['ess_of'])}"]
+        told = f"ESS {found['ess']:.0f}"
+        if found["ess_of"] != found.get("r_hat_of"):
+            told += f" for {spoken(found['ess_of'])}"
         if "r_hat" in found:
-            told.insert(0, f"R-hat {found['r_hat']:.3f} for {spoken(found['r_hat_of'])}")
+            told = f"R-hat {found['r_hat']:.3f} for {spoken(found['r_hat_of'])}, {told}"
         more = max(2, ceil(times))
         longer = seconds * (more - 1) * draws / (draws + burn)
         price = f" (about {_duration(longer)})" if seconds else ""
         remedy = f"draw at least {more}x more{price}: --draws {_round_up(more * draws)}"
         if times > HOPELESS:
             remedy = f"chains hold different images of the same counts; {remedy}"
-        said.append(f"{', '.join(told)}: {remedy}.")
+        said.append(f"{told}: {remedy}.")
     if found["chains"] == found["origins"]:
         said.append(
             "R-hat needs at least 2 chains per origin: whether one chain got stuck, only another "
