@@ -75,12 +75,14 @@ template <class T> Array<T> correlate(const Array<T>& image, const Array<T>& ker
   return result;
 }
 
-void bind_attitude(py::module_& m); // attitude.cpp
-void bind_rows(py::module_& m);     // rows.cpp
+void bind_attitude(py::module_& m);  // attitude.cpp
+void bind_attribute(py::module_& m); // attribute.cpp
+void bind_rows(py::module_& m);      // rows.cpp
 
 PYBIND11_MODULE(_kernels, m) {
   m.doc() = "Compiled linear operators";
   bind_attitude(m);
+  bind_attribute(m);
   bind_rows(m);
   m.def("correlate", &correlate<double>, py::arg("image").noconvert(), py::arg("kernel").noconvert(),
         py::arg("threads") = 1);

@@ -5,6 +5,30 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 def correlate(image: Array, kernel: Array, threads: int = 1) -> Array: ...
+def attribute_convolved(
+    model: Array,
+    kernel: Array,
+    kx: int,
+    rows: Array,
+    columns: Array,
+    counts: Array,
+    others: Array | None,
+    key: Array,
+    drawn: Array,
+    expectation: Array,
+    left: Array,
+    threads: int = 1,
+) -> int: ...
+def footprints(
+    kernel: Array,
+    kx: int,
+    rows: Array,
+    columns: Array,
+    planes: int,
+    my: int,
+    mx: int,
+    pixels: Array,
+) -> tuple[Array, Array, Array]: ...
 def row_products(
     rows: Array,
     index: Array | None = None,

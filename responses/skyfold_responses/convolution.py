@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,46 +10,7 @@ import numpy as np
 from skyfold.errors import require
 from skyfold.vector import Array
 from skyfold_responses._kernels import correlate
-
-Pair = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which pixels of a model row a kernel brings to which pixels of a data row, per axis (y, x).
-
-    Data pixel ``i`` and model pixel ``j`` are joined by kernel element
-    ``centre + i - (j - before)``.
-
-    Parameters
-    ----------
-    data
-        Pixels of the data.
-    before, after
-        Pixels by which the model reaches over the data at either end.
-    kernel
-        Elements of the kernel.
-    centre
-        The element that maps a model pixel onto the data pixel of the same place.
-    """
-
-    data: Pair
-    before: Pair
-    after: Pair
-    kernel: Pair
-    centre: Pair
-
-    @property
-    def model(self) -> Pair:
-        """Pixels of the model."""
-        y, x = (n + b + a for n, b, a in zip(self.data, self.before, self.after, strict=True))
-        return y, x
-
-    @property
-    def reach(self) -> tuple[Pair, Pair]:
-        """How far light from outside travels into the data: at their beginning, at their end."""
-        start = (self.kernel[0] - 1 - self.centre[0], self.kernel[1] - 1 - self.centre[1])
-        return start, self.centre
+from skyfold_responses.layout import Layout, Pair
 
 
 class Engine(ABC):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from skyfold._kernels import poisson_ratio
-from skyfold.errors import ConfigError, DataError
-from skyfold.response import Response
+from skyfold.errors import ConfigError
+from skyfold.response import Attribution, Response
 from skyfold.vector import Array
-from skyfold_responses.convolution import Direct, Ducc, Engine, Fourier, Layout, Pair, Scipy
-
-Boundary = Literal["extended", "same", "reflect", "periodic"]
+from skyfold_responses.attribution import Footprints
+from skyfold_responses.convolution import Direct, Ducc, Engine, Fourier, Scipy
+from skyfold_responses.layout import Boundary, Layout, as_planes, border_pixels, lay_out
 
 # The direct sum wins up to about 11 x 11 elements with AVX2 and beyond 17 x 17 with AVX-512
 # (tests/benchmarks/README.md).
@@ -84,15 +85,15 @@ class Psf(Response):
             raise ConfigError(f"a PSF computes in float64 or float32, not {self.dtype}")
         self.kernel = self.parameters = np.asarray(kernel, np.float64)
         self._options = (boundary, engine, dtype, workers, margin)
-        self._planes, planes, axes = _as_planes(self.kernel, self.data_shape)
+        self._planes, planes, axes = as_planes(self.kernel, self.data_shape)
 
-        layout, planes = _lay_out(planes, self._planes[1:], boundary, margin, axes)
-        self._layout = layout
+        layout, planes = lay_out(planes, self._planes[1:], boundary, margin, axes)
+        self._layout, self._kernels, self.workers = layout, planes, workers
         self.engine = _choose(engine, planes, layout, self.dtype, workers)
         exact = isinstance(self.engine, Direct) and bool(np.all(planes >= 0))
         self.accuracy = 0.0 if exact else 16 * float(np.finfo(self.dtype).eps)
 
-        self._border = _border(layout, boundary)
+        self._border = border_pixels(layout, boundary)
         model, before = (
             (layout.model, layout.before) if self._border is None else (layout.data, (0, 0))
         )
@@ -125,6 +126,28 @@ class Psf(Response):
         ratio = np.empty_like(expectation)
         fit = poisson_ratio(counts, expectation, self.accuracy, ratio, others)
         return expectation, self.adjoint(ratio.reshape(self.data_shape)), fit
+
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
+        """Draw which value each count came from, visiting only the pixels with counts.
+
+        Raises
+        ------
+        DataError
+            If the kernel has negative elements, or nothing can make the counts of a pixel.
+        """
+        model, seen = values.reshape(self._model_planes), np.reshape(counts, self._planes)
+        found = self._footprints.attribute(model, seen, others, rng, self.workers)
+        return found._replace(drawn=found.drawn.reshape(self.model_shape))
+
+    def columns(self, places: Array) -> tuple[Array, Array, Array]:
+        """Return which pixels of the data these values light, and how much."""
+        return self._footprints.columns(self._model_planes, places)
+
+    @cached_property
+    def _footprints(self) -> Footprints:
+        return Footprints(self._kernels, self._layout, self._border)
 
     def at(self, parameters: Array) -> Psf:
         """Return the same convolution with another kernel of the same shape."""
@@ -200,62 +223,6 @@ class KernelTangent(Response):
         return _like(weights, np.ascontiguousarray(back)).reshape(self.model_shape)
 
 
-def _as_planes(kernel: Array, data: tuple[int, ...]) -> tuple[tuple[int, int, int], Array, int]:
-    """Return data shape and kernel as (planes, y, x), and how many axes are convolved."""
-    fits = kernel.ndim == len(data) <= 3 or (kernel.ndim, len(data)) == (2, 3)
-    if not fits or min(data, default=0) < 1:
-        raise DataError(
-            f"a PSF of shape {kernel.shape} does not fit data of shape {data}: give (x,) for (x,), "
-            "(y, x) for (y, x) or (energy, y, x), (energy, y, x) for (energy, y, x)"
-        )
-    if kernel.ndim == 3 and kernel.shape[0] != data[0]:
-        raise DataError(f"the PSF has {kernel.shape[0]} energies, the data have {data[0]}")
-    if kernel.size == 0 or not np.all(np.isfinite(kernel)):
-        bad = np.argwhere(~np.isfinite(kernel))
-        place = (
-            f"first at index {tuple(int(i) for i in bad[0])}" if len(bad) else "it has no pixels"
-        )
-        raise DataError(f"the PSF holds {len(bad)} values that are not finite, {place}")
-    planes = kernel.reshape((1,) * (3 - kernel.ndim) + kernel.shape)
-    y, x = (1, *data)[-2:]
-    return (data[0] if len(data) == 3 else 1, y, x), planes, min(kernel.ndim, 2)
-
-
-def _lay_out(
-    kernel: Array, data: Pair, boundary: Boundary, margin: int | Sequence[int] | None, axes: int
-) -> tuple[Layout, Array]:
-    """Return the layout, and the kernel cut down to the elements that join any two pixels."""
-    size, wanted = kernel.shape[1:], _margins(margin, boundary, kernel.shape[1:], axes)
-    cut, rows = [slice(None)], []
-    for n, k, m in zip(data, size, wanted, strict=True):
-        centre = (k - 1) // 2
-        before, after = min(m, k - 1 - centre), min(m, centre)
-        first, last = max(0, centre - (n - 1 + after)), min(k, centre + n + before)
-        cut.append(slice(first, last))
-        rows.append((n, before, after, last - first, centre - first))
-    return Layout(*zip(*rows, strict=True)), kernel[tuple(cut)]
-
-
-def _margins(
-    margin: int | Sequence[int] | None, boundary: Boundary, size: tuple[int, ...], axes: int
-) -> list[int]:
-    """Return the wanted margin for y and x."""
-    most = [k // 2 for k in size]
-    if margin is None:
-        return [0, 0] if boundary == "same" else most
-    if boundary != "extended":
-        raise ConfigError(f"a margin belongs to boundary 'extended', not to {boundary!r}")
-    given = [margin] * axes if isinstance(margin, int) else list(margin)
-    if len(given) != axes:
-        raise ConfigError(f"margin {margin} must be one number, or one for each of {axes} axes")
-    if any(not 0 <= m <= limit for m, limit in zip(given, most[2 - axes :], strict=True)):
-        raise ConfigError(
-            f"margin {margin} must lie between 0 and the half-width of the PSF, "
-            f"{' x '.join(map(str, most[2 - axes :]))} pixels: no light comes from further out"
-        )
-    return [0] * (2 - axes) + given
-
-
 def _choose(name: str, kernel: Array, layout: Layout, dtype: np.dtype[Any], workers: int) -> Engine:
     if name == "auto":
         name = "direct" if kernel[0].size <= DIRECT_ELEMENTS else "scipy"
@@ -266,18 +233,6 @@ def _choose(name: str, kernel: Array, layout: Layout, dtype: np.dtype[Any], work
     if name == "ducc":
         return Fourier(kernel, layout, dtype, workers, Ducc)
     raise ConfigError(f"engine {name!r} is none of auto, direct, scipy, ducc")
-
-
-def _border(layout: Layout, boundary: Boundary) -> tuple[Array, Array] | None:
-    """Return which pixel stands at each place of the frame around the data, for y and x."""
-    if boundary not in ("reflect", "periodic"):
-        return None
-    mode: Literal["symmetric", "wrap"] = "symmetric" if boundary == "reflect" else "wrap"
-    y, x = (
-        np.pad(np.arange(n), (before, after), mode)
-        for n, before, after in zip(layout.data, layout.before, layout.after, strict=True)
-    )
-    return y, x
 
 
 def _fold(framed: Array, index: Array, axis: int) -> Array:

@@ -1,0 +1,278 @@
+// A convolution seen from single pixels: which model pixels the counts of a data pixel came from, and
+// which data pixels a model pixel lights.
+#include "attribute.hpp"
+
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+namespace py = pybind11;
+template <class T> using Array = py::array_t<T, py::array::c_style>;
+using skyfold::Count;
+using skyfold::Key;
+using skyfold::Size;
+
+namespace {
+
+constexpr Size vector = 8;           // doubles; kernels are as wide as a multiple of it
+constexpr Size parallel = 1 << 16;   // products below which threads do not pay
+constexpr Size batch = 16;           // pixels that are worked on together
+
+struct Room : skyfold::Room {
+  std::vector<double> columns;
+  std::vector<skyfold::Stream> streams;
+};
+
+void require(bool holds, const char* message) {
+  if (!holds) throw py::value_error(message);
+}
+
+// Data pixel (p, y, x) sees the window of ky x kx pixels of the frame that begins there, through the
+// flipped kernel. rows and columns say which model pixel lies at each place of the frame, or -1.
+struct Convolution {
+  Size planes, ny, nx, my, mx, ky, kx, wide; // wide: of the kernel as it is stored
+  Size stride;                               // from kernel to kernel: 0 if all planes share one
+  const double* kernel;
+  const std::int64_t *rows, *columns;
+
+  Size frame() const { return nx - 1 + wide; }
+};
+
+struct Task {
+  Convolution c;
+  const double* frame;
+  const Count* counts;
+  const double* others; // or null
+  Key key;
+  Count* drawn;
+  double* expectation;
+  Count* left;
+  bool shared;
+};
+
+// The cells of a window: its columns are the blocks.
+struct Window {
+  const double *in, *kernel;
+  Size frame, wide, ky;
+
+  SKYFOLD_INLINE Window at(Size x) const { return {in + x, kernel, frame, wide, ky}; }
+  SKYFOLD_INLINE Size size(Size) const { return ky; }
+  SKYFOLD_INLINE double weight(Size x, Size y) const { return in[y * frame + x] * kernel[y * wide + x]; }
+
+  template <int block> SKYFOLD_INLINE void column_sums(Size x, double* sums) const {
+    double sum[block] = {};
+    for (Size y = 0; y < ky; ++y) {
+      const double *row = in + y * frame + x, *weight = kernel + y * wide + x;
+#pragma omp simd
+      for (int j = 0; j < block; ++j) sum[j] += row[j] * weight[j];
+    }
+    for (int j = 0; j < block; ++j) sums[x + j] = sum[j];
+  }
+
+  // Sums of each column and all before.
+  SKYFOLD_INLINE void sum(double* sums) const {
+    Size x = 0;
+    for (; x + 4 * vector <= wide; x += 4 * vector) column_sums<4 * vector>(x, sums);
+    if (x + 3 * vector == wide) column_sums<3 * vector>(x, sums);
+    if (x + 2 * vector == wide) column_sums<2 * vector>(x, sums);
+    if (x + vector == wide) column_sums<vector>(x, sums);
+    // vectors one beside the other, then one after the other: additions wait for each other
+    for (x = 0; x < wide; x += vector)
+      for (Size j = 1; j < vector; ++j) sums[x + j] += sums[x + j - 1];
+    for (x = vector; x < wide; x += vector)
+      for (Size j = 0; j < vector; ++j) sums[x + j] += sums[x - 1];
+  }
+};
+
+// One row of data pixels, number p * ny + y. Returns the first pixel whose counts nothing can make, or
+// -1. Pixels come in batches, and all that does not hang on chance is done first: sums that do not wait
+// for each other, without a jump between them that depends on counts, keep the processor busy.
+SKYFOLD_CLONES Size one_row(const Task& t, Size number, Room& room) {
+  const Convolution& c = t.c;
+  const Size p = number / c.ny, y = number % c.ny, frame = c.frame(), start = number * c.nx;
+  Count* const drawn = t.drawn + p * c.my * c.mx;
+  const Window first{t.frame + (p * (c.ny - 1 + c.ky) + y) * frame, c.kernel + p * c.stride, frame, c.wide, c.ky};
+  double* const upto = skyfold::Room::of(room.columns, batch * c.wide);
+  Size held[batch], many = 0;
+  for (Size x = 0; x < c.nx; ++x) {
+    held[many] = x;
+    many += t.counts[start + x] > 0;
+    if (many < batch && x + 1 < c.nx) continue;
+    room.streams.clear();
+    for (Size k = 0; k < many; ++k) {
+      first.at(held[k]).sum(upto + k * c.wide);
+      room.streams.emplace_back(t.key, static_cast<std::uint64_t>(start + held[k]));
+    }
+    for (Size k = 0; k < many; ++k) {
+      const Size i = start + held[k];
+      const double others = t.others && t.others[i] > 0.0 ? t.others[i] : 0.0;
+      const double expectation = t.expectation[i] = upto[(k + 1) * c.wide - 1] + others;
+      if (!(expectation > 0.0 && std::isfinite(expectation))) return i;
+      const std::int64_t *rows = c.rows + y, *columns = c.columns + held[k];
+      t.left[i] = skyfold::divide(first.at(held[k]), c.kx, upto + k * c.wide, others, t.counts[i],
+                                  room.streams[static_cast<std::size_t>(k)], room, [&](Size dx, Size dy, Count n) {
+                                    skyfold::add(drawn[rows[dy] * c.mx + columns[dx]], n, t.shared);
+                                  });
+    }
+    many = 0;
+  }
+  return -1;
+}
+
+// The model as data pixels see it, with zeros where nothing lies or something is below zero.
+template <class T> void frame_model(const Convolution& c, const T* model, double* out) {
+  for (Size p = 0; p < c.planes; ++p)
+    for (Size y = 0; y < c.ny - 1 + c.ky; ++y, out += c.frame()) {
+      std::fill_n(out, c.frame(), 0.0);
+      if (c.rows[y] < 0) continue;
+      const T* row = model + (p * c.my + c.rows[y]) * c.mx;
+      for (Size x = 0; x < c.nx - 1 + c.kx; ++x) {
+        const Size at = c.columns[x];
+        if (at >= 0 && !(row[at] < 0)) out[x] = static_cast<double>(row[at]);
+      }
+    }
+}
+
+void require_places(const Array<std::int64_t>& places, Size size, Size model) {
+  require(places.ndim() == 1 && places.size() == size, "there must be one place for each pixel of the frame");
+  for (Size i = 0; i < size; ++i)
+    require(places.data()[i] >= -1 && places.data()[i] < model, "a place of the frame is out of range");
+}
+
+Convolution convolution(const Array<double>& kernel, Size kx, const Array<std::int64_t>& rows,
+                        const Array<std::int64_t>& columns, Size planes, Size my, Size mx) {
+  require(kernel.ndim() == 3 && kernel.shape(2) % vector == 0 && kx > 0 && kx <= kernel.shape(2),
+          "the kernel must be (planes, y, x), as wide as a multiple of 8");
+  require(kernel.shape(0) == 1 || kernel.shape(0) == planes, "there must be one kernel, or one for each plane");
+  Convolution c{};
+  c.planes = planes, c.my = my, c.mx = mx;
+  c.ky = kernel.shape(1), c.kx = kx, c.wide = kernel.shape(2);
+  c.ny = rows.size() - c.ky + 1, c.nx = columns.size() - c.kx + 1;
+  require(c.ny > 0 && c.nx > 0, "the kernel must fit inside the frame");
+  c.stride = kernel.shape(0) == 1 ? 0 : c.ky * c.wide;
+  c.kernel = kernel.data(), c.rows = rows.data(), c.columns = columns.data();
+  require_places(rows, rows.size(), my);
+  require_places(columns, columns.size(), mx);
+  return c;
+}
+
+} // namespace
+
+// Divides the counts of each data pixel between the model pixels that its window shows and all others.
+// Returns the flat number of the first pixel whose counts nothing can make, or -1.
+template <class T>
+Size attribute_convolved(const Array<T>& model, const Array<double>& kernel, Size kx, const Array<std::int64_t>& rows,
+                         const Array<std::int64_t>& columns, const Array<Count>& counts,
+                         const std::optional<Array<double>>& others, Key key, Array<Count>& drawn,
+                         Array<double>& expectation, Array<Count>& left, [[maybe_unused]] int threads) {
+  require(model.ndim() == 3, "the model must be (planes, y, x)");
+  Task t{};
+  t.c = convolution(kernel, kx, rows, columns, model.shape(0), model.shape(1), model.shape(2));
+  const Convolution& c = t.c;
+  const Size lines = c.planes * c.ny, size = lines * c.nx;
+  require(counts.size() == size && (!others || others->size() == size), "counts and others must be given for each pixel");
+  require(expectation.size() == size && left.size() == size, "results must be one for each pixel");
+  require(drawn.size() == model.size(), "drawn must be shaped like the model");
+  t.counts = counts.data(), t.others = others ? others->data() : nullptr;
+  t.key = key;
+  t.drawn = drawn.mutable_data(), t.expectation = expectation.mutable_data(), t.left = left.mutable_data();
+  t.shared = threads > 1 && size * c.ky * c.wide >= parallel;
+  const T* in = model.data();
+  Size bad = size;
+  py::gil_scoped_release unlocked;
+  const std::unique_ptr<double[]> frame(new double[static_cast<std::size_t>(c.planes * (c.ny - 1 + c.ky) * c.frame())]);
+  frame_model(c, in, frame.get());
+  t.frame = frame.get();
+#pragma omp parallel num_threads(threads) if (t.shared) reduction(min : bad)
+  {
+    Room room;
+#pragma omp for schedule(dynamic, 4)
+    for (Size line = 0; line < lines; ++line) {
+      const Size i = one_row(t, line, room);
+      if (i >= 0) bad = std::min(bad, i);
+    }
+  }
+  return bad < size ? bad : -1;
+}
+
+namespace {
+
+struct Step {
+  Size data, element; // of one axis: a data pixel, and the element of the flipped kernel that lights it
+};
+
+// Where the light of one model pixel goes along one axis, in the order of the data.
+void steps(const std::int64_t* places, Size frame, Size data, Size element, Size pixel, std::vector<Step>& out) {
+  out.clear();
+  bool sorted = true;
+  for (Size f = 0; f < frame; ++f)
+    if (places[f] == pixel)
+      for (Size k = std::min(element - 1, f); k >= 0 && f - k < data; --k) {
+        sorted = sorted && (out.empty() || out.back().data < f - k);
+        out.push_back({f - k, k});
+      }
+  if (!sorted) std::stable_sort(out.begin(), out.end(), [](Step a, Step b) { return a.data < b.data; });
+}
+
+// Numbers the different data pixels among the steps, and lists them.
+void distinct(const std::vector<Step>& steps, std::vector<Size>& number, std::vector<Size>& data) {
+  number.clear(), data.clear();
+  for (const Step s : steps) {
+    if (data.empty() || data.back() != s.data) data.push_back(s.data);
+    number.push_back(static_cast<Size>(data.size()) - 1);
+  }
+}
+
+template <class T> Array<T> as_array(const std::vector<T>& from) {
+  return Array<T>(static_cast<Size>(from.size()), from.data());
+}
+
+} // namespace
+
+// Which data pixels single model pixels light, and how much: (start, bins, weights), of pixel i from
+// start[i] to start[i + 1], in the order of the data.
+py::tuple footprints(const Array<double>& kernel, Size kx, const Array<std::int64_t>& rows,
+                     const Array<std::int64_t>& columns, Size planes, Size my, Size mx,
+                     const Array<std::int64_t>& pixels) {
+  const Convolution c = convolution(kernel, kx, rows, columns, planes, my, mx);
+  std::vector<std::int64_t> start{0}, bins;
+  std::vector<double> weights;
+  std::vector<Step> ys, xs;
+  std::vector<Size> y_number, x_number, y_data, x_data;
+  for (Size i = 0; i < pixels.size(); ++i) {
+    const Size pixel = pixels.data()[i];
+    require(pixel >= 0 && pixel < planes * my * mx, "a pixel is out of range");
+    const Size p = pixel / (my * mx);
+    steps(c.rows, rows.size(), c.ny, c.ky, pixel / mx % my, ys);
+    steps(c.columns, columns.size(), c.nx, c.kx, pixel % mx, xs);
+    distinct(ys, y_number, y_data), distinct(xs, x_number, x_data);
+    const std::size_t at = bins.size(), size = y_data.size() * x_data.size();
+    weights.resize(at + size, 0.0);
+    for (const Size y : y_data)
+      for (const Size x : x_data) bins.push_back((p * c.ny + y) * c.nx + x);
+    for (std::size_t a = 0; a < ys.size(); ++a) {
+      double* const to = weights.data() + at + static_cast<std::size_t>(y_number[a]) * x_data.size();
+      const double* const from = c.kernel + p * c.stride + ys[a].element * c.wide;
+      for (std::size_t b = 0; b < xs.size(); ++b) to[x_number[b]] += from[xs[b].element];
+    }
+    start.push_back(static_cast<std::int64_t>(bins.size()));
+  }
+  return py::make_tuple(as_array(start), as_array(bins), as_array(weights));
+}
+
+void bind_attribute(py::module_& m) {
+  const auto bind = [&](auto zero) {
+    using T = decltype(zero);
+    m.def("attribute_convolved", &attribute_convolved<T>, py::arg("model").noconvert(), py::arg("kernel").noconvert(),
+          py::arg("kx"), py::arg("rows").noconvert(), py::arg("columns").noconvert(), py::arg("counts").noconvert(),
+          py::arg("others").noconvert(), py::arg("key"), py::arg("drawn").noconvert(),
+          py::arg("expectation").noconvert(), py::arg("left").noconvert(), py::arg("threads") = 1);
+  };
+  bind(double{});
+  bind(float{});
+  m.def("footprints", &footprints, py::arg("kernel").noconvert(), py::arg("kx"), py::arg("rows").noconvert(),
+        py::arg("columns").noconvert(), py::arg("planes"), py::arg("my"), py::arg("mx"), py::arg("pixels").noconvert());
+}

@@ -1,0 +1,119 @@
+"""A convolution seen from single pixels: where counts came from, and where light goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skyfold.errors import DataError
+from skyfold.response import Attribution
+from skyfold.vector import Array
+from skyfold_responses._kernels import attribute_convolved, footprints
+from skyfold_responses.layout import Layout
+
+WIDTH = 8  # a stored kernel is as wide as a multiple of it
+
+
+class Footprints:
+    """The footprints of a kernel on a grid of pixels.
+
+    Parameters
+    ----------
+    kernels
+        One kernel, or one for each plane: (planes or 1, y, x).
+    layout
+        Which pixels are joined.
+    border
+        Which pixel stands at each place of the frame around the data, for y and x; None where the
+        frame is part of the model, or dark.
+    """
+
+    def __init__(self, kernels: Array, layout: Layout, border: tuple[Array, Array] | None) -> None:
+        planes, y, self._kx = kernels.shape
+        self._kernels = np.zeros((planes, y, -(-self._kx // WIDTH) * WIDTH))
+        self._kernels[:, :, : self._kx] = kernels[:, ::-1, ::-1]
+        self._least = np.min(kernels)
+        self._rows, self._columns = (_places(layout, border, axis) for axis in (0, 1))
+
+    def attribute(
+        self,
+        model: Array,
+        counts: Array,
+        others: Array | None,
+        rng: np.random.Generator,
+        threads: int,
+    ) -> Attribution:
+        """Draw which model pixel each count came from; results do not depend on threads.
+
+        Parameters
+        ----------
+        model
+            Values, (planes, y, x); what is below zero counts as zero.
+        counts
+            Whole numbers of counts, (planes, y, x).
+        others
+            Expected counts from other components, flat, or None.
+        rng
+            Source of randomness, of which two numbers are taken.
+        threads
+            How many threads to use.
+
+        Raises
+        ------
+        DataError
+            If the kernel has negative elements, or nothing can make the counts of a pixel.
+        """
+        if self._least < 0:
+            raise DataError(
+                f"the PSF has negative elements, down to {self._least:.3g}: they are no chances, "
+                "so counts cannot be attributed; set them to zero"
+            )
+        drawn = np.zeros(model.shape, np.int64)
+        expectation, left = np.zeros(counts.size), np.zeros(counts.size, np.int64)
+        bad = attribute_convolved(
+            np.ascontiguousarray(model, np.float32 if model.dtype == np.float32 else np.float64),
+            self._kernels,
+            self._kx,
+            self._rows,
+            self._columns,
+            np.ascontiguousarray(counts, np.int64),
+            None if others is None else np.ascontiguousarray(others, np.float64),
+            rng.bit_generator.random_raw(2),
+            drawn,
+            expectation,
+            left,
+            threads,
+        )
+        if bad >= 0:
+            plane, y, x = (int(i) for i in np.unravel_index(bad, counts.shape))
+            where = f"pixel x={x} y={y}" + (f" of plane {plane}" if len(counts) > 1 else "")
+            raise DataError(
+                f"{where} holds {int(counts.flat[bad])} counts, but the model expects "
+                f"{expectation[bad]:g} there: nothing that the PSF shows it can have made them"
+            )
+        return Attribution(drawn, expectation, left)
+
+    def columns(self, model: tuple[int, int, int], places: Array) -> tuple[Array, Array, Array]:
+        """Return start, bins and weights of the light of single model pixels.
+
+        Parameters
+        ----------
+        model
+            Shape of the model, (planes, y, x).
+        places
+            Flat numbers of pixels of the model.
+        """
+        pixels = np.ascontiguousarray(places, np.int64)
+        found: tuple[Any, Any, Any] = footprints(
+            self._kernels, self._kx, self._rows, self._columns, *model, pixels
+        )
+        return found
+
+
+def _places(layout: Layout, border: tuple[Array, Array] | None, axis: int) -> Array:
+    """Return which pixel of the model lies at each place that data pixels see, or -1."""
+    inner = np.arange(layout.model[axis]) if border is None else border[axis]
+    start, end = layout.reach
+    around = start[axis] - layout.before[axis], end[axis] - layout.after[axis]
+    return np.pad(inner, around, constant_values=-1).astype(np.int64, copy=False)
