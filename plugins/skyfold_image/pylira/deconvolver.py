@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold.algorithms.gibbs import Gibbs, GibbsState
+from skyfold.algorithms.gibbs import Gibbs
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid, Normalisations
@@ -123,31 +123,26 @@ class LIRADeconvolver:
             If ``alpha_init`` does not have log2 of the width as many values, or a background is
             to be fitted that is not there.
         """
-        counts = _image(data, "counts")
         if self.fit_background_scale and data.get("background") is None:
             raise ConfigError("fit_background_scale asks for a background, and the data have none")
-        if 2 ** len(self.alpha_init) != len(counts):
+        seen = binned(data, self.fit_background_scale)
+        width = len(seen.full_counts)
+        if 2 ** len(self.alpha_init) != width:
             raise ConfigError(
-                f"alpha_init has {len(self.alpha_init)} values; an image {len(counts)} pixels wide "
-                f"has {len(counts).bit_length() - 1} levels"
+                f"alpha_init has {len(self.alpha_init)} values; an image {width} pixels wide "
+                f"has {width.bit_length() - 1} levels"
             )
         seed = int(self.random_state.randint(1, 2**32 - 1, dtype=np.int64))
-        seen = binned(data, self.fit_background_scale)
         gibbs = self.sampler(seen, seed)
-        state = gibbs.start(seen, _start(seen, data))
-        images = []
-        while state.sweeps < self.n_iter_max:
-            step = gibbs.step(state, seen)
-            assert isinstance(step, GibbsState)
-            state = step
-            images.append(state.kept[SKY][0])
-        trace = np.concatenate(images)
+        (chain,) = gibbs._chains(gibbs.start(seen, _start(seen, data)), seen)
+        rows, kept = chain.walk(self.n_iter_max, 0, 1)
+        trace = kept[SKY]
         counted = trace[self.n_burn_in :]
         return LIRADeconvolverResult(
             {**self.to_dict(), "random_seed": seed},
             counted.mean(axis=0, dtype=float),
             counted.std(axis=0, dtype=float),
-            _table(state.table[0], gibbs.columns(state, seen), seen),
+            _table(rows, chain.columns, seen),
             trace,
             data.get("wcs"),
         )

@@ -233,7 +233,7 @@ def densities(observed: Array, nulls: Sequence[Array], figsize: tuple[float, flo
     from scipy.stats import gaussian_kde
 
     figure, (axes,) = _grid(1, 1, figsize)
-    curves = [(null, {"color": "0.75", "lw": 0.8}) for null in nulls]
+    curves: list[tuple[Array, dict[str, Any]]] = [(n, {"color": "0.75", "lw": 0.8}) for n in nulls]
     curves.append(
         (np.concatenate(nulls), {"color": "black", "ls": "--", "label": "all replicates"})
     )
