@@ -258,7 +258,9 @@ print({name: f"total {v.mean():.0f} +- {v.std():.0f}" for name, v in totals.item
 # %% [markdown]
 # Both walk through the same posterior, and their means agree within what their effective sizes
 # allow. A sweep of the second is far cheaper, and needs no tuning. What remains hard for both are
-# bright pixels beside each other: counts that moved from one to the other must all move back.
+# bright pixels beside each other: counts that moved from one to the other must all move back. And
+# both find more light than there was: a hundred pixels of 12 each are what the prior expects, and
+# it pulls. A sampler draws from the posterior it was given, not from the truth.
 #
 # ## 5. LIRA
 #
