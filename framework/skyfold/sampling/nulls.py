@@ -19,6 +19,7 @@ from skyfold.simulate import generator, simulate
 from skyfold.vector import Array, Vector
 
 OBSERVED, NULLS = 1, 2  # what a seed is for
+MOST = 2000  # draws of an analysis that are kept, about
 
 
 def seeds(seed: int, purpose: int, number: int) -> int:
@@ -195,10 +196,11 @@ class Nulls:
     def analysed(self, data: DataInterface, seed: int) -> Array:
         """Return light drawn from the posterior, shape (2, regions, draws): extra and known."""
         gibbs, found = replace(self.gibbs, seed=seed), []
+        thin = max(gibbs.thin, gibbs.chains * gibbs.draws // MOST)
         state = gibbs.start(data, Model.start(data))
         for chain in gibbs._chains(state, data):
             for sweep in range(gibbs.burn + gibbs.draws):
-                if sweep >= gibbs.burn and (sweep - gibbs.burn) % gibbs.thin == 0:
+                if sweep >= gibbs.burn and (sweep - gibbs.burn) % thin == 0:
                     found.append(self.light.of_values(self.name, chain.values))
                 chain.sweep()
         return np.moveaxis(np.array(found), 0, -1)
