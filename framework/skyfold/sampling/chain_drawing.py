@@ -53,14 +53,13 @@ def draw_traces(axes: Axes, values: Array, burn: int, start: float = 0, step: fl
         axes.fill_between(ends, mean - std, mean + std, color=INK, alpha=0.1, linewidth=0)
         axes.hlines(mean, *ends, color=INK, linewidth=1.2, zorder=4)
         axes.hlines([mean - std, mean + std], *ends, color=INK, ls=":", linewidth=0.9, zorder=4)
-    settled = values[:, burn // 2 :]
-    finite = settled[np.isfinite(settled)]
-    if finite.size and np.ptp(finite) > 0:
-        room = 0.08 * float(np.ptp(finite))
-        axes.set_ylim(float(finite.min()) - room, float(finite.max()) + room)
+    low, high = span(values[:, burn // 2 :])
+    room = 0.06 * (high - low)
+    axes.set_ylim(low - room, high + room)
     axes.margins(x=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter("{x:.7g}")
 
 
 def draw_way(
@@ -94,9 +93,7 @@ def draw_distribution(
     prior
         Density before the counts were seen, dashed.
     """
-    low, high = float(values.min()), float(values.max())
-    if not high > low:
-        low, high = low - 0.5, high + 0.5
+    low, high = span(values)
     number = int(np.clip(np.sqrt(values.size / len(values)), *BINS))
     bins = np.linspace(low, high, number + 1)
     pooled = np.histogram(values, bins, density=True)[0]
@@ -113,7 +110,19 @@ def draw_distribution(
     axes.set(yticks=[], xlim=(low, high))
     axes.set_ylim(0, 1.08 * max(axes.dataLim.y1, 1e-300))
     axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter("{x:.7g}")
     axes.tick_params(axis="x", labelsize="small")
+
+
+def span(values: Array) -> tuple[float, float]:
+    """Return the range worth drawing: all values, but few that lie far off."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = np.quantile(finite, (0.01, 0.99))
+    low = max(float(finite.min()), float(low - (high - low)))
+    high = min(float(finite.max()), float(2 * high - low))
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def extremes(x: Array, y: Array, points: int = POINTS) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,27 @@ from skyfold.geometry import Geometry, Grid
 from skyfold.model import Model
 from skyfold.vector import Array
 
+if TYPE_CHECKING:
+    from astropy.units import Quantity
+
 BLOCK = 16_000_000  # values of draws that are in memory at a time
+
+
+class Credible(NamedTuple):
+    """The flux of a region: posterior mean, credible interval, and the draws behind them.
+
+    Parameters
+    ----------
+    flux, low, high
+        One value, or one for each energy.
+    trace
+        Shape ``(chains, kept)``, or ``(chains, kept, energies)``.
+    """
+
+    flux: Quantity
+    low: Quantity
+    high: Quantity
+    trace: Quantity
 
 
 def field_of(model: Model, component: str) -> tuple[Any, ...]:

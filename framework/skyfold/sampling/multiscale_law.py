@@ -92,6 +92,7 @@ class MultiScale(Law):
             if not isinstance(hyper, Lira):
                 raise ConfigError("the published law of strengths is there for LIRA's density only")
             hyper = replace(hyper, kap1=hyper.kap1 + 1)
+        self.hyper = hyper
         self._hyper = None if hyper is None else hyper.terms
         self._total = total
         self._mode = origin if self.hierarchy.frame else "fixed"

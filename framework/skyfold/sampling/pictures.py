@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from skyfold.sampling.posterior import Posterior
 
 NEIGHBOURS = 60  # traces of neighbours that are drawn, the brightest; more would be a smear
+LEAST = 1e-3  # of the largest mean: below that no pixel is surely lit
 ROWS = 6  # chains with a panel of their own
 
 
@@ -80,13 +81,15 @@ def overview(
     width = plane.layer(f"Width of the {part}", high - low)
     if first.frame:
         return panels([[first, second], [third, width]])
-    bottom = plane.layer(f"Lower end of the {part}", low)
-    counts = _counts(posterior, energy)
-    if counts is not None and counts.flat.ndim == first.flat.ndim:
-        return panels([[counts, first, second], [third, bottom, width]])
-    return panels(
-        [[first, second, third], [bottom, plane.layer(f"Upper end of the {part}", high), width]]
+    lower, upper = (
+        plane.layer(f"{end} end of the {part}", values)
+        for end, values in (("Lower", low), ("Upper", high))
     )
+    counts = _counts(posterior, energy)
+    if counts is None or counts.flat.ndim != first.flat.ndim:
+        return panels([[first, second, third], [lower, upper, width]])
+    sure = np.max(low) > LEAST * np.max(mean)
+    return panels([[counts, first, second], [third, lower if sure else upper, width]])
 
 
 def pixel_traces(
@@ -138,7 +141,8 @@ def pixel_traces(
     shown = [drawn[:, :, [middle, *others]], *([] if followed is None else [followed])]
     rows[0].set_ylim(0, 1.05 * max(float(values.max()) for values in shown))
     place = ", ".join(f"{value:g}" for value in center)
-    rows[0].set_title(f"pixel ({place}) and its neighbours", fontsize="medium", loc="left")
+    title = f"pixel ({place}) in blue, its neighbours in grey"
+    rows[0].set_title(title, fontsize="medium", loc="left")
     for chain, panel in enumerate(rows if len(rows) > 1 else ()):
         panel.text(
             0.99,

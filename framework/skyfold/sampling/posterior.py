@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, DataError
 from skyfold.model import Model
 from skyfold.sampling import diagnostics, images
-from skyfold.sampling.images import field_of
+from skyfold.sampling.images import Credible, field_of
+from skyfold.sampling.shown import Shown
+from skyfold.sampling.strengths import HyperPrior
 from skyfold.vector import Array, Vector
 
 if TYPE_CHECKING:
@@ -25,25 +27,8 @@ if TYPE_CHECKING:
     from skyfold.result import Result
 
 
-class Credible(NamedTuple):
-    """The flux of a region: posterior mean, credible interval, and the draws behind them.
-
-    Parameters
-    ----------
-    flux, low, high
-        One value, or one for each energy.
-    trace
-        Shape ``(chains, kept)``, or ``(chains, kept, energies)``.
-    """
-
-    flux: Quantity
-    low: Quantity
-    high: Quantity
-    trace: Quantity
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Posterior:
+class Posterior(Shown):
     """Draws of several chains from a posterior.
 
     Parameters
@@ -67,6 +52,8 @@ class Posterior:
         shape ``(chains, ...)``.
     seconds
         How long the drawing took; 0 if that is not known.
+    hyper
+        Density of the strengths of each sky before counts are seen, where they are unknown.
     """
 
     data: DataInterface
@@ -80,6 +67,7 @@ class Posterior:
     means: Vector
     spreads: Vector
     seconds: float = 0.0
+    hyper: Mapping[str, HyperPrior] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         kept = ", ".join(f"{name} {v.shape[1:]}" for name, v in self.kept.items())
@@ -278,6 +266,7 @@ def posterior_of(result: Result) -> Posterior:
         If the result is not that of a sampler, or does not know its run.
     """
     from skyfold.algorithms.gibbs import Gibbs, GibbsState
+    from skyfold.sampling.multiscale_law import MultiScale
 
     problem, state = result.problem, result.state
     if problem is None or not isinstance(state, GibbsState):
@@ -298,4 +287,9 @@ def posterior_of(result: Result) -> Posterior:
         means=state.mean,
         spreads=state.spread,
         seconds=result.trace[-1]["seconds"],
+        hyper={
+            name: law.hyper
+            for name, law in algorithm.laws.items()
+            if isinstance(law, MultiScale) and law.hyper is not None
+        },
     )

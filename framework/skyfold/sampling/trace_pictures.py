@@ -243,5 +243,5 @@ def _legend(figure: Figure, chains: int, origins: Array | None, prior: bool = Fa
     if prior:
         handles.append(Line2D([], [], color=RED, linestyle="--", linewidth=1.2, label="prior"))
     figure.legend(
-        handles=handles, loc="outside upper left", ncols=4, frameon=False, fontsize="small"
+        handles=handles, loc="outside upper left", ncols=5, frameon=False, fontsize="small"
     )
