@@ -45,7 +45,8 @@ class RunConfig:
         what the instrument advises, else ``rl``; with a prior ``map``.
     iterations
         Stop after so many, or ``auto``: when the method finds it right. By default ``stop``
-        decides, within 1000; without it the instrument, else ``auto``.
+        decides, within 1000, or more if the method would do more; without it the instrument, else
+        ``auto``.
     stop
         Further stopping rules by name; the first that speaks ends the run.
     seed
@@ -208,7 +209,7 @@ class RunConfig:
         elif self.iterations == "auto" or not (chosen or own):
             chosen = {**until, **chosen}
         elif own is None and "held_out" not in chosen:
-            chosen.setdefault("iterations", LONGEST)
+            chosen.setdefault("iterations", max(LONGEST, until.get("iterations", 0)))
         rules: list[StoppingRule] = [own] if own else []
         for name, value in chosen.items():
             entry = named(registry.stopping_rules, name, self.place / "stop" / name)

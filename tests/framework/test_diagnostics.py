@@ -92,11 +92,15 @@ def test_what_never_moves_or_is_not_finite_has_no_figures(rng, value):
         assert (found["mean"][1], found["std"][1]) == (3, 0)
 
 
-def test_what_never_moves_within_an_origin_is_no_warning(rng):
-    draws = rng.normal(size=(4, 100, 1))
-    draws[:2] = 1.0
-    found = diagnose(draws, np.array([0, 0, 1, 1]))
-    assert np.isfinite(found["mean"][0])
+def test_what_each_origin_holds_fixed_is_not_compared(rng):
+    """Such as the origin itself."""
+    draws, groups = rng.normal(size=(4, 100, 2)), np.array([0, 0, 1, 1])
+    draws[:2, :, 0], draws[2:, :, 0] = 1.0, 7.0
+    draws[:2, :, 1] = 1.0
+    found = diagnose(draws, groups)
+    assert np.isnan(found["between"][0])
+    assert np.isfinite(found["between"][1])
+    assert worst(("origin", "other"), found)["between_of"] == "other"
 
 
 @pytest.mark.parametrize("number", [0, 1, 5])
@@ -165,6 +169,13 @@ def test_origins_that_disagree_are_told(rng):
     assert "disagree on total flux of sky" in said
     assert f"{found['between']:.1f} of its standard deviations" in said
     assert doubts(judged(rng, 4000, alpha=offset)) == []  # every prior has its own alphas
+
+
+def test_origins_whose_chains_have_not_mixed_are_not_compared(rng):
+    offset = np.array([[0.0], [5.0], [9.0], [14.0]])
+    found = judged(rng, total=offset)
+    assert found["r_hat_of"] == "sky.total"
+    assert found["between_of"] != "sky.total"
 
 
 def test_too_few_draws_are_told(rng):

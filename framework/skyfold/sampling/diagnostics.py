@@ -25,6 +25,7 @@ MOST_R_HAT = 1.01
 TAILS = (0.05, 0.95)
 FEWEST = 4  # draws of a half chain
 APART = 1.0  # standard deviations by which origins may lie apart
+APART_R_HAT = 1.1  # above it the means of origins are not known well enough to be compared
 HOPELESS = 30.0  # times the draws: chains that far from each other sit in different solutions
 
 
@@ -93,7 +94,8 @@ def _of_origins(origins: Array) -> dict[str, Array]:
         if origins.shape[2] > 1:
             figures["r_hat"] = np.max(np.maximum(*r_hat), axis=1)
         if origins.shape[1] > 1:
-            figures["between"] = np.std(origins.mean(axis=(2, 3)), axis=1, ddof=1) / spread
+            between = np.std(origins.mean(axis=(2, 3)), axis=1, ddof=1)
+            figures["between"] = np.where(spread > 0, between / spread, np.nan)
     return figures
 
 
@@ -122,14 +124,16 @@ def worst(names: Sequence[str], figures: Mapping[str, Array]) -> dict[str, Any]:
     -------
     found
         The largest ``r_hat``, the smallest ``ess`` (of bulk or tails), and ``r_hat_of`` and
-        ``ess_of`` which parameters; the largest ``between``, alphas and log-densities not counted:
-        every prior has its own. Without those that nothing is known of.
+        ``ess_of`` which parameters; the largest ``between`` of parameters that have mixed, alphas
+        and log-densities not counted: every prior has its own. Without those that nothing is
+        known of.
     """
     of_image = [not (name.startswith("log_") or ".alpha" in name) for name in names]
+    compared = of_image & ~(figures["r_hat"] > APART_R_HAT)
     sizes = {
         "r_hat": figures["r_hat"],
         "ess": -np.minimum(figures["ess_bulk"], figures["ess_tail"]),
-        "between": np.where(of_image, figures["between"], np.nan),
+        "between": np.where(compared, figures["between"], np.nan),
     }
     found: dict[str, Any] = {}
     for key, size in sizes.items():
