@@ -105,8 +105,13 @@ class Watch:
 
     @cached_property
     def _bright(self) -> Array:
-        """Return the places of the brightest values."""
-        return np.sort(np.argsort(-self.values.ravel(), kind="stable")[:BRIGHT])
+        """Return the places of the brightest values, on the field that the data cover."""
+        geometry, values = self.component.geometry, self.values
+        if isinstance(geometry, Grid) and geometry.field is not None:
+            values = np.full(values.shape, -np.inf)
+            values[geometry.field] = self.values[geometry.field]
+        number = min(BRIGHT, np.count_nonzero(np.isfinite(values)))
+        return np.sort(np.argsort(-values.ravel(), kind="stable")[:number])
 
     @cached_property
     def _places(self) -> list[str]:
