@@ -19,12 +19,14 @@ from skyfold.geometry import Geometry, Grid
 from skyfold.methods import Method
 from skyfold.model import Component
 from skyfold.priors.reference import on_places
+from skyfold.sampling.calibration import Calibration
 from skyfold.sampling.law import Law
 from skyfold.sampling.multiscale_law import MultiScale
+from skyfold.sampling.psf_library import calibration_of
 from skyfold.sampling.scale_law import GammaFactor, Scale
 from skyfold.sampling.strengths import HalfCauchy, HyperPrior, Lira
 from skyfold.sphere import Sphere
-from skyfold.vector import Array
+from skyfold.vector import Array, Vector
 
 Positive = Annotated[float, Field(gt=0)]
 Pair = tuple[float, float]
@@ -74,7 +76,12 @@ class MultiScaleMethod(Method):
     background_error: Positive | Mapping[str, Positive] = UNKNOWN
 
     def laws(
-        self, data: DataInterface, origins: int = 1, usual: Pair = TOTAL, **more: Any
+        self,
+        data: DataInterface,
+        origins: int = 1,
+        usual: Pair = TOTAL,
+        sensitivity: Vector | None = None,
+        **more: Any,
     ) -> dict[str, Law]:
         """Return the law of each component that is fitted: trees for skies, factors for the rest.
 
@@ -86,6 +93,8 @@ class MultiScaleMethod(Method):
             Number of places where the trees of an image begin.
         usual
             The total where the options say nothing.
+        sensitivity
+            That of the data by default.
         more
             Further options of `skyfold.sampling.multiscale_law.MultiScale`.
 
@@ -96,19 +105,20 @@ class MultiScaleMethod(Method):
         """
         if self.half_cauchy is not None and self.alpha is not None:
             raise ConfigError("half_cauchy is a density of strengths, alpha keeps them: give one")
+        seen = data.sensitivity if sensitivity is None else sensitivity
         fitted = {name: part for name, part in data.components.items() if not part.fixed}
         if not any(part.geometry.sky for part in fitted.values()):
             raise ConfigError("there is no sky to draw: every component is fixed or a background")
         return {
             name: self._tree(
                 part,
-                data.sensitivity[name],
+                seen[name],
                 origins=spread(part.geometry, origins),
                 total=self.total or usual,
                 **more,
             )
             if part.geometry.sky
-            else Scale(data.sensitivity[name], self._factor(name))
+            else Scale(seen[name], self._factor(name))
             for name, part in fitted.items()
         }
 
@@ -158,6 +168,11 @@ class LIRA(MultiScaleMethod):
     published
         Draw from the law that the published code draws from: strengths, random origins and its
         prior of the total, which takes 5 % of the flux. Compare it on a periodic boundary.
+    psf_library
+        What the PSF may be: a cube of PSFs along its first axis, or several images. Which of them
+        it is, is drawn along with the sky, so that intervals hold what is not known of it.
+    psf_components
+        Draw so many principal components of the library instead of one of its members.
     """
 
     chains: Annotated[int, Field(ge=1)] = 4
@@ -167,6 +182,8 @@ class LIRA(MultiScaleMethod):
     origin: Literal["ensemble", "fixed", "sampled", "random"] = "ensemble"
     origins: Annotated[int, Field(ge=1)] | None = None
     published: bool = False
+    psf_library: tuple[Path, ...] | Source = None
+    psf_components: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def until(self) -> Mapping[str, Any]:  # type: ignore[override]
@@ -194,6 +211,9 @@ class LIRA(MultiScaleMethod):
             more |= {"published": True, "usual": PUBLISHED}
         several = mode == "ensemble" and not all(isinstance(g, Sphere) for g in skies)
         origins = (self.origins or _halved(self.chains)) if several else 1
+        calibration = self._calibration(data)
+        if calibration is not None:
+            more["sensitivity"] = calibration.sensitivity(data)
         return data, Gibbs(
             laws=self.laws(data, origins, **more),
             chains=self.chains,
@@ -201,7 +221,16 @@ class LIRA(MultiScaleMethod):
             burn=self.burn,
             draws=self.draws,
             thin=thin,
+            calibration=calibration,
         )
+
+    def _calibration(self, data: DataInterface) -> Calibration | None:
+        """Return what is not known of the PSF."""
+        if self.psf_library is not None:
+            return calibration_of(data, self.psf_library, self.psf_components)
+        if self.psf_components is not None:
+            raise ConfigError("psf_components are those of a library: give psf_library too")
+        return None
 
 
 def _halved(chains: int) -> int:
