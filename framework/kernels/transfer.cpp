@@ -124,8 +124,7 @@ public:
 
   // Returns whether it was accepted. What is not a number is not.
   bool attempt(Stream& stream) {
-    const std::size_t size = members.size();
-    const std::size_t i = stream.below(size), j = (i + 1 + stream.below(size - 1)) % size;
+    const std::size_t size = members.size(), i = bright(stream), j = (i + 1 + stream.below(size - 1)) % size;
     const bool swap = stream.uniform() < swaps;
     const double step = swap ? 0.0 : steps[stream.below(4)] * stream.normal(), u = stream.uniform();
     Member &a = members[i], &b = members[j];
@@ -161,6 +160,17 @@ public:
   }
 
 private:
+  // One in proportion to its sum: with another one of any kind, each pair is chosen in proportion to its
+  // own, which a transfer within it leaves as it is; and these add up to a multiple of that of all.
+  std::size_t bright(Stream& stream) const {
+    double total = 0.0;
+    for (const Member& m : members) total += m.sum;
+    double target = stream.uniform() * total;
+    std::size_t i = 0;
+    while (i + 1 < members.size() && target >= members[i].sum) target -= members[i++].sum;
+    return i;
+  }
+
   Nodes nodes;
   Seen& seen;
   std::vector<Member> members;

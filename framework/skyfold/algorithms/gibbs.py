@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Annotated, Any, ClassVar
 
@@ -18,9 +19,10 @@ from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.model import Model
 from skyfold.sampling.calibration import Calibration
-from skyfold.sampling.chains import Chain, Moments, Numbers
+from skyfold.sampling.chains import Chain, Moments, Numbers, stacked, together
 from skyfold.sampling.diagnostics import diagnose, judge
 from skyfold.sampling.law import Law
+from skyfold.sampling.tempering import ladder, numbered
 from skyfold.sampling.watch import Watch
 from skyfold.vector import Array, Vector
 
@@ -56,6 +58,10 @@ class GibbsState(State):
         Images of the skies that the last lap kept, shape (chains, kept, ...).
     settings
         What the calibration is taken for, shape (chains, numbers).
+    hotter
+        For each hotter rung the same of its chains: ``draws``, ``unknowns``, ``densities``,
+        ``settings``; and ``swaps``, how often each was proposed to exchange with its colder
+        neighbour, and did, shape (chains, 2).
     """
 
     draws: Vector = field(default_factory=lambda: Vector({}))
@@ -69,6 +75,7 @@ class GibbsState(State):
     bright: Vector = field(default_factory=lambda: Vector({}))
     kept: Vector = field(default_factory=lambda: Vector({}))
     settings: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    hotter: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def table(self) -> Array:
@@ -99,6 +106,12 @@ class Gibbs(Algorithm):
         Of the images after burn-in one of so many is kept.
     calibration
         What is not known of the responses, and drawn along.
+    moves
+        Whether light is transferred between neighbours, too (see `skyfold.sampling.moves`).
+    rungs
+        Number of chains on a ladder of ever smoother laws that stand behind each chain, itself
+        counted: they carry it from mode to mode, for their multiple of the work (see
+        `skyfold.sampling.tempering`).
     """
 
     laws: Mapping[str, Law] = field(default_factory=dict)
@@ -108,6 +121,8 @@ class Gibbs(Algorithm):
     draws: Annotated[int, Field(ge=1)] = 3000
     thin: Annotated[int, Field(ge=1)] = 1
     calibration: Calibration | None = None
+    moves: bool = True
+    rungs: Annotated[int, Field(ge=1)] = 1
     guard: bool = False
     takes_priors: ClassVar[bool] = False
 
@@ -129,31 +144,43 @@ class Gibbs(Algorithm):
         steps = RichardsonLucy().iterate(data, state)
         near = next(islice(steps, APPROACH, None)).model if APPROACH else model
         bright = near.vector.only(frozenset(self.laws))
+        first, *hotter = [self._begin(near, rung) for rung in range(self.rungs)]
+        draws = first["draws"]
+        new = GibbsState.of(
+            state,
+            **first,
+            mean=draws.map(lambda v: np.zeros(v.shape)),
+            spread=draws.map(lambda v: np.zeros(v.shape)),
+            bright=bright,
+            hotter=tuple({**rung, "swaps": np.zeros((self.chains, 2))} for rung in hotter),
+        )
+        return replace(new, products=new.products + APPROACH)
+
+    def _begin(self, near: Model, rung: int) -> dict[str, Any]:
+        """Return where the chains of a rung start."""
         values: dict[str, list[Array]] = {name: [] for name in self.laws}
         unknowns: dict[str, dict[str, list[Array]]] = {name: {} for name in self.laws}
         densities: dict[str, list[float]] = {name: [] for name in self.laws}
         settings: list[Array] = []
         for chain, group in enumerate(self.groups):
-            rng = Numbers(self.seed, chain).at(BEFORE)
-            for name, law in self.laws.items():
+            rng = Numbers(self.seed, numbered(chain, rung)).at(BEFORE)
+            for name, law in self._ladder[rung].items():
                 own, unknown = law.start(near[name], int(group), rng)
                 values[name].append(own)
                 densities[name].append(law.log_density(own, unknown))
                 for key, value in unknown.items():
                     unknowns[name].setdefault(key, []).append(np.asarray(value))
             settings.append(self.calibration.start(rng) if self.calibration else np.zeros(0))
-        draws = Vector({name: np.array(each) for name, each in values.items()})
-        new = GibbsState.of(
-            state,
-            draws=draws,
-            unknowns={n: {k: np.array(v) for k, v in u.items()} for n, u in unknowns.items()},
-            densities={name: np.array(each) for name, each in densities.items()},
-            mean=draws.map(lambda v: np.zeros(v.shape)),
-            spread=draws.map(lambda v: np.zeros(v.shape)),
-            bright=bright,
-            settings=np.array(settings),
-        )
-        return replace(new, products=new.products + APPROACH)
+        return {
+            "draws": Vector({name: np.array(each) for name, each in values.items()}),
+            "unknowns": {n: {k: np.array(v) for k, v in u.items()} for n, u in unknowns.items()},
+            "densities": {name: np.array(each) for name, each in densities.items()},
+            "settings": np.array(settings),
+        }
+
+    @cached_property
+    def _ladder(self) -> tuple[Mapping[str, Law], ...]:
+        return ladder(self.laws, self.rungs)
 
     def step(self, state: State, data: DataInterface) -> State:
         """Return the state after another lap of all chains."""
@@ -180,6 +207,9 @@ class Gibbs(Algorithm):
         spent = float(sweeps * self.chains)
         log_likelihood = float(np.mean([table[:, 0] for table in rows]))
         notes = {"mean_log_likelihood": log_likelihood}
+        for rung, known in enumerate(memory["hotter"], 1):
+            tried, accepted = known["swaps"].sum(axis=0)
+            notes[f"swapped_{rung}"] = float(accepted / max(tried, 1))
         return Proposal(mean, None, spent, notes, {**memory, "series": series, "kept": stacked})
 
     def figures(self, state: State, data: DataInterface) -> Mapping[str, Any]:
@@ -208,47 +238,50 @@ class Gibbs(Algorithm):
         """Return the chains as they stand."""
         watches = {n: Watch(n, data.components[n], state.bright[n]) for n in self.laws}
         fixed = {name: v for name, v in state.model.items() if name not in self.laws}
-        return [
-            Chain(
+
+        def chain(number: int, rung: int, known: Mapping[str, Any], **more: Any) -> Chain:
+            return Chain(
                 data,
-                self.laws,
+                self._ladder[rung],
                 watches,
                 self.seed,
-                chain,
-                fixed | {name: v[chain] for name, v in state.draws.items()},
-                {n: {k: v[chain] for k, v in u.items()} for n, u in state.unknowns.items()},
-                {name: float(v[chain]) for name, v in state.densities.items()},
+                numbered(number, rung),
+                fixed | {name: v[number] for name, v in known["draws"].items()},
+                {n: {k: v[number] for k, v in u.items()} for n, u in known["unknowns"].items()},
+                {name: float(v[number]) for name, v in known["densities"].items()},
                 state.sweeps,
-                Moments(
-                    state.counted,
-                    {name: v[chain].copy() for name, v in state.mean.items()},
-                    {name: v[chain].copy() for name, v in state.spread.items()},
-                ),
-                self.calibration,
-                state.settings[chain],
+                calibration=self.calibration,
+                setting=known["settings"][number],
+                moves=self.moves,
+                **more,
             )
-            for chain in range(self.chains)
-        ]
+
+        walks = []
+        for number in range(self.chains):
+            moments = Moments(
+                state.counted,
+                {name: v[number].copy() for name, v in state.mean.items()},
+                {name: v[number].copy() for name, v in state.spread.items()},
+            )
+            hotter = [chain(number, k, known) for k, known in enumerate(state.hotter, 1)]
+            walks.append(chain(number, 0, vars(state), moments=moments, hotter=hotter))
+            for k, known in enumerate(state.hotter):
+                walks[-1].swaps[k] = known["swaps"][number]
+        return walks
 
     def _memory(self, walks: list[Chain]) -> dict[str, Any]:
         """Return the fields of the state that tell where the chains are."""
-        first = walks[0]
-
-        def stacked(pick: Callable[[Chain], Mapping[str, Array]]) -> Vector:
-            return Vector({n: np.array([pick(chain)[n] for chain in walks]) for n in self.laws})
-
+        rungs = zip(*(walk.hotter for walk in walks), strict=True)
+        swaps = np.array([walk.swaps for walk in walks])
         return {
-            "draws": stacked(lambda chain: chain.values),
-            "unknowns": {
-                name: {k: np.array([chain.unknowns[name][k] for chain in walks]) for k in known}
-                for name, known in first.unknowns.items()
-            },
-            "densities": {n: np.array([c.densities[n] for c in walks]) for n in self.laws},
-            "sweeps": first.sweeps,
-            "counted": first.moments.count,
-            "mean": stacked(lambda chain: chain.moments.mean),
-            "spread": stacked(lambda chain: chain.moments.spread),
-            "settings": np.array([chain.setting for chain in walks]),
+            **together(walks),
+            "sweeps": walks[0].sweeps,
+            "counted": walks[0].moments.count,
+            "mean": stacked(walks, lambda chain: chain.moments.mean),
+            "spread": stacked(walks, lambda chain: chain.moments.spread),
+            "hotter": tuple(
+                {**together(rung), "swaps": swaps[:, k]} for k, rung in enumerate(rungs)
+            ),
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from skyfold.data import DataInterface
 from skyfold.sampling.calibration import Calibration, View
 from skyfold.sampling.law import Law
+from skyfold.sampling.tempering import exchange
 from skyfold.sampling.watch import Watch, listed
-from skyfold.vector import Array
+from skyfold.vector import Array, Vector
 
 HELD = 1_000_000  # values of a chain that are held before they are summed up
 Unknowns = dict[str, dict[str, Array]]
@@ -39,6 +40,11 @@ class Numbers:
         """Return the numbers of a sweep; those of an earlier one are gone."""
         self._begin["state"]["counter"][2] = sweep
         self._source.state = self._begin
+        return self._generator
+
+    @property
+    def rest(self) -> np.random.Generator:
+        """The numbers of the present sweep that nobody took."""
         return self._generator
 
 
@@ -98,6 +104,11 @@ class Chain:
         Those of the values since burn-in.
     calibration, setting
         What is not known of the responses, and what it is taken for now.
+    hotter
+        Chains of hotter laws beside it, one hotter than the other, with which it exchanges where
+        they are (see `skyfold.sampling.tempering`).
+    moves
+        Whether the laws may take steps of their own, besides those by attributed counts.
     """
 
     data: DataInterface
@@ -109,14 +120,18 @@ class Chain:
     unknowns: Unknowns
     densities: dict[str, float]
     sweeps: int
-    moments: Moments
+    moments: Moments = field(default_factory=lambda: Moments(0, {}, {}))
     calibration: Calibration | None = None
     setting: Array = field(default_factory=lambda: np.zeros(0))
+    hotter: Sequence[Chain] = ()
+    moves: bool = False
+    swaps: Array = field(init=False)
     numbers: Numbers = field(init=False)
     view: View = field(init=False)
 
     def __post_init__(self) -> None:
         self.numbers = Numbers(self.seed, self.number)
+        self.swaps = np.zeros((len(self.hotter), 2))
         self._look()
 
     @property
@@ -155,8 +170,26 @@ class Chain:
             self.values[name], self.unknowns[name], self.densities[name] = law.draw(
                 drawn, self.values[name], self.unknowns[name], rng
             )
+        if self.moves:
+            self.move(rng)
         self.sweeps += 1
         return step.log_likelihood
+
+    def move(self, rng: np.random.Generator) -> None:
+        """Let the laws take their own steps."""
+        for name, law in self.laws.items():
+            unknowns = self.unknowns[name]
+            moved = law.move(name, self.seen, self.values, unknowns, self.sweeps, rng)
+            if moved is not None:
+                self.values[name] = moved
+                self.densities[name] = law.log_density(moved, unknowns)
+
+    def temper(self) -> None:
+        """Let the hotter chains follow, and exchange where all are."""
+        for chain in self.hotter:
+            chain.sweep()
+        if self.hotter:
+            self.swaps += exchange([self, *self.hotter], self.numbers.rest)
 
     def walk(self, sweeps: int, burn: int, thin: int) -> tuple[Array, dict[str, Array]]:
         """Go on.
@@ -202,6 +235,7 @@ class Chain:
             settings[i] = self.setting  # drawn for the values of before
             if self.calibration is not None:
                 scalars[i, 1] += self.calibration.log_density(self.setting)
+            self.temper()
         scalars[:, 2] = scalars[:, 0] + scalars[:, 1]
         start = min(max(burn - first, 0), sweeps)
         self.moments.add({name: values[start:] for name, values in held.items()})
@@ -228,3 +262,22 @@ class Chain:
             for key, value in self.unknowns[name].items():
                 names += listed(f"{name}.{key}", value)
         return (*names, *(self.calibration.columns if self.calibration else ()))
+
+
+def together(chains: Sequence[Chain]) -> dict[str, Any]:
+    """Return where chains are, in arrays whose first axis is their number."""
+    first = chains[0]
+    return {
+        "draws": stacked(chains, lambda chain: chain.values),
+        "unknowns": {
+            name: {key: np.array([chain.unknowns[name][key] for chain in chains]) for key in known}
+            for name, known in first.unknowns.items()
+        },
+        "densities": {n: np.array([chain.densities[n] for chain in chains]) for n in first.laws},
+        "settings": np.array([chain.setting for chain in chains]),
+    }
+
+
+def stacked(chains: Sequence[Chain], pick: Callable[[Chain], Mapping[str, Array]]) -> Vector:
+    """Return something that each chain has of each component, in arrays of all chains."""
+    return Vector({n: np.array([pick(chain)[n] for chain in chains]) for n in chains[0].laws})

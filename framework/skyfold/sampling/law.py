@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
+from skyfold.data import DataInterface
 from skyfold.vector import Array
 
 
@@ -61,3 +64,42 @@ class Law(ABC):
     @abstractmethod
     def log_density(self, values: Array, unknowns: dict[str, Array]) -> float:
         """Return the log-density of values and unknowns before any counts are seen."""
+
+    def move(
+        self,
+        name: str,
+        data: DataInterface,
+        values: Mapping[str, Array],
+        unknowns: Mapping[str, Array],
+        sweep: int,
+        rng: np.random.Generator,
+    ) -> Array | None:
+        """Return the values of its component after steps that leave the posterior as it is.
+
+        They make up for what draws given the attributed counts change only slowly. None, the
+        default, if there was no step.
+
+        Parameters
+        ----------
+        name
+            Name of the component.
+        data
+            The data.
+        values
+            Values of all components.
+        unknowns
+            Those of the component.
+        sweep
+            Number of the sweep.
+        rng
+            Source of randomness.
+        """
+        return None
+
+    def hotter(self, factor: float) -> Self:
+        """Return a law that lets a chain move more freely, by a factor; itself by default."""
+        return self
+
+    def adopt(self, own: dict[str, Array], other: dict[str, Array]) -> dict[str, Array]:
+        """Return the unknowns for values that come over from a hotter or colder law."""
+        return other

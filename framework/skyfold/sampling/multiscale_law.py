@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Literal
+from math import log
+from typing import Literal, Self
 
 import numpy as np
 
 from skyfold import _kernels
+from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.model import Component
 from skyfold.sampling.hierarchy import Hierarchy
 from skyfold.sampling.law import Law
+from skyfold.sampling.moves import Transfers
 from skyfold.sampling.strengths import HyperPrior, Lira
 from skyfold.vector import Array
 
@@ -102,6 +106,7 @@ class MultiScale(Law):
         each = (self.hierarchy.energies, self.hierarchy.levels)
         self._alpha = np.ascontiguousarray(np.broadcast_to(np.asarray(alpha, np.float64), each))
         self._scale, self._missed = self._seen(sensitivity)
+        self._transfers = Transfers(self.hierarchy)
 
     def _seen(self, sensitivity: Array) -> tuple[Array, Array | None]:
         """Return the best sensitivity of each energy, and what others lack; None if nothing."""
@@ -203,6 +208,45 @@ class MultiScale(Law):
         """
         origin = tuple(unknowns["origin"].tolist()) if self.hierarchy.frame else ()
         return self.hierarchy.trees(origin).log_marginal(counts, unknowns["alpha"], self._total)
+
+    def move(
+        self,
+        name: str,
+        data: DataInterface,
+        values: Mapping[str, Array],
+        unknowns: Mapping[str, Array],
+        sweep: int,
+        rng: np.random.Generator,
+    ) -> Array | None:
+        """Transfer light between neighbours (see `skyfold.sampling.moves`).
+
+        Not with random origins: where chains go that obey a different prior each time depends on
+        all that they do.
+        """
+        if self._mode == "random":
+            return None
+        return self._transfers(name, data, values, unknowns, sweep, rng)
+
+    def hotter(self, factor: float) -> Self:
+        """Return the law whose strengths are larger by a factor: smoother skies, fewer modes.
+
+        Raises
+        ------
+        ConfigError
+            If origins are random: such chains have no posterior.
+        """
+        if self._mode == "random":
+            raise ConfigError("chains with random origins cannot be tempered: take one rung")
+        same = copy(self)
+        same._alpha = self._alpha * factor
+        if self._hyper is not None:
+            k1, k2, k3, s, c = self._hyper
+            same._hyper = k1, k2 / factor**k3, k3, s * factor, c - (k1 + 1) * log(factor)
+        return same
+
+    def adopt(self, own: Unknowns, other: Unknowns) -> Unknowns:
+        """Return the others, with the strengths that this law keeps."""
+        return other if self._hyper is not None else {**other, "alpha": own["alpha"]}
 
     def _complete(self, attributed: Array, values: Array, key: Array) -> Array:
         """Return the counts with a draw of those that the best sensitivity would have added."""

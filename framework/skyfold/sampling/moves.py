@@ -1,0 +1,257 @@
+"""Transfers of light between neighbours: what the attribution of counts changes only slowly.
+
+Light goes from one node of a tree to another of the same tile: between neighbouring pixels, or
+blocks of them. The light of the tile stays, so that tiles may be chosen by it. Either the two are
+swapped, or the logarithm of their ratio makes a step; what lies below them is scaled.
+Both are accepted by the change of likelihood and prior (Metropolis-Hastings), at counts that nobody
+attributed.
+
+How much is done is a function of the sizes of the problem, not of the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from math import ceil
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from skyfold._kernels import transfer
+from skyfold.columns import Columns, from_csr
+from skyfold.data import DataInterface
+from skyfold.sampling.hierarchy import Hierarchy
+from skyfold.sampling.nodes import Nodes, Tiling
+from skyfold.vector import Array
+
+SHARE = 0.3  # of the time that a chain takes
+TRIALS = 8  # transfers tried in each tile that is chosen
+KEPT = 64  # trees whose nodes are kept
+HELD = 4_000_000  # elements of a response that are kept
+PROBES = 64
+# nanoseconds: for each element of the response that a product visits, count, value, and sweep
+PRODUCT, COUNT, VALUE, STEP = 0.35, 60.0, 45.0, 100_000.0
+# and for each bin of each pixel of a tile, and each bin of each trial
+GATHER, TRIAL = 2.2, 2.5
+
+
+class Light:
+    """What one component makes in the data, value by value.
+
+    Parameters
+    ----------
+    data
+        The data.
+    name
+        Name of the component.
+    """
+
+    def __init__(self, data: DataInterface, name: str) -> None:
+        self._parts, self.name = data.parts, name
+        self.sensitivity = data.sensitivity[name].ravel().astype(np.float64)
+        self.counts = data.counts.astype(np.float64)
+        every = np.unique(np.linspace(0, self.sensitivity.size - 1, PROBES).astype(int))
+        self.footprint = len(self.columns(every).bins) / len(every)
+
+    def columns(self, places: Array) -> Columns:
+        """Return which bins with counts values light, given their flat numbers."""
+        from scipy.sparse import csr_array, hstack
+
+        pieces = []
+        for part in self._parts:
+            size, response = part.counts.size, part.responses.get(self.name)
+            if response is None:
+                pieces.append(csr_array((len(places), size)))
+                continue
+            held = np.where(part.counts > 0, np.arange(size), -1)
+            pieces.append(response.columns(places).numbered(held).csr(size))
+        return from_csr(pieces[0] if len(pieces) == 1 else hstack(pieces, format="csr"))
+
+    @cached_property
+    def whole(self) -> Columns | None:
+        """All columns, where they are few enough to be kept."""
+        if self.footprint * self.sensitivity.size > HELD:
+            return None
+        return self.columns(np.arange(self.sensitivity.size))
+
+    def of(self, places: Array) -> tuple[Array, Columns]:
+        """Return the row of each value, and the columns that they are rows of."""
+        if self.whole is not None:
+            return places.astype(np.int64), self.whole
+        return np.arange(len(places)), self.columns(places)
+
+    @cached_property
+    def every(self) -> int:
+        """Sweeps from one time to the next."""
+        return ceil(self._price / (0.5 * SHARE * self._sweep))
+
+    def groups(self, pixels: float) -> int:
+        """Return how many tiles of so many pixels may be chosen each time."""
+        gathered = GATHER * pixels * self.footprint
+        tried = TRIAL * TRIALS * self.footprint * pixels**0.25  # footprints overlap
+        left = SHARE / (1 - SHARE) * self.every * self._sweep - self._price
+        return int(left / (gathered + tried + 1))
+
+    @property
+    def _sweep(self) -> float:
+        """What a sweep takes."""
+        values, counts = self.sensitivity.size, float(self.counts.sum())
+        return PRODUCT * self.footprint * values + COUNT * counts + VALUE * values + STEP
+
+    @property
+    def _price(self) -> float:
+        """What it takes to begin: the expectation, the sums over the tree, the log-density."""
+        return (PRODUCT * self.footprint + VALUE) * self.sensitivity.size + STEP
+
+
+class Transfers:
+    """Transfers of light within one component, along the trees of its law.
+
+    Parameters
+    ----------
+    hierarchy
+        The trees.
+    """
+
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        self.hierarchy = hierarchy
+        self._nodes = lru_cache(maxsize=KEPT)(lambda *which: Nodes(hierarchy, *which))
+        self._lights: WeakKeyDictionary[DataInterface, dict[str, Light]] = WeakKeyDictionary()
+
+    def __call__(
+        self,
+        name: str,
+        data: DataInterface,
+        values: Mapping[str, Array],
+        unknowns: Mapping[str, Array],
+        sweep: int,
+        rng: np.random.Generator,
+    ) -> Array | None:
+        """Return the values of a component after some transfers; None where it is not their turn.
+
+        Parameters
+        ----------
+        name
+            Name of the component.
+        data
+            The data.
+        values
+            Values of all components.
+        unknowns
+            Strengths, and the origin.
+        sweep
+            Number of the sweep.
+        rng
+            Source of randomness.
+        """
+        light = self._light(name, data)
+        if (sweep + 1) % light.every:
+            return None
+        energies = self._by_energy(values[name]).sum(axis=1, dtype=np.float64)
+        energy = _one_of(energies, rng)
+        nodes = self._nodes(energy, tuple(np.ravel(unknowns.get("origin", ())).tolist()))
+        level, groups = self._level(light, nodes, rng)
+        if not groups or not energies[energy] > 0:
+            return None
+        tiling = nodes.tiling(level, int(rng.integers(nodes.shifts)))
+        if not len(tiling.nodes):
+            return None
+        expectation = data.forward(values).observed.astype(np.float64)
+        moved = values[name].astype(np.float64)
+        transferred(
+            nodes, unknowns["alpha"][energy], moved, tiling, groups, light, expectation, rng
+        )
+        return moved.astype(values[name].dtype, copy=False)
+
+    def _level(self, light: Light, nodes: Nodes, rng: np.random.Generator) -> tuple[int, int]:
+        """Draw a level, pixels as often as all others; return how many tiles to choose there."""
+        parents = np.diff(nodes.offsets)[1:]
+        groups = [light.groups(len(nodes.places) / number) for number in parents]
+        able = [level for level, number in enumerate(groups) if number and level]
+        level = 0 if not able or rng.random() < 0.5 else able[int(rng.integers(len(able)))]
+        return level, groups[level]
+
+    def _light(self, name: str, data: DataInterface) -> Light:
+        known = self._lights.setdefault(data, {})
+        if name not in known:
+            known[name] = Light(data, name)
+        return known[name]
+
+    def _by_energy(self, values: Array) -> Array:
+        """Return values with the energies first, all others in one axis."""
+        first = values if self.hierarchy.frame else values.T
+        return first.reshape(self.hierarchy.energies, -1)
+
+
+def transferred(
+    nodes: Nodes,
+    alpha: Array,
+    values: Array,
+    tiling: Tiling,
+    groups: int,
+    light: Light,
+    expectation: Array,
+    rng: np.random.Generator,
+) -> tuple[int, int]:
+    """Try transfers in some tiles, chosen in proportion to the square root of their light.
+
+    Parameters
+    ----------
+    nodes, alpha
+        The tree of one energy, and its strengths.
+    values, expectation
+        Values of the component, and expected counts of all; both change in place.
+    tiling, groups
+        The tiles, and how many of them are chosen.
+    light
+        What the component makes in the data.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    tried, accepted
+        How many.
+    """
+    sums = nodes.sums(values)
+    totals = np.add.reduceat(sums[tiling.nodes], tiling.start[:-1])
+    chosen = _some_of(np.sqrt(totals), groups, rng)
+    spans, members = _from_to(tiling.start[chosen], tiling.start[chosen + 1])
+    members = tiling.nodes[members]
+    _, _, begin, end = nodes.links
+    rows, columns = light.of(nodes.places[_from_to(begin[members], end[members])[1]])
+    tried, accepted = transfer(
+        sums,
+        *nodes.links,
+        *nodes.strengths(alpha),
+        light.sensitivity[nodes.places],
+        spans,
+        members.astype(np.int32),
+        TRIALS,
+        rows,
+        *columns,
+        light.counts,
+        expectation,
+        rng.integers(2**64, size=2, dtype=np.uint64),
+    )
+    values.ravel()[nodes.places] = sums[: len(nodes.places)]
+    return tried, accepted
+
+
+def _from_to(begin: Array, end: Array) -> tuple[Array, Array]:
+    """Return the numbers from each beginning to each end, after where those of each begin."""
+    start = np.concatenate([[0], np.cumsum(end - begin)])
+    return start, np.arange(start[-1]) + np.repeat(begin - start[:-1], end - begin)
+
+
+def _some_of(weights: Array, number: int, rng: np.random.Generator) -> Array:
+    """Draw numbers in proportion to weights."""
+    ladder = np.cumsum(weights)
+    drawn = np.searchsorted(ladder, rng.random(number) * ladder[-1], side="right")
+    some: Array = np.minimum(drawn, len(weights) - 1)
+    return some
+
+
+def _one_of(weights: Array, rng: np.random.Generator) -> int:
+    return int(_some_of(weights, 1, rng)[0]) if len(weights) > 1 else 0
