@@ -9,7 +9,7 @@ class Lanes {
 public:
   static constexpr std::int64_t width = 8, batch = 1024;
 
-  Lanes(Key key, std::uint64_t item) : rest(key, item, 1) {
+  Lanes(Key key, std::uint64_t item) {
     for (int lane = 0; lane < width; ++lane) {
       const Block block = philox({item, 2, static_cast<std::uint64_t>(lane), 0}, key);
       for (int word = 0; word < 4; ++word) s[word][lane] = block[word];
@@ -67,40 +67,60 @@ public:
 
   // Gamma variables of scale 1 and their logarithms, for positive shapes: the former may underflow, the
   // latter are right. Marsaglia & Tsang (2000), for shapes below 1 as G(a) = G(a + 1) U^(1/a).
-  // At most `batch`; there must be room up to the next multiple of 16.
+  // At most `batch` of them.
   SKYFOLD_INLINE void gamma(const double* shape, std::int64_t size, double* g, double* log_g) {
-    alignas(64) double x[batch], v[batch], u[batch], sure[batch];
-    const std::int64_t whole = (size + 2 * width - 1) / (2 * width) * (2 * width);
-    normal(x, whole), uniform(u, whole);
+    alignas(64) double d[batch], x[batch], u[batch], v[batch], sure[batch];
+    std::int32_t open[batch];
+    normal(x, whole(size)), uniform(u, whole(size));
 #pragma omp simd
     for (std::int64_t i = 0; i < size; ++i) {
-      const double d = shape[i] + (shape[i] < 1 ? 1.0 : 0.0) - 1.0 / 3, c = 1.0 / std::sqrt(9 * d);
-      const double root = 1.0 + c * x[i], square = x[i] * x[i];
-      v[i] = root * root * root;
+      d[i] = shape[i] + (shape[i] < 1 ? 1.0 : 0.0) - 1.0 / 3;
+      const double root = 1.0 + x[i] / std::sqrt(9 * d[i]), square = x[i] * x[i];
+      v[i] = root > 0 ? root * root * root : 0.0;
       sure[i] = root > 0 ? 1.0 - 0.0331 * square * square - u[i] : -1.0;
     }
-    for (std::int64_t i = 0; i < size; ++i)
-      if (sure[i] <= 0) v[i] = decide(shape[i] + (shape[i] < 1 ? 1.0 : 0.0) - 1.0 / 3, x[i], v[i], u[i]);
-    uniform(u, whole);
+    std::int64_t left = 0;
+    for (std::int64_t i = 0; i < size; ++i) {
+      open[left] = static_cast<std::int32_t>(i);
+      left += sure[i] <= 0;
+    }
+    settle(d, x, u, v, open, left);
+    uniform(u, whole(size));
 #pragma omp simd
     for (std::int64_t i = 0; i < size; ++i) {
-      const double d = shape[i] + (shape[i] < 1 ? 1.0 : 0.0) - 1.0 / 3, above = d * v[i];
-      const double power = shape[i] < 1 ? log_of(u[i]) / shape[i] : 0.0;
+      const double above = d[i] * v[i], power = shape[i] < 1 ? log_of(u[i]) / shape[i] : 0.0;
       g[i] = above * exp_of(power), log_g[i] = log_of(above) + power;
     }
   }
 
 private:
   alignas(64) std::uint64_t s[4][width];
-  Stream rest;
 
-  double decide(double d, double x, double v, double u) {
-    const double c = 1.0 / std::sqrt(9 * d);
-    while (!(v > 0 && std::log(u) < 0.5 * x * x + d * (1.0 - v + std::log(v)))) {
-      x = rest.normal(), u = rest.uniform();
-      v = 1.0 + c * x, v *= v * v;
+  static std::int64_t whole(std::int64_t size) { return (size + 2 * width - 1) / (2 * width) * (2 * width); }
+
+  // Those about which the quick test was not sure: the exact test, then others in place of those refused.
+  SKYFOLD_INLINE void settle(const double* d, const double* x, const double* u, double* v, std::int32_t* open,
+                             std::int64_t left) {
+    alignas(64) double e[batch], y[batch], w[batch], t[batch], excess[batch];
+    for (std::int64_t k = 0; k < left; ++k) y[k] = x[open[k]], w[k] = u[open[k]];
+    while (left > 0) {
+      for (std::int64_t k = 0; k < left; ++k) e[k] = d[open[k]];
+#pragma omp simd
+      for (std::int64_t k = 0; k < left; ++k) {
+        const double root = 1.0 + y[k] / std::sqrt(9 * e[k]), cube = root > 0 ? root * root * root : 1e-300;
+        t[k] = cube;
+        excess[k] = log_of(w[k]) - 0.5 * y[k] * y[k] - e[k] * (1.0 - cube + log_of(cube));
+        excess[k] = root > 0 ? excess[k] : 1.0;
+      }
+      std::int64_t refused = 0;
+      for (std::int64_t k = 0; k < left; ++k) {
+        v[open[k]] = t[k];
+        open[refused] = open[k];
+        refused += excess[k] >= 0;
+      }
+      left = refused;
+      normal(y, whole(left)), uniform(w, whole(left));
     }
-    return v;
   }
 };
 

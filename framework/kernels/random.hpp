@@ -173,7 +173,9 @@ private:
   // Inversion, from zero up. The sum may miss 1 by rounding: then once more.
   std::int64_t few_poisson(double mean) {
     for (;;) {
-      double u = uniform(), p = std::exp(-mean);
+      double u = uniform();
+      if (u < 1.0 - mean) return 0; // spares the exponential function, which is larger
+      double p = std::exp(-mean);
       for (std::int64_t k = 0; k < 200; ++k) {
         if (u < p) return k;
         u -= p;
