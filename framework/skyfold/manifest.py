@@ -15,7 +15,9 @@ from skyfold import files
 from skyfold.data import DataInterface
 
 FORMAT = 1
-PACKAGES = ("skyfold", "numpy", "scipy", "astropy", "h5py", "pydantic", "pluggy")
+PACKAGES = (
+    "skyfold", "numpy", "scipy", "astropy", "arviz-stats", "h5py", "h5netcdf", "pydantic", "pluggy",
+)  # fmt: skip
 
 
 def begin(config: Mapping[str, Any]) -> dict[str, Any]:

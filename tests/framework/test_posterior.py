@@ -10,6 +10,7 @@ import h5netcdf
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from astropy.wcs import WCS
 
 import skyfold
@@ -378,3 +379,53 @@ def test_the_rule_needs_chains_to_compare(data, sky_demo):
         run_in_memory(problem(data, Mixed(), chains=2), (), False)
     with pytest.raises(ConfigError, match="--method lira"):
         skyfold.run(sky_demo.data, stop={"mixed": {"r_hat": 1.05, "ess": 100}}, progress=False)
+
+
+def small_run(folder, **options):
+    """The posterior of a small image, under the law that is offered for it."""
+    rng = np.random.default_rng(3)
+    counts, kernel = folder / "counts.fits", folder / "psf.fits"
+    y, x = np.mgrid[-2:3, -2:3]
+    fits.writeto(counts, rng.poisson(2.0, (8, 8)).astype(np.int32), overwrite=True)
+    fits.writeto(kernel, np.exp(-(x**2 + y**2) / 2.0), overwrite=True)
+    options = {"chains": 2, "draws": 40, "burn": 10, **options}
+    return skyfold.run(str(counts), "lira", psf=str(kernel), progress=False, **options)
+
+
+def test_a_run_folder_opens_again_with_its_posterior(tmp_path, capsys):
+    from skyfold.cli import main
+    from skyfold.runfolder import reopen
+
+    done = small_run(tmp_path, output=tmp_path / "run", thin=4)
+    again = reopen(tmp_path / "run").posterior
+    np.testing.assert_array_equal(again.samples(), done.posterior.samples())
+    np.testing.assert_array_equal(again.table, done.posterior.table)
+    assert main(["errors", str(tmp_path / "run"), "--region", "circle(3, 3, 2)", "-q"]) == 0
+    assert "posterior" in capsys.readouterr().out
+    table = Table.read(tmp_path / "run" / "errors.ecsv")
+    found = again.region("circle(3, 3, 2)")
+    assert table["low"][0] == pytest.approx(found.low.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chains": 0}, "chains: expected a whole number of at least 1, got 0"),
+        ({"draws": 0}, "draws: expected a whole number of at least 1, got 0"),
+        ({"burn": -1}, "burn: expected a whole number of at least 0, got -1"),
+        ({"thin": 0}, "thin: expected a whole number of at least 1"),
+        ({"thin": 50}, "thin 50 keeps no image of 40 draws"),
+        ({"chains": 3, "origins": 2}, "3 chains cannot be shared out among 2 origins"),
+        ({"stop": {"mixed": 0.9}}, r"mixed\.r_hat: expected a number greater than 1"),
+        ({"stop": {"mixed": {"ess": -1}}}, r"mixed\.ess: expected a number greater than 0"),
+        ({"stop": {"mixed": {}}, "chains": 1}, "at least 2 chains"),
+    ],
+)
+def test_bad_numbers_are_refused(tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        small_run(tmp_path, **options)
+
+
+def test_a_rule_for_chains_has_all_the_draws_of_the_method(tmp_path):
+    done = small_run(tmp_path, draws=1500, stop={"mixed": {"r_hat": 1.0001, "ess": 1e9}})
+    assert done.reason == "all 1510 iterations done"
