@@ -6,13 +6,15 @@ correlated, which would spoil the ranks; they do not if the chain starts at the 
 stands at a random place in it, the draws before it made by the chain run backwards (Gandy & Scott
 2020). Attribution followed by draws given the attributed counts is a reversible step, so forwards
 and backwards are the same, and the ranks are uniform whatever the number of draws; mixing only
-decides how much a fault shows.
+decides how much a fault shows. Transfers of light after each sweep, and exchanges with hotter
+chains, are reversible too, if not together with the sweep: with enough sweeps between draws the
+order matters little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 import numpy as np
@@ -21,13 +23,15 @@ from scipy import stats
 from skyfold.data import DataInterface
 from skyfold.geometry import Grid
 from skyfold.joint import JointData
-from skyfold.sampling.chains import Chain, Moments
+from skyfold.sampling.chains import Chain
 from skyfold.sampling.law import Law
+from skyfold.sampling.tempering import ladder, numbered
 from skyfold.sampling.watch import listed, planes
 from skyfold.vector import Array
 
 SEED = 5_110_836  # of all calibrations; chosen before the first run, never changed
 BATCHES = 30
+FORGET = 100  # sweeps
 
 Values = dict[str, Array]
 Unknowns = dict[str, dict[str, Array]]
@@ -49,17 +53,21 @@ class Setup:
         Laws that truths are drawn from, where the sampler takes others: a planted fault.
     draws, thin
         Draws of a chain, the truth among them, and sweeps between them.
-    step
-        What takes a chain from one draw to the next; a sweep by default.
+    moves
+        Whether light is transferred, too.
+    rungs
+        Chains on the ladder of tempering. The hotter ones start at the truth, and go by themselves
+        until they have forgotten it.
     """
 
     data: DataInterface
     laws: Mapping[str, Law]
     fixed: Mapping[str, Array] = field(default_factory=dict)
     true: Mapping[str, Law] = field(default_factory=dict)
-    draws: int = 25
-    thin: int = 10
-    step: Callable[[Chain], object] = Chain.sweep
+    draws: int = 16
+    thin: int = 8
+    moves: bool = False
+    rungs: int = 1
 
     def truth(self, rng: np.random.Generator) -> tuple[Values, Unknowns]:
         """Draw values of all components and what the laws do not know."""
@@ -81,24 +89,38 @@ class Setup:
         self, data: DataInterface, values: Values, unknowns: Unknowns, seed: int, number: int
     ) -> Chain:
         """Return a chain that starts at the values given."""
-        densities = {n: law.log_density(values[n], unknowns[n]) for n, law in self.laws.items()}
-        return Chain(
-            data,
-            self.laws,
-            {},
-            seed,
-            number,
-            dict(values),
-            dict(unknowns),
-            densities,
-            0,
-            Moments(0, {}, {}),
-        )
+
+        def rung(which: int, laws: Mapping[str, Law], hotter: Sequence[Chain] = ()) -> Chain:
+            known = {n: law.adopt(unknowns[n]) for n, law in laws.items()}
+            return Chain(
+                data=data,
+                laws=laws,
+                watches={},
+                seed=seed,
+                number=numbered(number, which),
+                values=dict(values),
+                unknowns=known,
+                densities={n: law.log_density(values[n], known[n]) for n, law in laws.items()},
+                sweeps=0,
+                hotter=hotter,
+                moves=self.moves,
+            )
+
+        _, *laws = ladder(self.laws, self.rungs)
+        hotter = [rung(which, own) for which, own in enumerate(laws, 1)]
+        for chain in hotter:
+            for _ in range(FORGET):
+                chain.sweep()
+        return rung(0, self.laws, hotter)
 
     def at(self, chain: Chain) -> dict[str, float]:
         """Return the quantities of a chain where it stands."""
         likelihood = chain.data.log_likelihood(chain.data.forward(chain.values))
-        found = {"log_likelihood": likelihood, "log_prior": sum(chain.densities.values())}
+        prior = sum(
+            law.log_density(chain.values[name], chain.unknowns[name])
+            for name, law in self.laws.items()
+        )
+        found = {"log_likelihood": likelihood, "log_prior": prior}
         for name in self.laws:
             found |= quantities(name, chain.data, chain.values[name], chain.unknowns[name])
         return found
@@ -149,7 +171,7 @@ def geweke(name: str, setup: Setup, cycles: int) -> dict[str, float]:
         data = setup.observed(values, rng)
         series.append(_functions(setup, data, values, unknowns))
         chain = setup.chain(data, values, unknowns, seed, cycle)
-        setup.step(chain)
+        chain.sweep()
         values, unknowns = setup.truth(rng)
         fresh.append(_functions(setup, setup.observed(values, rng), values, unknowns))
         values, unknowns = chain.values, chain.unknowns
@@ -197,9 +219,10 @@ def place(name: str, setup: Setup, number: int) -> dict[str, float]:
         chain = setup.chain(data, values, unknowns, int(rng.integers(2**32)), direction)
         for _ in range(draws):
             for _ in range(setup.thin):
-                setup.step(chain)
+                chain.sweep()
+                chain.temper()
             others.append(setup.at(chain))
-    truth = setup.at(setup.chain(data, values, unknowns, 0, 0))
+    truth = setup.at(replace(setup, rungs=1).chain(data, values, unknowns, 0, 0))
     found = {}
     for key, true in truth.items():
         drawn = np.array([other[key] for other in others])

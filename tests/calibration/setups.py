@@ -127,6 +127,11 @@ def setup(data: DataInterface, factor: Factor = GAMMA, **options: Any) -> Setup:
     return Setup(data, laws, fixed)
 
 
+def moved(given: Setup) -> Setup:
+    """Return the same with transfers of light."""
+    return replace(given, moves=True)
+
+
 def mask() -> Array:
     """Return where 6 x 5 pixels may hold light."""
     allowed = np.ones((6, 5), bool)
@@ -170,6 +175,20 @@ SETUPS = {
     "ensemble": lambda: setup(image(exposure=True), origins=FAR),
     "sampled origin": lambda: setup(image(exposure=True), origin="sampled"),
     "sampled origin, size": lambda: setup(image((6, 5), "extended"), origin="sampled"),
+    "moves": lambda: moved(setup(image(exposure=True, backgrounds={"background": 0.7}))),
+    "moves, border": lambda: moved(setup(image((5, 6), "extended"), origins=FAR)),
+    "moves, template": lambda: moved(setup(image(exposure=True), template=template())),
+    "moves, energies": lambda: moved(setup(energies())),
+    "moves, joint": lambda: moved(setup(joint())),
+    "moves, sphere": lambda: moved(setup(sphere(2, nested=False))),
+    "moves, fixed alphas": lambda: moved(setup(image(), alpha=[0.1, 0.3, 1], hyper=None)),
+    "tempering": lambda: replace(setup(image(exposure=True)), rungs=3),
+    "tempering, fixed alphas": lambda: replace(
+        setup(image(exposure=True), alpha=[0.1, 0.3, 1], hyper=None), rungs=3
+    ),
+    "tempering, moves, origin": lambda: replace(
+        moved(setup(image(exposure=True), origin="sampled")), rungs=2
+    ),
 }
 
 
@@ -180,6 +199,7 @@ def fault_a() -> Setup:
 
 
 def fault_b() -> Setup:
-    """A new origin in every sweep; truths have one at random."""
-    right = setup(image(exposure=True), origin="sampled")
-    return replace(setup(image(exposure=True), origin="random"), true=right.laws)
+    """A new origin in every sweep; truths have one at random, and counts enough to tell."""
+    bright = {"total": (20.0, 0.005)}
+    right = setup(image(exposure=True), origin="sampled", **bright)
+    return replace(setup(image(exposure=True), origin="random", **bright), true=right.laws)

@@ -9,7 +9,7 @@ import pytest
 from tests.calibration import setups
 from tests.calibration.calibration import calibrate
 
-FAST = ("background", "border", "sphere 2", "sampled origin")
+FAST = ("background", "border", "sphere 2", "moves")
 
 
 @cache
