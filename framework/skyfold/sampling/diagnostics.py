@@ -46,7 +46,7 @@ def diagnose(draws: Array, groups: Array) -> dict[str, Array]:
         ``r_hat``, the largest within an origin; ``ess_bulk`` and ``ess_tail``, summed over the
         origins; ``between``, the standard deviation of the means of the origins in units of that
         within an origin. What cannot be known is NaN: everything but mean and std of a parameter
-        that never moves or is not finite, R-hat of one chain per origin, ``between`` of one origin.
+        that never moves within an origin or is not finite, R-hat of one chain per origin, ``between`` of one origin.
     """
     draws = np.asarray(draws, dtype=np.float64)
     columns = draws.shape[2]
@@ -56,12 +56,11 @@ def diagnose(draws: Array, groups: Array) -> dict[str, Array]:
     finite = np.all(np.isfinite(draws), axis=(0, 1))
     found["mean"][finite] = draws[..., finite].mean(axis=(0, 1))
     found["std"][finite] = draws[..., finite].std(axis=(0, 1))
-    moving = finite & np.any(draws != draws[:1, :1], axis=(0, 1))
+    origins = np.stack([draws[groups == group] for group in np.unique(groups)])
+    moving = finite & np.any(origins != origins[:, :1, :1], axis=(0, 1, 2))
     if draws.shape[1] < 2 * FEWEST or not np.any(moving):
         return found
-    kept = np.moveaxis(draws[..., moving], 2, 0)
-    origins = np.stack([kept[:, groups == group] for group in np.unique(groups)], axis=1)
-    for name, values in _of_origins(origins).items():
+    for name, values in _of_origins(np.moveaxis(origins[..., moving], 3, 0)).items():
         found[name][moving] = values
     return found
 
@@ -94,8 +93,7 @@ def _of_origins(origins: Array) -> dict[str, Array]:
         if origins.shape[2] > 1:
             figures["r_hat"] = np.max(np.maximum(*r_hat), axis=1)
         if origins.shape[1] > 1:
-            between = np.std(origins.mean(axis=(2, 3)), axis=1, ddof=1)
-            figures["between"] = np.where(spread > 0, between / spread, np.nan)
+            figures["between"] = np.std(origins.mean(axis=(2, 3)), axis=1, ddof=1) / spread
     return figures
 
 
