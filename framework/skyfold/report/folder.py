@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 MAX_PIXELS = 6_000_000  # of all layers together; a larger image is binned for the page
+SCATTER = ("POSTERIOR_STD", "INTERVAL_LOW", "INTERVAL_HIGH")
 CHOICES = {"iteration": heldout.FILE, "strength": strength.FILE}
 FLATTEST = 16  # arrays longer than this in one direction are tables, not images
 
@@ -60,6 +61,8 @@ class RunFolder:
         One row per iteration.
     skies
         What was restored.
+    scatter
+        How far the draws of a sampler scatter: `SCATTER`, for each energy of the only sky.
     truth
         What the counts were simulated from, where that is known.
     sensitivity
@@ -88,6 +91,7 @@ class RunFolder:
     manifest: dict[str, Any]
     trace: list[dict[str, float]]
     skies: list[Layer] = field(default_factory=list)
+    scatter: list[Layer] = field(default_factory=list)
     truth: Layer | None = None
     sensitivity: Layer | None = None
     significance: Layer | None = None
@@ -250,6 +254,7 @@ def _images(
     about = {key: str(header.get(key, "")).strip() for key in ("OBJECT", "TELESCOP", "INSTRUME")}
     return {
         "skies": [sky("Restored", hdus[0], mask)],
+        "scatter": [sky(name, hdus[name], mask) for name in SCATTER if name in hdus],
         "truth": sky("Truth", hdus["TRUTH"]) if "TRUTH" in hdus else None,
         "about": about,
     }
@@ -272,6 +277,7 @@ def _whole_skies(hdus: Any, edges: Quantity | None) -> dict[str, Any]:
     )
     return {
         "skies": [sky("Restored", "SKY", mask > 0)],
+        "scatter": [sky(name, name, mask > 0) for name in SCATTER if name in hdus],
         "truth": sky("Truth", "TRUTH") if "TRUTH" in hdus else None,
         "sensitivity": replace(sensitivity, marks=marks),
     }

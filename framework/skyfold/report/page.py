@@ -36,8 +36,10 @@ from skyfold.report.markup import (
 )
 from skyfold.report.overlay import overlay
 from skyfold.report.pixels import ellipse_table, planes, plate, world_table
+from skyfold.report.posterior import posterior
 from skyfold.report.psf import psf
 from skyfold.report.sanity import sanity
+from skyfold.report.stills import span, still
 from skyfold.report.verdict import verdict
 from skyfold.shades import colours
 from skyfold.skymap import frame_name
@@ -64,15 +66,17 @@ def render(run: RunFolder) -> str:
     ]
     drawn = [layer for layer in layers if layer is not None and layer.flat.ndim == 2]
     images = [layer for layer in drawn if same_field(drawn[0], layer)]
+    sampled = posterior(run)
     sections = [
         verdict(run.manifest, run.fixed),
         section(_heading(run), pictures(run, images), _profiles(run)),
+        sampled,
         sanity(run),
         _residuals(run),
         _significance(run),
         choices(run),
         psf(run),
-        _convergence(run),
+        Html() if sampled else _convergence(run),
         _score(run),
         _checks(run),
         _inputs(run),
@@ -158,11 +162,9 @@ def pictures(run: RunFolder, images: list[Layer]) -> str:
     before = next((layer for layer in candidates if layer in images), images[0])
     after = skies[0] if skies else images[-1]
     assert before is not None
-    stills = "".join(
-        _picture(layer, _span(layer)) for layer in dict.fromkeys([before, after, *skies])
-    )
+    stills = "".join(still(layer, span(layer)) for layer in dict.fromkeys([before, after, *skies]))
     apart = [
-        _picture(seen.counts, _span(seen.counts))
+        still(seen.counts, span(seen.counts))
         for seen in run.observations
         if seen.counts.flat.ndim == 2 and seen.counts not in images
     ]
@@ -188,24 +190,6 @@ def pictures(run: RunFolder, images: list[Layer]) -> str:
         f'<template id="grid">{overlay(after)}</template>'
         f'<div class="pair" id="stills">{stills}</div>{"".join(remarks)}'
     )
-
-
-def _picture(layer: Layer, caption: str, below: str = "") -> str:
-    image = plate(layer.flat, layer.kind, layer.upward)
-    height, width = layer.flat.shape
-    text = f"{escape(layer.title)} <span>{escape(caption)}</span>"
-    drawn = (
-        f'<img src="{image.uri}" width="{width}" height="{height}" '
-        f'alt="{escape(layer.title)}, {escape(caption)}">'
-    )
-    if layer.frame:
-        drawn = f'<div class="sky">{drawn}{overlay(layer)}</div>'
-    return f"<figure>{drawn}{below}<figcaption>{text}</figcaption></figure>"
-
-
-def _span(layer: Layer) -> str:
-    image = plate(layer.flat, layer.kind, layer.upward)
-    return f"{image.low:.4g} to {image.high:.4g}{NARROW}{layer.unit}".strip()
 
 
 def _profiles(run: RunFolder) -> str:
@@ -241,7 +225,7 @@ def _projections(projections: list[Projection]) -> str:
     binned = [p for p in projections if p.axis.nside is None and p.axis.size > 1]
     drawn = chart(along(binned), "counts and expectation along the axes", "wide") if binned else ""
     maps = [
-        _picture(layer, _span(layer), SIGMA_BAR if layer.kind == "sigma" else "")
+        still(layer, span(layer), SIGMA_BAR if layer.kind == "sigma" else "")
         for projection in projections
         if projection.axis.nside is not None
         for layer in projection_layers(projection)
@@ -260,7 +244,7 @@ def _residual(seen: Observation) -> str:
     if layer.flat.ndim == 1:
         line = chart(lines([[layer]]), "residual of each bin, in sigma") if _is_line(layer) else ""
         return f'<div class="pair">{line}{bars}</div>'
-    picture = _picture(layer, "blue: too few counts, red: too many, grey: masked", SIGMA_BAR)
+    picture = still(layer, "blue: too few counts, red: too many, grey: masked", SIGMA_BAR)
     return f'<div class="pair">{picture}{bars}</div>'
 
 
@@ -274,7 +258,7 @@ def _significance(run: RunFolder) -> Html:
         f"pixels, so some beyond 4{SIGMA} are noise."
     )
     caption = "blue: less light is asked for, red: more, grey: no counts in reach"
-    drawn = _picture(layer, caption, SIGMA_BAR)
+    drawn = still(layer, caption, SIGMA_BAR)
     pair = f'<div class="pair">{drawn}<div>{told}</div></div>'
     return section("Where more light is asked for", pair)
 
@@ -297,7 +281,7 @@ def _score(run: RunFolder) -> Html:
     told = note("These counts were simulated, so the truth is known.")
     pair = ""
     if run.truth is not None and run.truth.flat.ndim == 2:
-        images = "".join(_picture(layer, _span(layer)) for layer in (*run.skies, run.truth))
+        images = "".join(still(layer, span(layer)) for layer in (*run.skies, run.truth))
         pair = f'<div class="pair">{images}</div>'
     return section("Against the truth", told, pair, table((), rows))
 

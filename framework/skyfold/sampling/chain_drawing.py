@@ -27,6 +27,7 @@ INK = "0.15"
 POINTS = 200  # of a drawn line; of a longer one the extremes of each piece are kept
 BINS = (12, 50)
 PALE = 0.4
+MINUS = "\N{MINUS SIGN}"
 Density = Callable[[Array], Array]
 
 
@@ -163,9 +164,9 @@ def headings(names: Sequence[str]) -> list[str]:
 
 def told(mean: float, low: float, high: float) -> str:
     """Return a mean and its interval in as many digits as the interval is wide."""
-    wide = max(high - low, 1e-12 * max(abs(mean), 1e-300))
-    digits = int(np.clip(1 - np.floor(np.log10(wide)), 0, 12))
-    if max(abs(low), abs(high)) < 1e-3 or max(abs(low), abs(high)) >= 1e7:
-        return f"{mean:.3e} ({low:.3e} to {high:.3e})"
-    text = f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-    return text.replace("-", "\N{MINUS SIGN}")
+    size = max(abs(value) for value in (mean, low, high))
+    wide = max(high - low, abs(mean - min(max(mean, low), high)), 1e-6 * size)
+    if not 1e-3 <= size < 1e7:
+        return f"{mean:.3g} ({low:.3g} to {high:.3g})".replace("-", MINUS)
+    digits = max(1 - int(np.floor(np.log10(wide))), 0)
+    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})".replace("-", MINUS)

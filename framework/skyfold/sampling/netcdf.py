@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FILE = "posterior.nc"
 CHUNK = 1_000_000  # bytes, about
+SWEEPS = "sample_stats/sweeps"  # below a group, where ArviZ does not look for groups of its own
 STATS = {"log_posterior": "lp", "log_likelihood": "log_likelihood", "log_prior": "log_prior"}
 
 
@@ -49,6 +50,7 @@ def write(posterior: Posterior, path: Path) -> None:
     The group ``posterior`` holds the images of each sky and all parameters but bright pixels, the
     group ``sample_stats`` the log-densities: all with the dimensions ``chain`` and ``draw``, for
     the sweeps after burn-in whose images were kept; ``draw`` counts sweeps from the very first.
+    The group ``sample_stats/sweeps`` holds all parameters of every sweep, burn-in included.
 
     Raises
     ------
@@ -71,6 +73,7 @@ def write(posterior: Posterior, path: Path) -> None:
         parameters = list(_parameters(posterior))
         stats = [v for v in parameters if v.name in STATS.values()]
         _fill(file.create_group("sample_stats"), [*_chains(posterior), *stats])
+        _fill(file.create_group(SWEEPS), _sweeps(posterior))
         others = [v for v in parameters if v.name not in STATS.values()]
         skies = [v for name in posterior.kept for v in _sky(posterior, name)]
         _fill(file.create_group("posterior"), [*_chains(posterior), *others, *skies])
@@ -81,6 +84,15 @@ def _chains(posterior: Posterior) -> Iterator[Variable]:
     yield Variable("chain", ("chain",), np.arange(posterior.chains))
     yield Variable("draw", ("draw",), posterior.kept_sweeps)
     yield Variable("origin_of_chain", ("chain",), np.asarray(posterior.origins))
+
+
+def _sweeps(posterior: Posterior) -> list[Variable]:
+    """Return all parameters of every sweep."""
+    import h5py
+
+    names = np.array(posterior.columns, dtype=h5py.string_dtype())
+    table = Variable("values", ("chain", "sweep", "parameter"), np.asarray(posterior.table))
+    return [Variable("parameter", ("parameter",), names), table]
 
 
 def _parameters(posterior: Posterior) -> Iterator[Variable]:

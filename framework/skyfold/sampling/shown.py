@@ -129,6 +129,18 @@ class Shown:
         table, found = self._parameters(names)
         return ranks(table, found, self._own.burn, origins=self._own.origins)
 
+    def plot_intervals(self, names: Sequence[str]) -> Figure:
+        """Return a figure of means and credible intervals of parameters of one unit.
+
+        Parameters
+        ----------
+        names
+            As for `plot_traces`: ``["sky.pixel"]`` or ``["sky.block"]``, say.
+        """
+        from skyfold.sampling.trace_pictures import intervals
+
+        return intervals(*self._parameters(names), self._own.burn)
+
     def plot_mixing(self) -> Figure:
         """Return a figure of R-hat and effective sample sizes of all parameters, worst on top."""
         from skyfold.sampling.trace_pictures import mixing

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from skyfold.plotting import Picture
 from skyfold.sampling.chain_drawing import (
+    INK,
     Density,
     colour,
     draw_distribution,
@@ -99,6 +100,34 @@ def distributions(
         axes.set_title(title, fontsize="medium", loc="left")
         axes.set_xlabel(told(float(values.mean()), low, high), fontsize="small")
     _legend(figure, len(table), origins, prior=bool(priors))
+    return figure
+
+
+def intervals(
+    table: Array, names: Sequence[str], burn: int = 0, levels: tuple[float, float] = (0.68, 0.95)
+) -> Figure:
+    """Return a figure of the mean of each parameter after burn-in, and two credible intervals.
+
+    Parameters
+    ----------
+    table, names, burn
+        As for `traces`; the parameters share an axis, so they should share a unit.
+    levels
+        Parts of the draws between the ends of the thick and of the thin line.
+    """
+    figure = Picture(figsize=(4.8, 0.7 + 0.21 * max(len(names), 3)), layout="constrained")
+    axes = figure.add_subplot()
+    draws, rows = table[:, burn:].reshape(-1, len(names)), np.arange(len(names))
+    for level, width in zip(levels, (3.5, 1.2), strict=True):
+        low, high = np.quantile(draws, tails(level), axis=0)
+        axes.hlines(rows, low, high, color=BLUE, linewidth=width, alpha=0.75)
+    axes.plot(draws.mean(axis=0), rows, "o", color=INK, markersize=3.5)
+    axes.set_yticks(rows, headings(names), fontsize="small")
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="y", color="0.92", linewidth=0.7)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter("{x:.7g}")
+    axes.set_xlabel("mean, {:.0%} and {:.0%} of the draws".format(*levels), fontsize="small")
     return figure
 
 

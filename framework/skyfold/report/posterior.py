@@ -1,0 +1,223 @@
+"""What a sampler has drawn: how well each pixel is known, and whether chains can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from skyfold.errors import FileError
+from skyfold.report.folder import SCATTER, RunFolder
+from skyfold.report.markup import Html, chart, note, section, table, whole
+from skyfold.report.stills import span, still
+from skyfold.sampling import diagnostics, netcdf
+from skyfold.sampling.chain_drawing import headings, told
+from skyfold.sampling.images import tails
+from skyfold.sampling.shown import telling
+from skyfold.sampling.trace_pictures import intervals, traces, worst_first
+from skyfold.vector import Array
+
+PARAMETERS = 9  # whose traces are shown
+WORST = 12  # parameters in the table
+LEVEL = 0.68
+KINDS = {
+    "pixel": "credible intervals of bright pixels",
+    "block": "credible intervals of blocks",
+}
+MAPS = (
+    "The standard deviation is that of all draws of all chains, the interval holds the middle 68 % "
+    "of the draws of a pixel. Neighbours share light: the error of a region is not the root of the "
+    "sum of squares of its pixels, but the scatter of its flux over the draws."
+)
+READING = (
+    "Below 1.01, R-hat says that the chains of one origin agree; the effective sample sizes (ESS) "
+    "should be above 400. What misses stands out. Between origins: how far their means lie apart, "
+    "in standard deviations; that is what the prior adds."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """The parameters of all sweeps of a run.
+
+    Parameters
+    ----------
+    columns, table
+        Their names and values, burn-in included, ``(chains, sweeps, columns)``.
+    origins
+        Number of the origin of each chain.
+    burn
+        Sweeps that do not count.
+    """
+
+    columns: list[str]
+    table: Array
+    origins: Array
+    burn: int
+
+    def of(self, names: Sequence[str]) -> Array:
+        """Return the values of some parameters."""
+        return self.table[:, :, [self.columns.index(name) for name in names]]
+
+    @classmethod
+    def read(cls, run: RunFolder) -> Draws | None:
+        """Read them from the file for ArviZ; None where there is none.
+
+        Raises
+        ------
+        FileError
+            If the file is damaged.
+        """
+        import h5py
+
+        path = run.path / netcdf.FILE
+        if not path.exists():
+            return None
+        try:
+            with h5py.File(path, "r") as file:
+                sweeps = file[netcdf.SWEEPS]
+                return cls(
+                    [str(name) for name in sweeps["parameter"].asstr()[()]],
+                    sweeps["values"][()],
+                    file["sample_stats/origin_of_chain"][()],
+                    int(np.ravel(file.attrs["burn"])[0]),
+                )
+        except (OSError, ValueError, KeyError) as error:
+            raise FileError(f"{path} is damaged or was not written by skyfold: {error}") from error
+
+
+def posterior(run: RunFolder) -> Html:
+    """Return the section of a sampled run; nothing for all others."""
+    drawn, found = Draws.read(run), run.figures.get("posterior", {})
+    if drawn is None or not found:
+        return Html()
+    figures = diagnostics.diagnose(drawn.table[:, drawn.burn :], drawn.origins)
+    return section(
+        "Posterior",
+        note(_setting(found)),
+        _judgement(run, found),
+        _maps(run),
+        _traces(drawn, figures),
+        _worst(drawn, figures),
+        _intervals(drawn),
+    )
+
+
+def _setting(judged: Mapping[str, Any]) -> str:
+    """Return how was drawn, in words."""
+    chains, origins = judged["chains"], judged["origins"]
+    said = f"{chains} chains" if chains > 1 else "One chain"
+    if origins > 1:
+        said += f" of {origins} origins of the tree"
+    return f"{said}, {whole(judged['draws'])} draws each after {whole(judged['burn'])} of burn-in."
+
+
+def _judgement(run: RunFolder, judged: Mapping[str, Any]) -> Html:
+    """Return what the chains say of themselves."""
+    seconds = run.manifest.get("timings", {}).get("iterating", 0.0)
+    if found := diagnostics.doubts(judged, seconds):
+        return Html(f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in found)}</ul>")
+    said = "The chains agree"
+    if "r_hat" in judged:
+        worst = diagnostics.spoken(judged["r_hat_of"])
+        said += f": R-hat is at most {judged['r_hat']:.3f}, for {worst}"
+    if "ess" in judged:
+        worst = diagnostics.spoken(judged["ess_of"])
+        said += f"; the smallest effective sample size is {whole(judged['ess'])}, for {worst}"
+    return Html(f"<p>{escape(said)}.</p>")
+
+
+def _maps(run: RunFolder) -> Html:
+    """Return how well each pixel is known, as images; of several energies the brightest."""
+    if len(run.scatter) != len(SCATTER) or run.skies[0].flat.ndim != 2:
+        return Html()
+    sky, energy = run.skies[0], None
+    if sky.total is not None:
+        energy = int(np.argmax(np.nansum(sky.values, axis=(-2, -1))))
+    mean, std, low, high = (
+        layer.values if energy is None else layer.values[energy] for layer in (sky, *run.scatter)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(std > 0, mean / std, np.nan)
+    images = (
+        replace(sky, title="Standard deviation", values=std),
+        replace(sky, title="Lower end of the interval", values=low, kind="sky"),
+        replace(sky, title="Upper end of the interval", values=high, kind="sky"),
+        replace(sky, title="Mean / standard deviation", values=ratio, unit=""),
+    )
+    layers = [replace(layer, total=None, labels=(), marks=()) for layer in images]
+    drawn = "".join(still(layer, span(layer)) for layer in layers)
+    of = f" Shown is the brightest energy, {sky.labels[energy]}." if energy is not None else ""
+    return Html(f'<div class="four">{drawn}</div>{note(MAPS + of)}')
+
+
+def _traces(drawn: Draws, figures: Mapping[str, Array]) -> Html:
+    """Return the traces of the parameters that matter most."""
+    names = telling(drawn.columns, drawn.table, figures, PARAMETERS)
+    if not names:
+        return Html()
+    figure = traces(drawn.of(names), names, drawn.burn, origins=drawn.origins)
+    told = note(
+        "The way of each chain; burn-in is pale, lines are mean and standard deviation after it. "
+        "Chains that have mixed look like noise about one level."
+    )
+    return Html(chart(figure, "traces of parameters, chain by chain", "wide") + told)
+
+
+def _worst(drawn: Draws, figures: Mapping[str, Array]) -> Html:
+    """Return the parameters that mix worst, with mean and interval."""
+    rows, order, titles = [], worst_first(figures)[:WORST], headings(drawn.columns)
+    draws = drawn.table[:, drawn.burn :]
+    for i in order:
+        low, high = np.quantile(draws[..., i], tails(LEVEL))
+        r_hat, bulk, tail = (float(figures[n][i]) for n in ("r_hat", "ess_bulk", "ess_tail"))
+        between = float(figures["between"][i])
+        rows.append(
+            (
+                titles[i],
+                told(float(figures["mean"][i]), low, high),
+                _marked(f"{r_hat:.3f}", r_hat > diagnostics.MOST_R_HAT, r_hat),
+                _marked(whole(bulk), bulk < diagnostics.LEAST_ESS, bulk),
+                _marked(whole(tail), tail < diagnostics.LEAST_ESS, tail),
+                f"{between:.2f}" if np.isfinite(between) else "",
+            )
+        )
+    head = (
+        "parameter",
+        f"mean ({LEVEL:.0%} of the draws)",
+        "R-hat",
+        "ESS",
+        "ESS of the tails",
+        "between origins",
+    )
+    if not rows:
+        return Html()
+    several = f"The {len(rows)} of {len(drawn.columns)} parameters that mix worst. "
+    return Html(table(head, rows) + note(several + READING))
+
+
+def _marked(text: str, missed: bool, value: float) -> Html | str:
+    """Return a figure, marked if it misses, nothing if it is not known."""
+    if not np.isfinite(value):
+        return ""
+    return Html(f'<span class="level warning">{text}</span>') if missed else text
+
+
+def _intervals(drawn: Draws) -> Html:
+    """Return credible intervals of the brightest pixels and of the blocks, as charts."""
+    charts = ""
+    for kind, alternative in KINDS.items():
+        names = [name for name in drawn.columns if f".{kind}[" in name]
+        if names:
+            charts += chart(intervals(drawn.of(names), names, drawn.burn), alternative)
+    if not charts:
+        return Html()
+    told = note(
+        "Fluxes with their intervals: of the brightest pixels, and of blocks, which are sixteen "
+        "equal parts of an image, row by row from pixel (0, 0), or the twelve base pixels of a "
+        "sphere. Regions of your own: skyfold errors."
+    )
+    return Html(f'<div class="pair">{charts}</div>{told}')

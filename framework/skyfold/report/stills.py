@@ -1,0 +1,40 @@
+"""Images of the page that stand still: a layer, its name, and what its colours reach."""
+
+from __future__ import annotations
+
+from html import escape
+
+from skyfold.layers import Layer
+from skyfold.report.markup import NARROW, Html
+from skyfold.report.overlay import overlay
+from skyfold.report.pixels import plate
+
+
+def still(layer: Layer, caption: str, below: str = "") -> Html:
+    """Return a layer as an image with its title and a caption.
+
+    Parameters
+    ----------
+    layer
+        An image, or a whole sky.
+    caption
+        What stands beside the title.
+    below
+        HTML between the image and the title.
+    """
+    image = plate(layer.flat, layer.kind, layer.upward)
+    height, width = layer.flat.shape
+    text = f"{escape(layer.title)} <span>{escape(caption)}</span>"
+    drawn = (
+        f'<img src="{image.uri}" width="{width}" height="{height}" '
+        f'alt="{escape(layer.title)}, {escape(caption)}">'
+    )
+    if layer.frame:
+        drawn = f'<div class="sky">{drawn}{overlay(layer)}</div>'
+    return Html(f"<figure>{drawn}{below}<figcaption>{text}</figcaption></figure>")
+
+
+def span(layer: Layer) -> str:
+    """Return the values of the darkest and the brightest colour."""
+    image = plate(layer.flat, layer.kind, layer.upward)
+    return f"{image.low:.4g} to {image.high:.4g}{NARROW}{layer.unit}".strip()
