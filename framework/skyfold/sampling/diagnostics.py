@@ -46,7 +46,8 @@ def diagnose(draws: Array, groups: Array) -> dict[str, Array]:
         ``r_hat``, the largest within an origin; ``ess_bulk`` and ``ess_tail``, summed over the
         origins; ``between``, the standard deviation of the means of the origins in units of that
         within an origin. What cannot be known is NaN: everything but mean and std of a parameter
-        that never moves within an origin or is not finite, R-hat of one chain per origin, ``between`` of one origin.
+        that never moves within an origin or is not finite, R-hat of one chain per origin,
+        ``between`` of one origin.
     """
     draws = np.asarray(draws, dtype=np.float64)
     columns = draws.shape[2]
