@@ -19,7 +19,7 @@ constexpr Count most = 3000; // counts above which one binomial for each cell is
 
 // What a thread needs room for.
 struct Room {
-  std::vector<double> targets, sums, weights;
+  std::vector<double> blocks, gathered, targets, sums, weights;
 
   static double* of(std::vector<double>& room, Size size) {
     if (room.size() < static_cast<std::size_t>(size)) room.resize(static_cast<std::size_t>(size));

@@ -242,6 +242,7 @@ template <class T> void bind(py::module_& m) {
         py::arg("sensitivity").noconvert(), py::arg("out").noconvert(), py::arg("threads") = 1);
 }
 
+void bind_attribute(py::module_& m);
 void bind_conjugate(py::module_& m);
 void bind_draws(py::module_& m);
 void bind_trees(py::module_& m);
@@ -251,6 +252,7 @@ PYBIND11_MODULE(_kernels, m) {
   m.doc() = "Compiled element-wise steps of skyfold";
   bind<double>(m);
   bind<float>(m);
+  bind_attribute(m);
   bind_conjugate(m);
   bind_draws(m);
   bind_trees(m);

@@ -53,6 +53,34 @@ def conjugate_direction(
     out: NDArray[Any],
     threads: int = 1,
 ) -> tuple[float, float]: ...
+def attribute_rows(
+    rows: NDArray[Any],
+    index: NDArray[np.int64] | None,
+    attitude: NDArray[np.int64] | None,
+    order: NDArray[np.int64] | None,
+    scales: NDArray[Any] | None,
+    values: NDArray[Any],
+    counts: NDArray[np.int64],
+    others: NDArray[Any] | None,
+    key: Key,
+    drawn: NDArray[np.int64],
+    expectation: NDArray[np.float64],
+    left: NDArray[np.int64],
+    threads: int = 1,
+) -> int: ...
+def attribute_sparse(
+    data: NDArray[Any],
+    indices: NDArray[Any],
+    start: NDArray[Any],
+    values: NDArray[Any],
+    counts: NDArray[np.int64],
+    others: NDArray[Any] | None,
+    key: Key,
+    drawn: NDArray[np.int64],
+    expectation: NDArray[np.float64],
+    left: NDArray[np.int64],
+    threads: int = 1,
+) -> int: ...
 def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
 def draw_uniform(key: Key, size: int) -> NDArray[np.float64]: ...
 def draw_normal(key: Key, size: int) -> NDArray[np.float64]: ...
@@ -117,3 +145,23 @@ class Trees:
         self, energy: int
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]: ...
     def leaves(self, energy: int) -> NDArray[np.int32]: ...
+def transfer(
+    sums: NDArray[np.float64],
+    parent: NDArray[np.int32],
+    child: NDArray[np.int32],
+    leaf: NDArray[np.int32],
+    end: NDArray[np.int32],
+    strength: NDArray[np.float64],
+    power: NDArray[np.float64],
+    sensitivity: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    members: NDArray[np.int32],
+    trials: int,
+    rows: NDArray[np.int64],
+    start: NDArray[np.int64],
+    bins: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    expectation: NDArray[np.float64],
+    key: Key,
+) -> tuple[int, int]: ...

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from skyfold._kernels import poisson_ratio
+from skyfold.attribution import Attribution, among_entries, among_rows, share
+from skyfold.columns import Columns, chained, from_csr, full, of_units
 from skyfold.errors import DataError, PluginError
 from skyfold.vector import Array
-
-
-class Attribution(NamedTuple):
-    """Where counts came from, drawn at random.
-
-    Attributes
-    ----------
-    drawn
-        Counts that came from each value: int64, shape ``model_shape``.
-    expectation
-        Expected counts, flat, those of other components included; it may be left at zero where
-        there are no counts.
-    left
-        Counts of each bin that came from other components: int64, flat.
-    """
-
-    drawn: Array
-    expectation: Array
-    left: Array
 
 
 class Response(ABC):
@@ -142,6 +126,18 @@ class Response(ABC):
             drawn += rng.multinomial(mine[i], chance / chance.sum()).reshape(values.shape)
         return Attribution(drawn, expectation, left)
 
+    def columns(self, places: Array) -> Columns:
+        """Return which bins single values light, and how much.
+
+        This default applies `forward` to unit vectors: always right, and slow.
+
+        Parameters
+        ----------
+        places
+            Flat numbers of the values.
+        """
+        return of_units(self.forward, self.model_shape, places)
+
     def at(self, parameters: Array) -> Response:
         """Return the same response with other parameters, of the same shape."""
         raise PluginError(f"{type(self).__name__} has no parameters")
@@ -187,6 +183,16 @@ class Rows(Response):
         others = None if others is None else self._spread(others)
         drawn, expectation, left = self.whole.attribute(values, self._spread(counts), others, rng)
         return Attribution(drawn, expectation[self.bins], left[self.bins])
+
+    def columns(self, places: Array) -> Columns:
+        """Return the part of the columns that lies in the selected bins."""
+        return self.whole.columns(places).numbered(self._number)
+
+    @cached_property
+    def _number(self) -> Array:
+        number = np.full(prod(self.whole.data_shape), -1)
+        number[self.bins] = np.arange(len(self.bins))
+        return number
 
     def _spread(self, seen: Array) -> Array:
         full = np.zeros(prod(self.whole.data_shape), dtype=seen.dtype)
@@ -249,6 +255,10 @@ class Chain(Response):
         between = self.outer.attribute(self.inner.forward(values), counts, others, rng)
         return between._replace(drawn=self.inner.attribute(values, between.drawn, None, rng).drawn)
 
+    def columns(self, places: Array) -> Columns:
+        """Return what the outer response makes of the columns of the inner one."""
+        return chained(self.outer.columns, self.inner.columns(places), prod(self.data_shape))
+
     def at(self, parameters: Array) -> Response:
         """Hand the parameters to the response that has them."""
         if self.inner.parameters is None:
@@ -284,6 +294,11 @@ class Diagonal(Response):
         """Each count came from its own value."""
         expectation, mine, left = share(self.forward(values), counts, others, rng)
         return Attribution(mine.reshape(self.model_shape), expectation, left)
+
+    def columns(self, places: Array) -> Columns:
+        """Return the factors: each value lights its own bin."""
+        bins = np.asarray(places, np.int64)
+        return Columns(np.arange(len(bins) + 1), bins, np.asarray(self.factor.ravel()[bins], float))
 
 
 class Matrix(Response):
@@ -329,14 +344,45 @@ class Matrix(Response):
     def attribute(
         self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
     ) -> Attribution:
-        """Draw one multinomial for each bin that holds counts."""
-        expectation, mine, left = share(self.forward(values), counts, others, rng)
-        drawn, flat = np.zeros(values.size, dtype=np.int64), values.ravel()
-        for i in np.flatnonzero(mine):
-            row = self.matrix[[i]]
-            chance = (row.toarray() if hasattr(row, "toarray") else row).ravel() * flat
-            drawn += rng.multinomial(mine[i], chance / chance.sum())
-        return Attribution(drawn.reshape(values.shape), expectation, left)
+        """Draw one multinomial for each bin that holds counts, reading its row once.
+
+        Raises
+        ------
+        DataError
+            If an element is negative, or no value can make the counts of a bin.
+        """
+        if self._least < 0:
+            raise DataError(
+                f"the response matrix has negative elements, down to {self._least:.3g}: they are "
+                "no chances, so counts cannot be attributed"
+            )
+        if isinstance(self._by_rows, np.ndarray):
+            found = among_rows(self._by_rows, values.reshape(1, -1), counts, others, rng)
+        else:
+            found = among_entries(self._by_rows, values.reshape(-1, 1), counts, others, rng)
+        return found._replace(drawn=found.drawn.reshape(self.model_shape))
+
+    def columns(self, places: Array) -> Columns:
+        """Return these columns of the matrix."""
+        if isinstance(self.matrix, np.ndarray):
+            return full(np.asarray(self.matrix[:, places].T, np.float64))
+        return from_csr(self._by_columns[:, places].T.tocsr())
+
+    @cached_property
+    def _by_rows(self) -> Any:
+        """The matrix as the kernels of attribution take it."""
+        matrix = self.matrix if isinstance(self.matrix, np.ndarray) else self.matrix.tocsr()
+        if matrix.dtype != np.float32:
+            matrix = matrix.astype(np.float64, copy=False)
+        return np.ascontiguousarray(matrix) if isinstance(matrix, np.ndarray) else matrix
+
+    @cached_property
+    def _by_columns(self) -> Any:
+        return self.matrix.tocsc()
+
+    @cached_property
+    def _least(self) -> float:
+        return float(self.matrix.min()) if prod(self.matrix.shape) else 0.0
 
 
 class Template(Response):
@@ -412,45 +458,16 @@ class Template(Response):
         np.add.at(drawn, groups, mine)
         return Attribution(drawn, expectation, left)
 
-
-def share(
-    own: Array, counts: Array, others: Array | None, rng: np.random.Generator
-) -> tuple[Array, Array, Array]:
-    """Divide counts between a component and all others.
-
-    Parameters
-    ----------
-    own, others
-        Expected counts of either, any shape; None if there are no others.
-    counts
-        Whole numbers.
-    rng
-        Source of randomness.
-
-    Returns
-    -------
-    expectation, mine, left
-        Expected counts of both, float64; counts of the component and of the others, int64; flat.
-
-    Raises
-    ------
-    DataError
-        If neither can make the counts of a bin.
-    """
-    own = np.maximum(np.ravel(own).astype(np.float64, copy=False), 0)
-    counts = np.ravel(counts).astype(np.int64, copy=False)
-    expectation = own if others is None else own + others
-    if not np.all(expectation[counts > 0] > 0):
-        lost = np.flatnonzero((counts > 0) & ~(expectation > 0))
-        raise DataError(
-            f"bin {lost[0]} of those observed holds {counts[lost[0]]} counts, but no value of the "
-            "model can make any there"
-        )
-    if others is None:
-        return expectation, counts, np.zeros_like(counts)
-    chance = np.divide(own, expectation, out=np.zeros_like(own), where=expectation > 0)
-    mine = rng.binomial(counts, chance)
-    return expectation, mine, counts - mine
+    def columns(self, places: Array) -> Columns:
+        """Return the bins of each group, and their template."""
+        template = self.template.ravel().astype(np.float64, copy=False)
+        if self.groups is None:
+            return full(np.broadcast_to(template, (len(places), template.size)))
+        groups = np.broadcast_to(self.groups, self.data_shape).ravel()
+        bins = [np.flatnonzero(groups == place) for place in places]
+        start = np.cumsum([0, *map(len, bins)])
+        all_ = np.concatenate([np.zeros(0, np.int64), *bins])
+        return Columns(start, all_, template[all_])
 
 
 def as_response(given: Any, data_shape: tuple[int, ...], name: str = "response") -> Response:

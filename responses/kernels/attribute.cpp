@@ -22,7 +22,6 @@ constexpr Size parallel = 1 << 16;   // products below which threads do not pay
 constexpr Size batch = 16;           // pixels that are worked on together
 
 struct Room : skyfold::Room {
-  std::vector<double> columns;
   std::vector<skyfold::Stream> streams;
 };
 
@@ -95,7 +94,7 @@ SKYFOLD_CLONES Size one_row(const Task& t, Size number, Room& room) {
   const Size p = number / c.ny, y = number % c.ny, frame = c.frame(), start = number * c.nx;
   Count* const drawn = t.drawn + p * c.my * c.mx;
   const Window first{t.frame + (p * (c.ny - 1 + c.ky) + y) * frame, c.kernel + p * c.stride, frame, c.wide, c.ky};
-  double* const upto = skyfold::Room::of(room.columns, batch * c.wide);
+  double* const upto = skyfold::Room::of(room.blocks, batch * c.wide);
   Size held[batch], many = 0;
   for (Size x = 0; x < c.nx; ++x) {
     held[many] = x;

@@ -92,45 +92,6 @@ template <class T> void all_rows(const Problem<T>& p, Size size, double* back, [
     for (Size j = 0; j < p.width; ++j) back[j] += sums[c][j];
 }
 
-// For each uniform number in [0, 1) the value that a count of this row came from: the first at which
-// the running sum of row times values exceeds it. Sums of blocks of 64 shorten the way.
-template <class T>
-SKYFOLD_INLINE bool draw_body(const T* row, const double* values, Size width, const double* uniform, Size count,
-                              double* sums, std::int64_t* drawn) {
-  constexpr Size block = 64;
-  const Size blocks = (width + block - 1) / block;
-  double total = 0.0;
-  for (Size b = 0; b < blocks; ++b) {
-    double sum = 0.0;
-    for (Size j = b * block; j < std::min(width, (b + 1) * block); ++j)
-      sum += std::max(static_cast<double>(row[j]) * values[j], 0.0);
-    sums[b] = total += sum;
-  }
-  if (!(total > 0.0 && total <= std::numeric_limits<double>::max())) return false;
-  for (Size i = 0; i < count; ++i) {
-    const double target = uniform[i] * total;
-    const Size b = std::min<Size>(std::upper_bound(sums, sums + blocks, target) - sums, blocks - 1);
-    double sum = b ? sums[b - 1] : 0.0;
-    Size chosen = -1;
-    // rounding may leave the target at the very end: the last value that has a share
-    for (Size j = b * block; j < std::min(width, (b + 1) * block); ++j) {
-      const double share = static_cast<double>(row[j]) * values[j];
-      if (share > 0.0) chosen = j;
-      if ((sum += std::max(share, 0.0)) > target) break;
-    }
-    if (chosen < 0) return false;
-#pragma omp atomic
-    ++drawn[chosen];
-  }
-  return true;
-}
-
-template <class T>
-SKYFOLD_CLONES bool draw_row(const T* row, const double* values, Size width, const double* uniform, Size count,
-                             double* sums, std::int64_t* drawn) {
-  return draw_body(row, values, width, uniform, count, sums, drawn);
-}
-
 // out[v][c] = in[v][c] * factor, rounded to what is stored; the first number that is negative, NaN
 // or beyond the storage's range stops it. 16-bit integers count steps of the scale of their column.
 template <class In, class Out>
@@ -261,42 +222,6 @@ void run_products(const Array<T>& rows, const Maybe<double>& scales, const Array
     }
 }
 
-// Adds to drawn[attitude] which value each count came from; uniforms hold one number for each count.
-// Returns the first cell whose counts no value can make, or -1.
-template <class T>
-Size draw_cells(const Array<T>& rows, const Array<std::int64_t>& attitude, const Array<std::int64_t>& row,
-                const Array<double>& seen, const Array<std::int64_t>& counts, const Array<double>& uniforms,
-                Array<std::int64_t>& drawn, [[maybe_unused]] int threads) {
-  const Size size = row.size(), width = rows.shape(1);
-  require(rows.ndim() == 2 && seen.ndim() == 2 && seen.shape(1) == width, "rows and seen must be (n, values)");
-  require(attitude.size() == size && counts.size() == size, "each cell needs attitude, row and counts");
-  require(drawn.size() == seen.size(), "drawn must be shaped like seen");
-  require_rows(row.data(), size, rows.shape(0));
-  require_rows(attitude.data(), size, seen.shape(0));
-  std::vector<Size> starts(static_cast<std::size_t>(size + 1), 0);
-  for (Size i = 0; i < size; ++i) {
-    require(counts.data()[i] >= 0, "counts must not be negative");
-    starts[i + 1] = starts[i] + counts.data()[i];
-  }
-  require(starts[size] == uniforms.size(), "there must be one uniform number for each count");
-  const T* numbers = rows.data();
-  const std::int64_t *s = attitude.data(), *r = row.data();
-  const double *u = uniforms.data(), *x = seen.data();
-  std::int64_t* out = drawn.mutable_data();
-  Size bad = size;
-  py::gil_scoped_release unlocked;
-#pragma omp parallel num_threads(threads) if (threads > 1 && size * width >= parallel) reduction(min : bad)
-  {
-    std::vector<double> sums(static_cast<std::size_t>(width / 64 + 1));
-#pragma omp for schedule(dynamic, 64)
-    for (Size i = 0; i < size; ++i)
-      if (starts[i + 1] > starts[i] && !draw_row(numbers + r[i] * width, x + s[i] * width, width, u + starts[i],
-                                                 starts[i + 1] - starts[i], sums.data(), out + s[i] * width))
-        bad = std::min(bad, i);
-  }
-  return bad < size ? bad : -1;
-}
-
 // Fills out with the numbers of a slab as they are stored. Returns the flat place of the first one
 // that cannot be stored, or -1.
 template <class In, class Out>
@@ -371,9 +296,6 @@ template <class T> void bind_storage(py::module_& m) {
         py::arg("groups").noconvert(), py::arg("seen").noconvert() = none, py::arg("counts").noconvert() = none,
         py::arg("others").noconvert() = none, py::arg("expectation").noconvert() = none,
         py::arg("back").noconvert() = none, py::arg("threads") = 1);
-  m.def("draw_cells", &draw_cells<T>, py::arg("rows").noconvert(), py::arg("attitude").noconvert(),
-        py::arg("row").noconvert(), py::arg("seen").noconvert(), py::arg("counts").noconvert(),
-        py::arg("uniforms").noconvert(), py::arg("drawn").noconvert(), py::arg("threads") = 1);
   m.def("store", &store<float, T>, py::arg("slab").noconvert(), py::arg("factor"), py::arg("steps").noconvert(),
         py::arg("out").noconvert(), py::arg("threads") = 1);
   m.def("store", &store<double, T>, py::arg("slab").noconvert(), py::arg("factor"), py::arg("steps").noconvert(),

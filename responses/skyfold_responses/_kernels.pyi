@@ -54,16 +54,6 @@ def run_products(
     back: Array | None = None,
     threads: int = 1,
 ) -> None: ...
-def draw_cells(
-    rows: Array,
-    attitude: Array,
-    row: Array,
-    seen: Array,
-    counts: Array,
-    uniforms: Array,
-    drawn: Array,
-    threads: int = 1,
-) -> int: ...
 def store(slab: Array, factor: float, steps: Array | None, out: Array, threads: int = 1) -> int: ...
 def pick_rows(slab: Array, bins: Array, rows: Array, at: int, threads: int = 1) -> None: ...
 def read_once(numbers: Array, threads: int = 1) -> float: ...

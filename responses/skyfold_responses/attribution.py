@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from skyfold.attribution import Attribution, key
+from skyfold.columns import Columns
 from skyfold.errors import DataError
-from skyfold.response import Attribution
 from skyfold.vector import Array
 from skyfold_responses._kernels import attribute_convolved, footprints
 from skyfold_responses.layout import Layout
@@ -79,7 +78,7 @@ class Footprints:
             self._columns,
             np.ascontiguousarray(counts, np.int64),
             None if others is None else np.ascontiguousarray(others, np.float64),
-            rng.bit_generator.random_raw(2),
+            key(rng),
             drawn,
             expectation,
             left,
@@ -94,8 +93,8 @@ class Footprints:
             )
         return Attribution(drawn, expectation, left)
 
-    def columns(self, model: tuple[int, int, int], places: Array) -> tuple[Array, Array, Array]:
-        """Return start, bins and weights of the light of single model pixels.
+    def columns(self, model: tuple[int, int, int], places: Array) -> Columns:
+        """Return where the light of single model pixels goes.
 
         Parameters
         ----------
@@ -105,10 +104,9 @@ class Footprints:
             Flat numbers of pixels of the model.
         """
         pixels = np.ascontiguousarray(places, np.int64)
-        found: tuple[Any, Any, Any] = footprints(
-            self._kernels, self._kx, self._rows, self._columns, *model, pixels
+        return Columns(
+            *footprints(self._kernels, self._kx, self._rows, self._columns, *model, pixels)
         )
-        return found
 
 
 def _places(layout: Layout, border: tuple[Array, Array] | None, axis: int) -> Array:

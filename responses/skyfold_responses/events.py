@@ -7,8 +7,10 @@ from math import prod
 
 import numpy as np
 
+from skyfold.attribution import Attribution
+from skyfold.columns import Columns, full
 from skyfold.errors import DataError
-from skyfold.response import Attribution, Response
+from skyfold.response import Response
 from skyfold.vector import Array
 from skyfold_responses.rows import HeldRows, judged
 
@@ -106,6 +108,10 @@ class EventRows(Response):
             part, expectation[at], left[at] = rows.attribute(values, counts[at], other, rng)
             drawn += part
         return Attribution(drawn, expectation, left)
+
+    def columns(self, places: Array) -> Columns:
+        """Return the densities that these values give to each event."""
+        return full(np.concatenate([rows.picked(places) for _, rows in self._blocks()]).T)
 
     def _blocks(self) -> Iterator[tuple[slice, HeldRows]]:
         """Yield the rows, all at once if they lie in memory."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from skyfold.columns import Columns
 from skyfold.errors import ConfigError
 from skyfold.response import Response
 from skyfold.vector import Array
@@ -57,3 +58,10 @@ class BlockSum(Response):
         for axis, factor in enumerate(self.factor):
             weights = np.repeat(weights, factor, axis)
         return weights
+
+    def columns(self, places: Array) -> Columns:
+        """Return the block of each value: one bin, once."""
+        at = np.unravel_index(np.asarray(places, np.int64), self.model_shape)
+        block = tuple(i // factor for i, factor in zip(at, self.factor, strict=True))
+        bins = np.ravel_multi_index(block, self.data_shape).astype(np.int64, copy=False)
+        return Columns(np.arange(len(bins) + 1), bins, np.ones(len(bins)))

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from skyfold.attribution import Attribution, among_entries, among_rows
+from skyfold.columns import Columns, full
 from skyfold.errors import DataError
-from skyfold.response import Attribution, Response, share
+from skyfold.response import Response
 from skyfold.vector import Array
 from skyfold_responses._kernels import run_products
 from skyfold_responses.matrix import RowMatrix
 from skyfold_responses.memory import usable_threads
-from skyfold_responses.rows import HeldRows, attribute_cells, judged
+from skyfold_responses.rows import HeldRows, judged
 
 CACHE = 1 << 18  # bytes of detector rows that are used for one attitude after the other
 RUN = 16  # cells for which the sky of an attitude is worth fetching
 BLOCK = 1 << 23  # expected counts that are computed at a time
 ENTRY = 30  # numbers of detector rows that take as long as an entry of the conversion matrix
-DRAWS = 1 << 20  # counts that are brought back to the sky at a time
 
 
 class LocalFrame(Response):
@@ -108,6 +110,15 @@ class LocalFrame(Response):
         sky: Array = self.conversion.T @ local.reshape(-1, self.model_shape[1])
         return sky
 
+    def looks(self, sky: int) -> tuple[Array, Array]:
+        """Return the (attitude, local pixel) flat at which a sky pixel was seen, and how long."""
+        start, end = self._by_sky.indptr[sky : sky + 2]
+        return self._by_sky.indices[start:end], self._by_sky.data[start:end]
+
+    @cached_property
+    def _by_sky(self) -> Any:
+        return self.conversion.tocsc()
+
     def _blocks(self, bins: int) -> list[slice]:
         """Cut the attitudes into blocks whose expectation stays small."""
         step = max(1, BLOCK // max(bins, 1))
@@ -186,12 +197,55 @@ class Cells(Response):
         DataError
             If no value can make the counts of a cell.
         """
-        expectation, mine, left = share(self.forward(values), counts, others, rng)
-        seen, row = self.frame.to_local(values), self._numbers_of(self.row)
-        local = attribute_cells(self.detector.numbers, self.attitude, row, seen, mine, rng)
-        energies = self.model_shape[1]
-        drawn = _attribute_sky(self.frame.conversion, values, local.reshape(-1, energies), rng)
-        return Attribution(drawn, expectation, left)
+        found = among_rows(
+            self.detector.numbers,
+            self.frame.to_local(values),
+            counts,
+            others,
+            rng,
+            index=self._numbers_of(self.row),
+            attitude=self.attitude,
+            order=self._place,
+            scales=self.detector.scales,
+            threads=usable_threads(),
+        )
+        image, energies = np.asarray(values).reshape(self.model_shape), self.model_shape[1]
+        sky = among_entries(
+            self.frame.conversion,
+            image,
+            found.drawn.reshape(-1, energies),
+            None,
+            rng,
+            usable_threads(),
+        )
+        return found._replace(drawn=sky.drawn)
+
+    def columns(self, places: Array) -> Columns:
+        """Return what these values make in the cells, from what each attitude saw of them."""
+        pixels, energies = self.frame.detector.model_shape
+        numbers, scales = self.detector.numbers, self.detector.scales
+        first, cells = self._by_attitude
+        row = self._numbers_of(self.row)
+        weights = np.zeros((len(places), self.attitude.size))
+        for weight, place in zip(weights, places, strict=True):
+            sky, energy = divmod(int(place), energies)
+            seen, seconds = self.frame.looks(sky)
+            attitude, pixel = np.divmod(seen, pixels)
+            many = first[attitude + 1] - first[attitude]
+            entry = np.repeat(np.arange(len(seen)), many)
+            rank = np.arange(len(entry)) - np.repeat(np.cumsum(many) - many, many)
+            cell = cells[first[attitude[entry]] + rank]
+            light = seconds[entry] * numbers[row[cell], pixel[entry] * energies + energy]
+            if scales is not None:
+                light = light * scales[row[cell]]
+            weight += np.bincount(cell, light, weight.size)
+        return full(weights)
+
+    @cached_property
+    def _by_attitude(self) -> tuple[Array, Array]:
+        """Return where the cells of each attitude begin in an order by attitude, and that order."""
+        many = np.bincount(self.attitude, minlength=self.frame.attitudes)
+        return np.concatenate([[0], np.cumsum(many)]), np.argsort(self.attitude, kind="stable")
 
     def _products(self, **arrays: Any) -> None:
         held, threads = self.detector, usable_threads()
@@ -230,27 +284,3 @@ class Cells(Response):
 
     def _zeros(self) -> Array:
         return np.zeros((self.frame.attitudes, prod(self.frame.detector.model_shape)))
-
-
-def _attribute_sky(conversion: Any, values: Array, local: Array, rng: np.random.Generator) -> Array:
-    """Draw which sky pixel each count came from, given counts of (attitudes x pixels, energies)."""
-    drawn = np.zeros(values.size, np.int64)
-    cells, energies = np.nonzero(local)
-    for start in range(0, cells.size, DRAWS):
-        cell, energy = cells[start : start + DRAWS], energies[start : start + DRAWS]
-        counts = local[cell, energy]
-        size = conversion.indptr[cell + 1] - conversion.indptr[cell]
-        ends = np.cumsum(size)
-        entry = np.arange(ends[-1]) + np.repeat(conversion.indptr[cell] - ends + size, size)
-        origin = conversion.indices[entry] * values.shape[1] + np.repeat(energy, size)
-        share = conversion.data[entry] * np.maximum(values.ravel()[origin], 0)
-        share /= np.repeat(np.add.reduceat(share, ends - size), size)
-        # shares of one cell fill the unit interval that begins at its number
-        upto = np.cumsum(share)
-        first, last = np.append(0, upto[ends[:-1] - 1]), upto[ends - 1]
-        which = np.repeat(np.arange(cell.size), counts)
-        target = first[which] + rng.random(which.size) * (last - first)[which]
-        target = np.minimum(target, np.nextafter(last, 0)[which])
-        chosen = origin[np.searchsorted(upto, target, side="right")]
-        drawn += np.bincount(chosen, minlength=drawn.size)
-    return drawn.reshape(values.shape)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from skyfold.columns import Columns, full
 from skyfold.errors import DataError
 from skyfold.response import Response
 from skyfold.vector import Array
@@ -140,6 +141,14 @@ class RowMatrix(Response):
         if bins.size and np.all(np.diff(bins) > 0):
             self._kept = weakref.ref(numbers), bins, scales
         return HeldRows(numbers, self.model_shape, None, scales)
+
+    def columns(self, places: Array) -> Columns:
+        """Return what these values make in all bins, streaming over the matrix once."""
+        wanted, weights = np.asarray(places), np.empty((len(places), self._size[1]))
+        for first, slab in self.exact():
+            here = (wanted >= first) & (wanted < first + len(slab))
+            weights[here] = slab[wanted[here] - first]
+        return full(weights)
 
     def stored(self) -> Iterator[tuple[int, Array]]:
         """Yield (first value, numbers as they are stored), in one array that is used again.

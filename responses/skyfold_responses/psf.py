@@ -9,8 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from skyfold._kernels import poisson_ratio
+from skyfold.attribution import Attribution
+from skyfold.columns import Columns
 from skyfold.errors import ConfigError
-from skyfold.response import Attribution, Response
+from skyfold.response import Response
 from skyfold.vector import Array
 from skyfold_responses.attribution import Footprints
 from skyfold_responses.convolution import Direct, Ducc, Engine, Fourier, Scipy
@@ -141,7 +143,7 @@ class Psf(Response):
         found = self._footprints.attribute(model, seen, others, rng, self.workers)
         return found._replace(drawn=found.drawn.reshape(self.model_shape))
 
-    def columns(self, places: Array) -> tuple[Array, Array, Array]:
+    def columns(self, places: Array) -> Columns:
         """Return which pixels of the data these values light, and how much."""
         return self._footprints.columns(self._model_planes, places)
 

@@ -7,13 +7,12 @@ from math import prod
 import numpy as np
 
 from skyfold._kernels import poisson_ratio
-from skyfold.errors import DataError
-from skyfold.response import Attribution, Response, share
+from skyfold.attribution import Attribution, among_rows
+from skyfold.columns import Columns, full
+from skyfold.response import Response
 from skyfold.vector import Array
-from skyfold_responses._kernels import draw_cells, row_products
+from skyfold_responses._kernels import row_products
 from skyfold_responses.memory import usable_threads
-
-DRAWS = 1 << 22  # counts that are attributed at a time
 
 
 class HeldRows(Response):
@@ -88,12 +87,27 @@ class HeldRows(Response):
         DataError
             If no value can make the counts of a bin.
         """
-        expectation, mine, left = share(self.forward(values), counts, others, rng)
-        row = np.arange(self.data_shape[0]) if self.index is None else self.index
-        drawn = attribute_cells(
-            self.numbers, np.zeros(row.size, np.int64), row, flattened(values)[None], mine, rng
+        found = among_rows(
+            self.numbers,
+            flattened(values)[None],
+            counts,
+            others,
+            rng,
+            index=self.index,
+            scales=self.scales,
+            threads=usable_threads(),
         )
-        return Attribution(drawn.reshape(self.model_shape), expectation, left)
+        return found._replace(drawn=found.drawn.reshape(self.model_shape))
+
+    def columns(self, places: Array) -> Columns:
+        """Return these columns of the rows."""
+        return full(self.picked(places).T)
+
+    def picked(self, places: Array) -> Array:
+        """Return columns of the rows, (bins, columns), in float64."""
+        index = np.arange(len(self.numbers)) if self.index is None else self.index
+        numbers: Array = self.numbers[np.ix_(index, places)].astype(np.float64)
+        return numbers if self.scales is None else numbers * self.scales[index, None]
 
     def _products(self, **arrays: Array | None) -> None:
         threads = usable_threads()
@@ -105,72 +119,6 @@ def judged(expectation: Array, back: Array, counts: Array) -> tuple[Array, Array
     expectation = expectation.astype(counts.dtype, copy=False)
     fit = poisson_ratio(counts.ravel(), expectation, 0.0, np.empty_like(expectation))
     return expectation, back, fit
-
-
-def attribute_cells(
-    numbers: Array,
-    attitude: Array,
-    row: Array,
-    seen: Array,
-    counts: Array,
-    rng: np.random.Generator,
-) -> Array:
-    """Draw which value the counts of each cell came from, with chances ``row * seen[attitude]``.
-
-    Parameters
-    ----------
-    numbers
-        Rows (rows, values); a factor common to a row changes nothing.
-    attitude, row, counts
-        Of each cell.
-    seen
-        Values at each attitude, (attitudes, values).
-    rng
-        Source of randomness: one number for each count, so threads do not matter.
-
-    Returns
-    -------
-    drawn
-        int64, shaped like ``seen``.
-
-    Raises
-    ------
-    DataError
-        If no value can make the counts of a cell.
-    """
-    drawn = np.zeros(seen.shape, np.int64)
-    held = np.flatnonzero(counts)
-    many = np.ravel(counts)[held].astype(np.int64)
-    ends = np.cumsum(many)
-    start = 0
-    while start < held.size:
-        stop = int(np.searchsorted(ends, ends[start] - many[start] + DRAWS, side="right"))
-        stop = max(stop, start + 1)
-        cells, n = held[start:stop], many[start:stop]
-        if n[0] > DRAWS:  # a single cell, of which one binomial per value is less work
-            share = np.maximum(numbers[row[cells[0]]] * seen[attitude[cells[0]]], 0)
-            total = share.sum()
-            bad = -1 if 0 < total < np.inf else 0
-            if bad < 0:
-                drawn[attitude[cells[0]]] += rng.multinomial(n[0], share / total)
-        else:
-            bad = draw_cells(
-                numbers,
-                np.ascontiguousarray(attitude[cells]),
-                np.ascontiguousarray(row[cells]),
-                seen,
-                n,
-                rng.random(int(n.sum())),
-                drawn,
-                usable_threads(),
-            )
-        if bad >= 0:
-            raise DataError(
-                f"bin {cells[bad]} of those observed holds {n[bad]} counts, but no value of the "
-                "model can make any there"
-            )
-        start = stop
-    return drawn
 
 
 def flattened(array: Array) -> Array:
