@@ -178,6 +178,8 @@ def geweke(name: str, setup: Setup, cycles: int) -> dict[str, float]:
     z = {}
     for key in fresh[0]:
         one, other = (np.array([row[key] for row in rows]) for rows in (fresh, series))
+        if np.all(one == one[0]) and np.all(other == one[0]):
+            continue
         batches = np.array([batch.mean() for batch in np.array_split(other, BATCHES)])
         error = np.hypot(one.std() / cycles**0.5, batches.std(ddof=1) / BATCHES**0.5)
         z[key] = float((other.mean() - one.mean()) / error)

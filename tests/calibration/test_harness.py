@@ -48,7 +48,7 @@ def gamma_setup(wrong: float) -> Setup:
     )
     sky = Independent(data.sensitivity["sky"], wrong=wrong)
     background = Independent(data.sensitivity["background"], 20, 20)
-    return Setup(data, {"sky": sky, "background": background}, draws=15, thin=5)
+    return Setup(data, {"sky": sky, "background": background}, draws=10, thin=3)
 
 
 def test_a_sampler_that_is_right_is_accepted():
