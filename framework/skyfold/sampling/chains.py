@@ -181,8 +181,9 @@ class Chain:
             unknowns = self.unknowns[name]
             moved = law.move(name, self.seen, self.values, unknowns, self.sweeps, rng)
             if moved is not None:
-                self.values[name] = moved
-                self.densities[name] = law.log_density(moved, unknowns)
+                before, self.values[name] = self.values[name], moved
+                self.densities[name] += law.log_density(moved, unknowns)
+                self.densities[name] -= law.log_density(before, unknowns)
 
     def temper(self) -> None:
         """Let the hotter chains follow, and exchange where all are."""

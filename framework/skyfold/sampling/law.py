@@ -100,6 +100,6 @@ class Law(ABC):
         """Return a law that lets a chain move more freely, by a factor; itself by default."""
         return self
 
-    def adopt(self, own: dict[str, Array], other: dict[str, Array]) -> dict[str, Array]:
-        """Return the unknowns for values that come over from a hotter or colder law."""
-        return other
+    def adopt(self, unknowns: dict[str, Array]) -> dict[str, Array]:
+        """Return the unknowns of a hotter or colder law, with what this one keeps of its own."""
+        return unknowns

@@ -155,7 +155,7 @@ class Transfers:
         if not groups or not energies[energy] > 0:
             return None
         tiling = nodes.tiling(level, int(rng.integers(nodes.shifts)))
-        if not len(tiling.nodes):
+        if not len(tiling.nodes):  # nothing is shared on this level
             return None
         expectation = data.forward(values).observed.astype(np.float64)
         moved = values[name].astype(np.float64)

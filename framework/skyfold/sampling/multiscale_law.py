@@ -244,9 +244,9 @@ class MultiScale(Law):
             same._hyper = k1, k2 / factor**k3, k3, s * factor, c - (k1 + 1) * log(factor)
         return same
 
-    def adopt(self, own: Unknowns, other: Unknowns) -> Unknowns:
-        """Return the others, with the strengths that this law keeps."""
-        return other if self._hyper is not None else {**other, "alpha": own["alpha"]}
+    def adopt(self, unknowns: Unknowns) -> Unknowns:
+        """Return the unknowns of a hotter or colder law, with the strengths that this one keeps."""
+        return unknowns if self._hyper is not None else {**unknowns, "alpha": self._alpha}
 
     def _complete(self, attributed: Array, values: Array, key: Array) -> Array:
         """Return the counts with a draw of those that the best sensitivity would have added."""

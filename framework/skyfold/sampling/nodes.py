@@ -106,7 +106,10 @@ class Nodes:
         return 1 << (len(self._where) - 1)
 
     def _tiling(self, level: int, shift: int) -> Tiling:
-        """Return tiles of two nodes each way, which the shift may put across their parents."""
+        """Return tiles of two nodes each way, which the shift may put across their parents.
+
+        Base pixels of a sphere have no others beside them: they stay with their parent.
+        """
         nodes = np.arange(*self.offsets[level : level + 2])
         parent, _, first, _ = self.links
         tile = parent[nodes].astype(np.int64)
@@ -118,6 +121,8 @@ class Nodes:
                 tile = tile * (int(moved.max()) + 1) + moved
         _, tile, size = np.unique(tile, return_inverse=True, return_counts=True)
         shared = size[tile] > 1
+        if shift and not np.any(shared):
+            return self.tiling(level, 0)
         order = np.argsort(tile[shared], kind="stable")
         return Tiling(np.concatenate([[0], np.cumsum(size[size > 1])]), nodes[shared][order])
 
