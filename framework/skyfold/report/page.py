@@ -40,6 +40,7 @@ from skyfold.report.posterior import posterior
 from skyfold.report.psf import psf
 from skyfold.report.sanity import sanity
 from skyfold.report.stills import span, still
+from skyfold.report.structure import structure
 from skyfold.report.verdict import verdict
 from skyfold.shades import colours
 from skyfold.skymap import frame_name
@@ -82,6 +83,7 @@ def render(run: RunFolder) -> str:
         _inputs(run),
         _normalisations(run),
         _fluxes(run),
+        structure(run),
         _settings(run),
         _provenance(run),
         _onward(run),

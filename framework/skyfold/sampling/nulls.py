@@ -203,6 +203,7 @@ class Nulls:
                 if sweep >= gibbs.burn and (sweep - gibbs.burn) % thin == 0:
                     found.append(self.light.of_values(self.name, chain.values))
                 chain.sweep()
+                chain.temper()
         return np.moveaxis(np.array(found), 0, -1)
 
     def draws(

@@ -137,7 +137,7 @@ def structure(
     if not 0 < gamma < 1:
         raise ConfigError(f"gamma is a probability, such as {GAMMA}, not {gamma:g}")
     found = _collected(nulls, simulations, workers, folder, progress)
-    light = np.array([found[k] for k in range(simulations + 1)])
+    light = np.array([found[k] for k in range(simulations + 1)], np.float32)
     return Structure(_table(light, sums, gamma, seed), light)
 
 
@@ -210,7 +210,7 @@ def _key(nulls: Nulls) -> str:
 def _write(path: Path, key: str, found: dict[int, Array]) -> None:
     numbers = sorted(found)
     with files.replacing(path) as partial, partial.open("wb") as file:
-        light = np.array([found[k] for k in numbers])
+        light = np.array([found[k] for k in numbers], np.float32)
         np.savez(file, key=np.array(key), numbers=np.array(numbers), light=light)
 
 
