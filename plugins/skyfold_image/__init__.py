@@ -22,7 +22,7 @@ def skyfold_register(registry: Registry) -> None:
     from skyfold_image.datasets import DATASETS
 
     registry.instruments.add("image", "skyfold_image.opener:open_image")
-    for name in ("galaxy", "chandra-like", "fermi-like", "photo"):
+    for name in ("galaxy", "chandra-like", "fermi-like", "photo", "point-source"):
         registry.demos.add(name, f"skyfold_image.demos:{name.replace('-', '_')}")
     for name, dataset in DATASETS.items():
         registry.datasets.add(name, dataset)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyfold.binned import BinnedData
-from skyfold.geometry import Grid
+from skyfold.geometry import FWHM_PER_SIGMA, Grid
 from skyfold.simulate import Demo, generator, simulate
 from skyfold.vector import Array
 from skyfold_image.assemble import READ_NOISE, SKY
@@ -132,6 +132,26 @@ def photo(seed: int = 1) -> Demo:
         *_observed("photo", shape, options, sky, seed, camera=camera),
         {"name": "rl"},
         40,
+    )
+
+
+def point_source(seed: int = 1) -> Demo:
+    """Simulate one point source behind a wide PSF, whose posterior is drawn."""
+    shape = (32, 32)
+    v, u = np.indices((29, 29)) - 14
+    psf = gauss(v, u, 3 * FWHM_PER_SIGMA)
+    options = {"psf": psf / psf.sum(), "background": np.full(shape, 2.0)}
+
+    def sky(y: Array, x: Array) -> Array:
+        return 1000.0 * ((y == 16) & (x == 16))
+
+    return Demo(
+        "point-source",
+        "one point of 1000 counts behind a Gaussian PSF with a sigma of 3 pixels, on a background "
+        "of 2 counts per pixel: images drawn from the posterior, and their error bars",
+        *_observed("point-source", shape, options, sky, seed),
+        {"name": "lira", "burn": 300, "draws": 700},
+        1000,
     )
 
 

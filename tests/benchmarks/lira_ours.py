@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from worker import obey
 
+from skyfold.model import Model
 from skyfold_image.pylira import LIRADeconvolver
 from skyfold_image.pylira.deconvolver import binned
 
@@ -37,5 +39,17 @@ def run(iterations: int, burn: int, seed: int, trace: str = "", **options: Any) 
     return answer
 
 
+def chains(iterations: int, number: int, seed: int, **options: Any) -> dict[str, Any]:
+    """Let several chains walk, each in a thread."""
+    deconvolver, data = LIRADeconvolver(n_iter_max=iterations, n_burn_in=0, **options), held["data"]
+    seen = binned(data)
+    sampler = replace(deconvolver.sampler(seen, seed), chains=number, origins=number)
+    state = sampler.start(seen, Model.start(seen, sky=data["flux_init"]))
+    begin = time.perf_counter()
+    while state.sweeps < iterations:
+        state = sampler.step(state, seen)
+    return {"wall": time.perf_counter() - begin}
+
+
 if __name__ == "__main__":
-    obey({"load": load, "run": run})
+    obey({"load": load, "run": run, "chains": chains})

@@ -6,7 +6,7 @@ from skyfold.registry import default_registry
 from skyfold.simulate import score
 from skyfold_image import scenes
 
-NAMES = ("galaxy", "chandra-like", "fermi-like", "photo")
+NAMES = ("galaxy", "chandra-like", "fermi-like", "photo", "point-source")
 
 
 @pytest.mark.parametrize("name", NAMES)

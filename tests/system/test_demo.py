@@ -7,7 +7,7 @@ import pytest
 
 def test_demos_are_listed(skyfold):
     said = skyfold.accepts("demo --list").out
-    for name in ("galaxy", "chandra-like", "fermi-like", "photo"):
+    for name in ("galaxy", "chandra-like", "fermi-like", "photo", "point-source"):
         assert name in said
 
 
@@ -22,7 +22,7 @@ def test_demo_scores_itself_and_shows_where_the_report_is(skyfold, files):
     skyfold.refuses(7, "demo --iterations 3 -o out", says=("out exists", "--overwrite"))
 
 
-@pytest.mark.parametrize("name", ["chandra-like", "fermi-like", "photo"])
+@pytest.mark.parametrize("name", ["chandra-like", "fermi-like", "photo", "point-source"])
 def test_every_demo_runs(skyfold, files, name):
     skyfold.accepts(f"demo {name} --iterations 2 --seed 2 -o out")
     assert list((files.folder / "out").glob("result.*"))

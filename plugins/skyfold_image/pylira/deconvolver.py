@@ -176,7 +176,14 @@ class LIRADeconvolver:
                 data.sensitivity[BACKGROUND], SCALE_OF_PYLIRA if self.compat else SCALE
             )
         return Gibbs(
-            laws=laws, chains=1, origins=1, burn=0, draws=self.n_iter_max, thin=1, seed=seed
+            laws=laws,
+            chains=1,
+            origins=1,
+            burn=0,
+            draws=self.n_iter_max,
+            thin=1,
+            moves=not self.compat,
+            seed=seed,
         )
 
 
