@@ -143,7 +143,7 @@ def point_source(seed: int = 1) -> Demo:
     options = {"psf": psf / psf.sum(), "background": np.full(shape, 2.0)}
 
     def sky(y: Array, x: Array) -> Array:
-        return 1000.0 * ((y == 16) & (x == 16))
+        return np.where((y == 16) & (x == 16), 1000.0, 0.0)
 
     return Demo(
         "point-source",
