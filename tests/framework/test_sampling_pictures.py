@@ -148,6 +148,15 @@ def test_overview_of_one_energy_shows_its_counts_and_names_it(cube):
     np.testing.assert_array_equal(shown(figure, "Counts"), cube.data.full_counts[1])
 
 
+def test_a_followed_pixel_of_a_sphere_is_known_by_its_number_and_its_energy(sphere):
+    columns = [*sphere.columns[:-1], "sky.pixel[3 energy 1]"]
+    own = replace(sphere, columns=tuple(columns))
+    found = plane_of(own, energy=1).followed(3)
+    np.testing.assert_allclose(found, own.table[:, :, -1] * 300)
+    assert plane_of(own, energy=0).followed(3) is None
+    assert plane_of(own).followed(3) is None
+
+
 @pytest.mark.parametrize("energy", [2, -1])
 def test_an_energy_that_is_not_there_is_refused(cube, energy):
     with pytest.raises(ConfigError, match=f"no energy {energy}: sky has 2, counted from 0"):
@@ -346,6 +355,10 @@ def test_a_mean_has_the_digits_that_its_interval_justifies(values, text):
 
 def test_the_sky_is_named_only_where_there_are_several():
     assert headings(["sky.alpha[0]", "background"]) == ["alpha 0", "background"]
+    assert headings(["sky.total[1]", "sky.alpha[1,0]"]) == [
+        "total flux, energy 1",
+        "alpha 0, energy 1",
+    ]
     assert headings(["sky.total", "dust.total"]) == ["total flux of sky", "total flux of dust"]
 
 

@@ -34,8 +34,11 @@ MAPS = (
 )
 READING = (
     "Below 1.01, R-hat says that the chains of one origin agree; the effective sample sizes (ESS) "
-    "should be above 400. What misses stands out. Between origins: how far their means lie apart, "
-    "in standard deviations; that is what the prior adds."
+    "should be above 400. What misses stands out."
+)
+ORIGINS = (
+    " Between origins: how far their means lie apart, in standard deviations within one; that is "
+    "what the prior adds."
 )
 
 
@@ -170,33 +173,21 @@ def _traces(drawn: Draws, figures: Mapping[str, Array]) -> Html:
 def _worst(drawn: Draws, figures: Mapping[str, Array]) -> Html:
     """Return the parameters that mix worst, with mean and interval."""
     rows, order, titles = [], worst_first(figures)[:WORST], headings(drawn.columns)
-    draws = drawn.table[:, drawn.burn :]
+    draws, several = drawn.table[:, drawn.burn :], len(np.unique(drawn.origins)) > 1
     for i in order:
         low, high = np.quantile(draws[..., i], tails(LEVEL))
+        row = [titles[i], told(float(figures["mean"][i]), low, high)]
         r_hat, bulk, tail = (float(figures[n][i]) for n in ("r_hat", "ess_bulk", "ess_tail"))
-        between = float(figures["between"][i])
-        rows.append(
-            (
-                titles[i],
-                told(float(figures["mean"][i]), low, high),
-                _marked(f"{r_hat:.3f}", r_hat > diagnostics.MOST_R_HAT, r_hat),
-                _marked(whole(bulk), bulk < diagnostics.LEAST_ESS, bulk),
-                _marked(whole(tail), tail < diagnostics.LEAST_ESS, tail),
-                f"{between:.2f}" if np.isfinite(between) else "",
-            )
-        )
-    head = (
-        "parameter",
-        f"mean ({LEVEL:.0%} of the draws)",
-        "R-hat",
-        "ESS",
-        "ESS of the tails",
-        "between origins",
-    )
+        row.append(_marked(f"{r_hat:.3f}", r_hat > diagnostics.MOST_R_HAT, r_hat))
+        row += [_marked(whole(size), size < diagnostics.LEAST_ESS, size) for size in (bulk, tail)]
+        rows.append([*row, _marked(f"{figures['between'][i]:.2f}", False, figures["between"][i])])
     if not rows:
         return Html()
-    several = f"The {len(rows)} of {len(drawn.columns)} parameters that mix worst. "
-    return Html(table(head, rows) + note(several + READING))
+    head = ["parameter", f"mean ({LEVEL:.0%} of the draws)", "R-hat", "ESS", "ESS of the tails"]
+    head += ["between origins"] * several
+    reading = f"The {len(rows)} of {len(drawn.columns)} parameters that mix worst. {READING}"
+    rows = [row[: len(head)] for row in rows]
+    return Html(table(head, rows) + note(reading + ORIGINS * several))
 
 
 def _marked(text: str, missed: bool, value: float) -> Html | str:

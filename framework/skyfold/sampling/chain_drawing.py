@@ -158,7 +158,7 @@ def headings(names: Sequence[str]) -> list[str]:
     said = [spoken(name).removeprefix("the ") for name in names]
     owners = {name.partition(".")[0] for name in names if "." in name}
     if len(owners) == 1:
-        said = [text.removesuffix(f" of {next(iter(owners))}") for text in said]
+        said = [text.replace(f" of {next(iter(owners))}", "") for text in said]
     return said
 
 

@@ -214,15 +214,24 @@ def spoken(name: str) -> str:
     component, _, rest = name.partition(".")
     kind, _, index = rest.partition("[")
     index = index.rstrip("]")
+    energies: list[str] = []
     match kind:
-        case "total":
-            return f"total flux of {component}" + (f", energy {index}" if index else "")
-        case "pixel" if index.count(",") == 1:
-            y, x = index.split(",")
-            return f"pixel x {x}, y {y} of {component}"
         case "":
             return component
-    return f"{kind} {index} of {component}".replace("  ", " ")
+        case "total":
+            said, energies = "total flux", [index] if index else []
+        case "pixel" if "," in index:
+            *energies, y, x = index.split(",")
+            said = f"pixel x {x}, y {y}"
+        case "pixel":
+            pixel, *energies = index.split(" energy ")
+            said = f"pixel {pixel}"
+        case "alpha":
+            *energies, level = index.split(",")
+            said = f"alpha {level}"
+        case _:
+            said = f"{kind} {index}".rstrip()
+    return ", ".join([f"{said} of {component}", *(f"energy {energy}" for energy in energies)])
 
 
 def _times(found: Mapping[str, Any]) -> float:

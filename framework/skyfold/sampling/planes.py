@@ -67,11 +67,13 @@ class Plane:
         """
         if self.alone is None:
             return None
-        sphere = isinstance(self.component.geometry, Sphere)
-        place = [int(i) for i in np.unravel_index(pixel, self.component.geometry.shape)]
+        place = np.unravel_index(pixel, self.component.geometry.shape)
         energy = [] if self.energy is None else [self.energy]
-        index = [place[0], *energy] if sphere else [*energy, *place]
-        column = f"{self.name}.pixel[{','.join(map(str, index))}]"
+        if isinstance(self.component.geometry, Sphere):
+            index = " energy ".join(str(i) for i in (pixel, *energy))
+        else:
+            index = ",".join(str(i) for i in (*energy, *place))
+        column = f"{self.name}.pixel[{index}]"
         if column not in self.posterior.columns:
             return None
         return self.posterior.parameter(column) * self.alone[1]

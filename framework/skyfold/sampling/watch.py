@@ -115,13 +115,15 @@ class Watch:
 
     @cached_property
     def _places(self) -> list[str]:
-        """Return where they are, on the field that the data cover."""
+        """Return where they are, on the field that the data cover; pixel and energy of a sphere."""
         geometry = self.component.geometry
         field = geometry.field if isinstance(geometry, Grid) else None
         starts = [part.start or 0 for part in field] if field else [0] * len(self._shape)
         found = np.transpose(np.unravel_index(self._bright, self._shape)) - starts
-        last = 1 if isinstance(geometry, Sphere) and self._shape[1] == 1 else None
-        return [",".join(str(i) for i in place[:last]) for place in found]
+        if not isinstance(geometry, Sphere):
+            return [",".join(map(str, place)) for place in found]
+        last = 1 if self._shape[1] == 1 else None
+        return [" energy ".join(map(str, place[:last])) for place in found]
 
 
 def planes(geometry: Geometry, values: Array) -> Array:
