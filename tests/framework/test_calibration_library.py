@@ -16,9 +16,12 @@ from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData
 from skyfold.model import Component, Model
 from skyfold.response import Matrix, Response
-from skyfold.sampling.calibration import CANDIDATES, LIMIT, Components, Library, View
+from skyfold.sampling.calibration import View
 from skyfold.sampling.law import Law
+from skyfold.sampling.library import CANDIDATES, Library
+from skyfold.sampling.principal import LIMIT, Components
 from skyfold.sampling.psf_library import calibration_of
+from skyfold.sampling.scale_law import GammaFactor, Scale
 from skyfold.vector import Vector
 from skyfold_responses.psf import Psf
 
@@ -402,3 +405,60 @@ def test_coverage_of_the_library():
         low, high = stats.binom.ppf([0.005, 0.995], number, level)
         assert low <= with_[j] <= high
         assert without[j] < low
+
+
+# backgrounds that are known so and so well
+
+
+def backgrounds(seed=18):
+    """Two stars on an even background and on one that rises, both fitted."""
+    slope = np.broadcast_to(np.linspace(0.0, 4.0, SIZE), (SIZE, SIZE)).copy()
+    templates = {"even": np.full((SIZE, SIZE), 2.0), "rising": slope}
+    psf = Psf(gauss(1.0), (SIZE, SIZE), "same")
+    sky = np.zeros((SIZE, SIZE))
+    sky[4, 4] = sky[8, 7] = 60.0
+    expected = psf.forward(sky) + 1.1 * templates["even"] + 0.8 * templates["rising"]
+    return BinnedData(
+        np.random.default_rng(seed).poisson(expected).astype(float),
+        {"sky": psf, **templates},
+        components={
+            "sky": Component(Grid(psf.model_shape)),
+            **{name: Component(Normalisations()) for name in templates},
+        },
+    )
+
+
+def sampled(data, error):
+    """Return draws by column, the backgrounds known so well before."""
+    laws = {
+        name: Scale(data.sensitivity[name], GammaFactor.of(1.0, error))
+        for name in ("even", "rising")
+    }
+    laws["sky"] = Even(data.sensitivity["sky"], STARS, 0.05)
+    gibbs = Gibbs(laws=laws, chains=2, origins=1, burn=100, draws=900)
+    state = run(data, gibbs)
+    rows = state.table[:, 100:].reshape(-1, state.table.shape[-1])
+    return dict(zip(gibbs.columns(state, data), rows.T, strict=True))
+
+
+def test_several_backgrounds_are_told_apart_and_their_errors_count():
+    data = backgrounds()
+    loose, tight = sampled(data, 0.5), sampled(data, 0.01)
+    for name, truth in (("even", 1.1), ("rising", 0.8)):
+        assert abs(loose[name].mean() - truth) < 3 * loose[name].std()
+        assert tight[name].std() < 0.012 < loose[name].std()
+    assert np.corrcoef(loose["even"], loose["rising"])[0, 1] < 0  # they share the counts
+    width = {key: np.ptp(np.quantile(each["sky.total"], [0.16, 0.84])) for key, each in (
+        ("loose", loose), ("tight", tight))}  # fmt: skip
+    assert width["loose"] > 1.2 * width["tight"]
+
+
+def test_a_surer_background_has_the_posterior_of_the_textbook():
+    """A background alone: Gamma(n + a, s + b) with the shape and rate that were stated."""
+    data = BinnedData(np.array([30.0, 50.0]), {"background": np.array([20.0, 40.0])})
+    for error in (0.02, 0.2, 1.0):
+        law = Scale(data.sensitivity["background"], GammaFactor.of(1.0, error))
+        gibbs = Gibbs(laws={"background": law}, chains=1, origins=1, burn=5, draws=1000)
+        drawn = run(data, gibbs).table[0, 5:, 3]
+        expected = stats.gamma(80 + error**-2, scale=1 / (60 + error**-2))
+        assert stats.kstest(drawn, expected.cdf).pvalue > 1e-3
