@@ -15,6 +15,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from scipy.integrate import quad
 
+import skyfold
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError, FileError, MissingExtraError
 from skyfold.geometry import Grid
@@ -508,3 +509,22 @@ def test_the_sweeps_in_the_file_are_all_sweeps(image, tmp_path):
         sweeps = file[netcdf.SWEEPS]
         np.testing.assert_array_equal(sweeps["values"][()], image.table)
         assert tuple(sweeps["parameter"].asstr()[()]) == image.columns
+
+
+def test_the_report_of_a_run_shows_how_well_each_pixel_is_known(sky_demo, tmp_path):
+    run = tmp_path / "run"
+    skyfold.run(sky_demo.data, "lira", draws=12, burn=3, chains=2, output=run, progress=False)
+    page = (run / "report.html").read_text("utf-8")
+    for title in ("Standard deviation", "Lower end of the interval", "Mean / standard deviation"):
+        assert f"<figcaption>{title} <span>" in page
+    assert "Shown is the brightest energy, 100\N{EN DASH}200 keV." in page
+    assert "2 chains, 12 draws each after 3 of burn-in." in page
+    assert "<h2>The way there</h2>" not in page
+
+
+def test_other_runs_have_no_such_section(sky_demo, tmp_path):
+    run = tmp_path / "run"
+    skyfold.run(sky_demo.data, "rl", iterations=2, output=run, progress=False)
+    page = (run / "report.html").read_text("utf-8")
+    assert "<h2>Posterior</h2>" not in page
+    assert "<h2>The way there</h2>" in page
