@@ -47,9 +47,9 @@ class Light:
     def of(cls, data: DataInterface, name: str, regions: Sequence[Array]) -> Light:
         """Return the light of regions.
 
-        Whatever the known components make in the counts, B, is taken for light of the sky that
-        would make as much: a value k of the sky stands for ``sum_i R_ik B_i / (R 1)_i`` over its
-        sensitivity, which is f where B is what an even sky of f would make.
+        Whatever the known components make in the counts, B, is taken for light of the sky: in the
+        value k it is ``sum_i R_ik B_i / (R 1)_i`` over the sensitivity of k, with the response R.
+        That is f where B is what an even sky of f would make.
 
         Parameters
         ----------

@@ -151,14 +151,25 @@ def holm(p_values: Any) -> Array:
     return found
 
 
-def _require_sound(observed: Array, replicates: Array, gamma: float) -> None:
+def require_sense(simulations: int, gamma: float) -> None:
+    """Refuse too few simulations, and what is no probability.
+
+    Raises
+    ------
+    ConfigError
+        If it is one of these.
+    """
     if not 0 < gamma < 1:
-        raise ConfigError(f"gamma is a probability, such as 0.005, not {gamma:g}")
-    if len(replicates) < FEWEST:
+        raise ConfigError(f"gamma is a probability, such as {GAMMA}, not {gamma:g}")
+    if simulations < FEWEST:
         raise ConfigError(
-            f"{len(replicates)} simulations of the null model are too few: take at least {FEWEST}, "
+            f"{simulations} simulations of the null model are too few: take at least {FEWEST}, "
             "better a hundred"
         )
+
+
+def _require_sound(observed: Array, replicates: Array, gamma: float) -> None:
+    require_sense(len(replicates), gamma)
     if not (np.all(np.isfinite(observed)) and np.all(np.isfinite(replicates))):
         raise DataError("some draws are not finite, so they say nothing of a share")
     rows = {row.tobytes() for row in replicates if np.ptp(row) > 0}

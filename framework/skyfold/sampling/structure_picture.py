@@ -34,7 +34,7 @@ def picture(found: Structure) -> Figure:
         axes.axvline(_log(row["c"]), color="0.2", lw=0.8, ls="--")
         told = f"{row['region']}: p < {row['p_bound']:.2g}, by rank {row['p_empirical']:.2g}"
         axes.set_title(told, fontsize="medium", loc="left")
-    axes.set_xlabel("log10 of the share of light beyond the known")
+    axes.set_xlabel("log10 of the share of light beyond the known (first bar: all below)")
     return figure
 
 

@@ -17,7 +17,7 @@ from skyfold.algorithms.gibbs import Gibbs, GibbsState
 from skyfold.errors import ConfigError, FileError, Interrupted
 from skyfold.runner import signals
 from skyfold.sampling.nulls import Light, Nulls
-from skyfold.sampling.structure import GAMMA, bound, holm, shares
+from skyfold.sampling.structure import GAMMA, bound, holm, require_sense, shares
 from skyfold.sums import Sums
 from skyfold.vector import Array
 
@@ -133,9 +133,8 @@ def structure(
     Interrupted
         If a signal arrives.
     """
+    require_sense(simulations, gamma)
     nulls, sums = _nulls(result, regions, draws, component, seed)
-    if not 0 < gamma < 1:
-        raise ConfigError(f"gamma is a probability, such as {GAMMA}, not {gamma:g}")
     found = _collected(nulls, simulations, workers, folder, progress)
     light = np.array([found[k] for k in range(simulations + 1)], np.float32)
     return Structure(_table(light, sums, gamma, seed), light)
