@@ -21,7 +21,7 @@ namespace {
 
 constexpr double tiny = 1e-290;                        // what has less takes no part
 constexpr double steps[] = {0.15, 0.5, 1.5, 5.0};      // of the logarithm of the ratio of two nodes
-constexpr double swaps = 0.25;                         // share of the trials that swap
+constexpr double swaps = 0.25, anew = 0.25;            // shares of the trials that swap, and that forget the ratio
 
 // The nodes of a tree, leaves first, level by level; children, and leaves, of a node are neighbours.
 struct Nodes {
@@ -125,17 +125,21 @@ public:
   // Returns whether it was accepted. What is not a number is not.
   bool attempt(Stream& stream) {
     const std::size_t size = members.size(), i = bright(stream), j = (i + 1 + stream.below(size - 1)) % size;
-    const bool swap = stream.uniform() < swaps;
-    const double step = swap ? 0.0 : steps[stream.below(4)] * stream.normal(), u = stream.uniform();
     Member &a = members[i], &b = members[j];
+    const double kind = stream.uniform(), u = stream.uniform(), strength_a = nodes.strength[a.node], strength_b = nodes.strength[b.node];
+    const bool swap = kind < swaps, fresh = !swap && kind < swaps + anew && strength_a > 0 && strength_b > 0;
+    double odds = a.log - b.log;
+    if (fresh) odds = stream.log_gamma(strength_a) - stream.log_gamma(strength_b);
+    else if (!swap) odds += steps[stream.below(4)] * stream.normal();
     if (!(a.sum > tiny && b.sum > tiny)) return false;
-    const double both = std::log(a.sum + b.sum), odds = a.log - b.log + step;
+    const double both = std::log(a.sum + b.sum);
     const double log_a = swap ? b.log : both - std::log1p(std::exp(-odds)), log_b = swap ? a.log : both - std::log1p(std::exp(odds));
     const double sum_a = swap ? b.sum : std::exp(log_a), sum_b = swap ? a.sum : std::exp(log_b), amount = sum_a - a.sum;
     if (!(sum_a > tiny && sum_b > tiny)) return false;
-    // the density of the walk is one by the logarithm of the odds: one power more than that of the sums
+    // Of both by themselves: nothing if they are drawn from just that. The density of the walk is one by
+    // the logarithm of the odds, which has one power more than that of the sums.
     const double one = swap ? 1.0 : 0.0;
-    double change = (nodes.strength[a.node] - one) * (log_a - a.log) + (nodes.strength[b.node] - one) * (log_b - b.log);
+    double change = fresh ? 0.0 : (strength_a - one) * (log_a - a.log) + (strength_b - one) * (log_b - b.log);
     above(nodes, {a.node, sum_a}, {b.node, sum_b},
           [&](const Climber& c) { change += nodes.power[c.node] * std::log(c.sum / nodes.sum[c.node]); });
     const double next = move(seen.counts.data(), seen.mu.data(), a.column.data(), b.column.data(), amount, seen.trial.data(),

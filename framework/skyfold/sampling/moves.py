@@ -2,9 +2,9 @@
 
 Light goes from one node of a tree to another of the same tile: between neighbouring pixels, or
 blocks of them. The light of the tile stays, so that tiles may be chosen by it. Either the two are
-swapped, or the logarithm of their ratio makes a step; what lies below them is scaled.
-Both are accepted by the change of likelihood and prior (Metropolis-Hastings), at counts that nobody
-attributed.
+swapped, or the logarithm of their ratio makes a step, or it is drawn from the prior; what lies
+below them is scaled. All is accepted by the change of likelihood and prior (Metropolis-Hastings),
+at counts that nobody attributed.
 
 How much is done is a function of the sizes of the problem, not of the clock.
 """
@@ -27,6 +27,7 @@ from skyfold.vector import Array
 
 SHARE = 0.3  # of the time that a chain takes
 TRIALS = 8  # transfers tried in each tile that is chosen
+POWER = 0.75  # of the light of a tile, by which tiles are chosen
 KEPT = 64  # trees whose nodes are kept
 HELD = 4_000_000  # elements of a response that are kept
 PROBES = 64
@@ -194,7 +195,7 @@ def transferred(
     expectation: Array,
     rng: np.random.Generator,
 ) -> tuple[int, int]:
-    """Try transfers in some tiles, chosen in proportion to the square root of their light.
+    """Try transfers in some tiles, the brighter the more often.
 
     Parameters
     ----------
@@ -216,7 +217,7 @@ def transferred(
     """
     sums = nodes.sums(values)
     totals = np.add.reduceat(sums[tiling.nodes], tiling.start[:-1])
-    chosen = _some_of(np.sqrt(totals), groups, rng)
+    chosen = _some_of(totals**POWER, groups, rng)
     spans, members = _from_to(tiling.start[chosen], tiling.start[chosen + 1])
     members = tiling.nodes[members]
     _, _, begin, end = nodes.links
