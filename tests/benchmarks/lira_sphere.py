@@ -15,6 +15,7 @@ import argparse
 import numpy as np
 
 import skyfold
+from skyfold.simulate import simulate
 from skyfold_cosi.demos import compton
 
 LEVELS = (0.68, 0.95)
@@ -38,10 +39,10 @@ def main() -> None:
     options = parser.parse_args()
     rows: dict[str, list[tuple[float, ...]]] = {}
     worst = []
+    demo = compton()
     for seed in range(1, options.seeds + 1):
-        demo = compton(seed)
         result = skyfold.run(
-            demo.data,
+            demo.data.with_counts(simulate(demo.data, demo.truth, seed)),
             method="lira",
             hyper=tuple(options.hyper),
             chains=2,

@@ -80,4 +80,4 @@ def test_a_small_sky():
 @pytest.mark.slow
 def test_the_sky_in_192_pixels():
     setup = setups.setup(setups.sphere(4, nested=True, number=200), total=(20.0, 0.05))
-    assert not wrong(coverage("sky", setup, 200, 300, 1000, 5))
+    assert not wrong(coverage("sky", setup, 200, 100, 300, 2))
