@@ -1,5 +1,6 @@
 # make demo    install into .venv, simulate, restore, and say where the report lies
-# make bench   ratios against other packages; COSIPY=python with cosipy adds the whole sky
+# make bench   ratios against other packages; COSIPY=python with cosipy adds the whole sky,
+#              PYLIRA=python with Pylira the posterior of images
 # make test    install with test extras, run the fast test suite
 PYTHON ?= python3
 VENV ?= .venv
@@ -40,6 +41,7 @@ bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/image.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/solvers.py
 	test -z "$(COSIPY)" || $(BIN)/python tests/benchmarks/cosi.py --peer $(COSIPY)
+	test -z "$(PYLIRA)" || OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/lira.py --peer $(PYLIRA)
 
 # source distribution -> wheel -> an environment that never saw the sources
 smoke:
