@@ -74,8 +74,9 @@ def published_density(result, rate):
         for name in ALPHAS:
             half = len(sums) // 2
             parents = sums.reshape(half, 2, half, 2).sum(axis=(1, 3))
-            shares = sums / np.kron(parents, np.ones((2, 2)))
-            found[i] += row[name] * np.log(shares).sum()
+            with np.errstate(divide="ignore", invalid="ignore"):  # what single precision lost
+                logs = np.log(sums / np.kron(parents, np.ones((2, 2))))
+            found[i] += row[name] * logs.sum()
             sums = parents
     return found
 
