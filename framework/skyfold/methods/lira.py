@@ -165,6 +165,10 @@ class LIRA(MultiScaleMethod):
         which is calibrated for no prior and there to compare with.
     origins
         Number of origins of an ensemble; by default two chains share one.
+    rungs
+        Chains on a ladder of ever smoother laws behind each chain, itself counted, that carry it
+        from one solution to another: for skies whose chains do not agree, at their multiple of the
+        work. 8 are a good number.
     published
         Draw from the law that the published code draws from: strengths, random origins and its
         prior of the total, which takes 5 % of the flux. Compare it on a periodic boundary.
@@ -181,6 +185,7 @@ class LIRA(MultiScaleMethod):
     thin: Annotated[int, Field(ge=1)] | None = None
     origin: Literal["ensemble", "fixed", "sampled", "random"] = "ensemble"
     origins: Annotated[int, Field(ge=1)] | None = None
+    rungs: Annotated[int, Field(ge=1)] = 1
     published: bool = False
     psf_library: tuple[Path, ...] | Source = None
     psf_components: Annotated[int, Field(ge=1)] | None = None
@@ -222,6 +227,7 @@ class LIRA(MultiScaleMethod):
             draws=self.draws,
             thin=thin,
             calibration=calibration,
+            rungs=self.rungs,
         )
 
     def _calibration(self, data: DataInterface) -> Calibration | None:

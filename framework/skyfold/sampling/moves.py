@@ -29,12 +29,13 @@ SHARE = 0.3  # of the time that a chain takes
 TRIALS = 8  # transfers tried in each tile that is chosen
 POWER = 0.75  # of the light of a tile, by which tiles are chosen
 KEPT = 64  # trees whose nodes are kept
-HELD = 4_000_000  # elements of a response that are kept
+HELD, CHUNK = 8_000_000, 1024  # elements of a response that are kept, values asked for at once
+PATIENCE = 10  # uses before they are
 PROBES = 64
 # nanoseconds: for each element of the response that a product visits, count, value, and sweep
 PRODUCT, COUNT, VALUE, STEP = 0.35, 60.0, 45.0, 100_000.0
-# and for each bin of each pixel of a tile, and each bin of each trial
-GATHER, TRIAL = 2.2, 2.5
+# and for each bin of each pixel of a tile, if it must be asked for, and each bin of each trial
+GATHER, FETCH, TRIAL = 2.2, 60.0, 2.5
 
 
 class Light:
@@ -49,7 +50,7 @@ class Light:
     """
 
     def __init__(self, data: DataInterface, name: str) -> None:
-        self._parts, self.name = data.parts, name
+        self._parts, self.name, self._uses = data.parts, name, 0
         self.sensitivity = data.sensitivity[name].ravel().astype(np.float64)
         self.counts = data.counts.astype(np.float64)
         every = np.unique(np.linspace(0, self.sensitivity.size - 1, PROBES).astype(int))
@@ -70,16 +71,26 @@ class Light:
         return from_csr(pieces[0] if len(pieces) == 1 else hstack(pieces, format="csr"))
 
     @cached_property
-    def whole(self) -> Columns | None:
+    def _whole(self) -> Columns | None:
         """All columns, where they are few enough to be kept."""
-        if self.footprint * self.sensitivity.size > HELD:
+        if not self._kept:
             return None
-        return self.columns(np.arange(self.sensitivity.size))
+        size, ends = self.sensitivity.size, [np.zeros(1, np.int64)]
+        pieces = [self.columns(np.arange(i, min(i + CHUNK, size))) for i in range(0, size, CHUNK)]
+        for start, _, _ in pieces:
+            ends.append(ends[-1][-1] + start[1:])
+        _, bins, weights = zip(*pieces, strict=True)
+        return Columns(np.concatenate(ends), np.concatenate(bins), np.concatenate(weights))
+
+    @property
+    def _kept(self) -> bool:
+        return self.footprint * self.sensitivity.size <= HELD
 
     def of(self, places: Array) -> tuple[Array, Columns]:
         """Return the row of each value, and the columns that they are rows of."""
-        if self.whole is not None:
-            return places.astype(np.int64), self.whole
+        self._uses += 1  # a calibration may soon have other data
+        if self._uses > PATIENCE and self._whole is not None:
+            return places.astype(np.int64), self._whole
         return np.arange(len(places)), self.columns(places)
 
     @cached_property
@@ -89,7 +100,7 @@ class Light:
 
     def groups(self, pixels: float) -> int:
         """Return how many tiles of so many pixels may be chosen each time."""
-        gathered = GATHER * pixels * self.footprint
+        gathered = (GATHER + FETCH * (not self._kept)) * pixels * self.footprint
         tried = TRIAL * TRIALS * self.footprint * pixels**0.25  # footprints overlap
         left = SHARE / (1 - SHARE) * self.every * self._sweep - self._price
         return int(left / (gathered + tried + 1))
