@@ -1,7 +1,6 @@
 // Attribution of the counts of bins whose rows of the response lie in memory, dense or sparse.
 #include "attribute.hpp"
 
-#include <cmath>
 #include <limits>
 #include <optional>
 #include <pybind11/numpy.h>
@@ -52,7 +51,7 @@ struct Bins {
     for (Size b = 0; b < blocks; ++b) upto[b] = own += cells.sum(b);
     const double other = others && others[i] > 0.0 ? others[i] : 0.0, expected = own * scale + other;
     expectation[i] = expected;
-    if (!(expected > 0.0 && std::isfinite(expected))) return false;
+    if (!skyfold::possible(expected)) return false;
     skyfold::Stream stream(key, static_cast<std::uint64_t>(i));
     left[i] = skyfold::divide(cells, std::max<Size>(blocks, 1), upto, other / scale, counts[i], stream, room, give);
     return true;

@@ -2,8 +2,10 @@
 // in a time that the number of counts and not that of the cells decides.
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "dispatch.hpp"
@@ -26,6 +28,11 @@ struct Room {
     return room.data();
   }
 };
+
+// Whether anything can have made counts where so many are expected.
+inline bool possible(double expectation) {
+  return expectation >= std::numeric_limits<double>::min() && std::isfinite(expectation);
+}
 
 // On which weight a target from 0 up to their sum falls. Counted without a jump, because nobody can
 // foresee it. Rounding may leave the target beyond the end: it falls on the last that weighs anything.
@@ -76,12 +83,12 @@ void divide_sorted(const Cells& cells, Size blocks, const double* upto, Count co
   double* const target = Room::of(room.targets, most);
   double sum = 0.0;
   for (Count n = 0; n < count; ++n) target[n] = sum += stream.exponential();
-  const double scale = upto[blocks - 1] / (sum + stream.exponential());
-  for (Count n = 0; n < count; ++n) target[n] *= scale;
+  const double own = upto[blocks - 1], scale = own / (sum + stream.exponential()), top = std::nextafter(own, 0.0);
+  for (Count n = 0; n < count; ++n) target[n] = std::min(target[n] * scale, top);
   const double *next = target, *const end = target + count;
-  for (Size b = 0; next < end && b < blocks; ++b) {
+  for (Size b = 0; next < end; ++b) {
     const double* const first = next;
-    while (next < end && (*next < upto[b] || b == blocks - 1)) ++next;
+    while (next < end && *next < upto[b]) ++next;
     if (next > first)
       place_sorted(cells.size(b), [&](Size i) { return cells.weight(b, i); }, b ? upto[b - 1] : 0.0, first, next,
                    [&](Size i, Count n) { give(b, i, n); });
@@ -106,7 +113,7 @@ void divide_many(const Cells& cells, Size blocks, Count count, Stream& stream, R
 
 // Calls give(block, i, n) for each cell on which n counts fall, and returns how many fall on others.
 // Cells come in blocks, cells.size(block) each, of weights cells.weight(block, i), none negative, which
-// add up to upto[block] with all blocks before.
+// add up to upto[block] with all blocks before; these or the others weigh something.
 template <class Cells, class Give>
 SKYFOLD_INLINE Count divide(const Cells& cells, Size blocks, const double* upto, double others, Count count,
                             Stream& stream, Room& room, Give give) {
@@ -119,14 +126,17 @@ SKYFOLD_INLINE Count divide(const Cells& cells, Size blocks, const double* upto,
   }
   if (count <= few) {
     for (Count n = 0; n < count; ++n) {
-      const double target = stream.uniform() * (own + others);
-      if (target >= own && others > 0.0) {
-        ++left;
-        continue;
+      double target = stream.uniform() * (own + others);
+      if (target >= own) {
+        if (others > 0.0) {
+          ++left;
+          continue;
+        }
+        target = std::nextafter(own, 0.0);
       }
       Size b = 0;
 #pragma omp simd reduction(+ : b)
-      for (Size i = 0; i < blocks - 1; ++i) b += upto[i] <= target;
+      for (Size i = 0; i < blocks; ++i) b += upto[i] <= target;
       give(b, place(cells.size(b), [&](Size i) { return cells.weight(b, i); }, b ? target - upto[b - 1] : target), 1);
     }
   } else if (count <= most) {

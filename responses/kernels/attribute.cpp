@@ -2,7 +2,6 @@
 // which data pixels a model pixel lights.
 #include "attribute.hpp"
 
-#include <cmath>
 #include <memory>
 #include <optional>
 #include <pybind11/numpy.h>
@@ -20,10 +19,6 @@ namespace {
 constexpr Size vector = 8;           // doubles; kernels are as wide as a multiple of it
 constexpr Size parallel = 1 << 16;   // products below which threads do not pay
 constexpr Size batch = 16;           // pixels that are worked on together
-
-struct Room : skyfold::Room {
-  std::vector<skyfold::Stream> streams;
-};
 
 void require(bool holds, const char* message) {
   if (!holds) throw py::value_error(message);
@@ -86,35 +81,32 @@ struct Window {
   }
 };
 
-// One row of data pixels, number p * ny + y. Returns the first pixel whose counts nothing can make, or
-// -1. Pixels come in batches, and all that does not hang on chance is done first: sums that do not wait
-// for each other, without a jump between them that depends on counts, keep the processor busy.
-SKYFOLD_CLONES Size one_row(const Task& t, Size number, Room& room) {
+// One row of data pixels, number p * ny + y, which has a stream of random numbers of its own. Returns
+// the first pixel whose counts nothing can make, or -1. Pixels come in batches: sums that wait for
+// nothing, without a jump between them that hangs on chance, keep the processor busy.
+SKYFOLD_CLONES Size one_row(const Task& t, Size number, skyfold::Room& room) {
   const Convolution& c = t.c;
   const Size p = number / c.ny, y = number % c.ny, frame = c.frame(), start = number * c.nx;
-  Count* const drawn = t.drawn + p * c.my * c.mx;
   const Window first{t.frame + (p * (c.ny - 1 + c.ky) + y) * frame, c.kernel + p * c.stride, frame, c.wide, c.ky};
-  double* const upto = skyfold::Room::of(room.blocks, batch * c.wide);
+  const std::int64_t* const rows = c.rows + y;
+  Count* const drawn = t.drawn + p * c.my * c.mx;
+  double* const sums = skyfold::Room::of(room.blocks, batch * c.wide);
+  skyfold::Stream stream(t.key, static_cast<std::uint64_t>(number));
   Size held[batch], many = 0;
   for (Size x = 0; x < c.nx; ++x) {
     held[many] = x;
     many += t.counts[start + x] > 0;
     if (many < batch && x + 1 < c.nx) continue;
-    room.streams.clear();
-    for (Size k = 0; k < many; ++k) {
-      first.at(held[k]).sum(upto + k * c.wide);
-      room.streams.emplace_back(t.key, static_cast<std::uint64_t>(start + held[k]));
-    }
+    for (Size k = 0; k < many; ++k) first.at(held[k]).sum(sums + k * c.wide);
     for (Size k = 0; k < many; ++k) {
       const Size i = start + held[k];
-      const double others = t.others && t.others[i] > 0.0 ? t.others[i] : 0.0;
-      const double expectation = t.expectation[i] = upto[(k + 1) * c.wide - 1] + others;
-      if (!(expectation > 0.0 && std::isfinite(expectation))) return i;
-      const std::int64_t *rows = c.rows + y, *columns = c.columns + held[k];
-      t.left[i] = skyfold::divide(first.at(held[k]), c.kx, upto + k * c.wide, others, t.counts[i],
-                                  room.streams[static_cast<std::size_t>(k)], room, [&](Size dx, Size dy, Count n) {
-                                    skyfold::add(drawn[rows[dy] * c.mx + columns[dx]], n, t.shared);
-                                  });
+      const double *upto = sums + k * c.wide, others = t.others && t.others[i] > 0.0 ? t.others[i] : 0.0;
+      const double expectation = t.expectation[i] = upto[c.wide - 1] + others;
+      if (!skyfold::possible(expectation)) return i;
+      const std::int64_t* const columns = c.columns + held[k];
+      t.left[i] = skyfold::divide(
+          first.at(held[k]), c.wide, upto, others, t.counts[i], stream, room,
+          [&](Size dx, Size dy, Count n) { skyfold::add(drawn[rows[dy] * c.mx + columns[dx]], n, t.shared); });
     }
     many = 0;
   }
@@ -123,15 +115,28 @@ SKYFOLD_CLONES Size one_row(const Task& t, Size number, Room& room) {
 
 // The model as data pixels see it, with zeros where nothing lies or something is below zero.
 template <class T> void frame_model(const Convolution& c, const T* model, double* out) {
+  struct Run {
+    Size to, from, size;
+  };
+  std::vector<Run> runs; // of neighbours that stay neighbours
+  for (Size x = 0; x < c.nx - 1 + c.kx; ++x) {
+    const Size from = c.columns[x];
+    if (from < 0) continue;
+    if (!runs.empty() && runs.back().to + runs.back().size == x && runs.back().from + runs.back().size == from)
+      ++runs.back().size;
+    else
+      runs.push_back({x, from, 1});
+  }
   for (Size p = 0; p < c.planes; ++p)
     for (Size y = 0; y < c.ny - 1 + c.ky; ++y, out += c.frame()) {
       std::fill_n(out, c.frame(), 0.0);
       if (c.rows[y] < 0) continue;
       const T* row = model + (p * c.my + c.rows[y]) * c.mx;
-      for (Size x = 0; x < c.nx - 1 + c.kx; ++x) {
-        const Size at = c.columns[x];
-        if (at >= 0 && !(row[at] < 0)) out[x] = static_cast<double>(row[at]);
-      }
+      for (const Run& run : runs)
+        for (Size i = 0; i < run.size; ++i) {
+          const T value = row[run.from + i];
+          out[run.to + i] = static_cast<double>(value < 0 ? 0 : value);
+        }
     }
 }
 
@@ -187,7 +192,7 @@ Size attribute_convolved(const Array<T>& model, const Array<double>& kernel, Siz
   t.frame = frame.get();
 #pragma omp parallel num_threads(threads) if (t.shared) reduction(min : bad)
   {
-    Room room;
+    skyfold::Room room;
 #pragma omp for schedule(dynamic, 4)
     for (Size line = 0; line < lines; ++line) {
       const Size i = one_row(t, line, room);
@@ -249,9 +254,10 @@ py::tuple footprints(const Array<double>& kernel, Size kx, const Array<std::int6
     steps(c.columns, columns.size(), c.nx, c.kx, pixel % mx, xs);
     distinct(ys, y_number, y_data), distinct(xs, x_number, x_data);
     const std::size_t at = bins.size(), size = y_data.size() * x_data.size();
-    weights.resize(at + size, 0.0);
+    bins.resize(at + size), weights.resize(at + size);
+    std::int64_t* bin = bins.data() + at;
     for (const Size y : y_data)
-      for (const Size x : x_data) bins.push_back((p * c.ny + y) * c.nx + x);
+      for (const Size x : x_data) *bin++ = (p * c.ny + y) * c.nx + x;
     for (std::size_t a = 0; a < ys.size(); ++a) {
       double* const to = weights.data() + at + static_cast<std::size_t>(y_number[a]) * x_data.size();
       const double* const from = c.kernel + p * c.stride + ys[a].element * c.wide;
