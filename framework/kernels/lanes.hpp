@@ -89,7 +89,7 @@ public:
 #pragma omp simd
     for (std::int64_t i = 0; i < size; ++i) {
       const double above = d[i] * v[i], power = shape[i] < 1 ? log_of(u[i]) / shape[i] : 0.0;
-      g[i] = above * exp_of(power), log_g[i] = log_of(above) + power;
+      g[i] = power < -700 ? 0.0 : above * exp_of(power), log_g[i] = log_of(above) + power;
     }
   }
 

@@ -12,6 +12,7 @@ struct Terms {
   void add(double w, double n, double m) {
     if (w > 0 && m != 0) weight.push_back(w), count.push_back(n), multiplicity.push_back(m);
   }
+  void reserve(std::size_t size) { weight.reserve(size), count.reserve(size), multiplicity.reserve(size); }
   double value(double alpha) const;
 };
 
@@ -20,7 +21,8 @@ Terms normalisation(const Split& split);
 
 // The logarithm of the probability of how the counts of a level's nodes split, over all proportions.
 // Nodes without counts have no part in it.
-template <class Count> Terms evidence(const Split& split, const Count* parents, const Count* children);
+Terms evidence(const Split& split, const Size* parents, const Size* children);
+Terms evidence(const Split& split, const double* parents, const double* children);
 
 // k1 log a - k2 a^k3 - log(1 + (a / scale)^2) + constant, which is LIRA's density, or a half-Cauchy one.
 struct HyperPrior {
@@ -30,13 +32,14 @@ struct HyperPrior {
   double draw(Stream& stream) const;
 };
 
-// The mode of the density of log alpha, and minus its second derivative there.
+// The mode of the density of log alpha, to an accuracy in units of its width, and minus the second derivative
+// there. A function of the counts alone, wherever alpha is.
 struct Mode {
   double log_alpha, curvature;
 };
-Mode mode(const Terms& terms, const HyperPrior& prior);
+Mode mode(const Terms& terms, const HyperPrior& prior, double accuracy);
 
-// One draw that leaves the density of alpha as it is: ten proposals by independence Metropolis-Hastings.
+// A draw that leaves the density of alpha as it is: a few proposals by independence Metropolis-Hastings.
 double step(const Terms& terms, const HyperPrior& prior, double alpha, Stream& stream);
 
 } // namespace skyfold

@@ -2,7 +2,8 @@
 #include "tree.hpp"
 
 #include <algorithm>
-#include <numeric>
+#include <stdexcept>
+#include <utility>
 
 namespace skyfold {
 
@@ -80,6 +81,28 @@ Tree plant(const Plan& plan) {
     place.swap(place_above), mass.swap(mass_above), strength.swap(strength_above);
   }
   return tree;
+}
+
+std::vector<std::int32_t> quad_order(Size ny, Size nx, Size side, Size row, Size column) {
+  std::vector<std::int32_t> order(side * side);
+  std::int32_t* to = order.data();
+  const auto bits = [](Size place) { // every other bit
+    Size index = 0;
+    for (int bit = 0; place >> (2 * bit); ++bit) index |= (place >> (2 * bit) & 1) << bit;
+    return index;
+  };
+  // eight bits at a time: the low half of the order is a table, the high half the place of its block
+  const Size inner = std::min<Size>(side, 16);
+  std::vector<std::pair<Size, Size>> inside;
+  for (Size place = 0; place < inner * inner; ++place) inside.emplace_back(bits(place >> 1), bits(place));
+  for (Size block = 0; block < side * side / (inner * inner); ++block) {
+    const Size y0 = bits(block >> 1) * inner + row, x0 = bits(block) * inner + column;
+    for (const auto& [dy, dx] : inside) {
+      const Size y = (y0 + dy) & (side - 1), x = (x0 + dx) & (side - 1);
+      *to++ = y < ny && x < nx ? static_cast<std::int32_t>(y * nx + x) : -1;
+    }
+  }
+  return order;
 }
 
 } // namespace skyfold

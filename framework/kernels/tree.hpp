@@ -2,8 +2,6 @@
 // to follow the base measure.
 #pragma once
 #include <cstdint>
-#include <memory>
-#include <stdexcept>
 #include <vector>
 
 namespace skyfold {
@@ -53,5 +51,9 @@ struct Plan {
 };
 
 Tree plant(const Plan& plan);
+
+// The pixels of an image in the order of the quad-tree of a square frame, -1 where there is none; the frame begins at
+// the pixel (row, column) and goes round.
+std::vector<std::int32_t> quad_order(Size ny, Size nx, Size side, Size row, Size column);
 
 } // namespace skyfold
