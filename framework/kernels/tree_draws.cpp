@@ -292,7 +292,11 @@ void bind_trees(py::module_& m) {
   m.def(
       "quad_order",
       [](Size ny, Size nx, Size side, Size row, Size column) {
-        const auto order = quad_order(ny, nx, side, row, column);
+        std::vector<std::int32_t> order;
+        {
+          py::gil_scoped_release unlocked;
+          order = quad_order(ny, nx, side, row, column);
+        }
         return Array<std::int32_t>(static_cast<py::ssize_t>(order.size()), order.data());
       },
       py::arg("ny"), py::arg("nx"), py::arg("side"), py::arg("row"), py::arg("column"));

@@ -122,3 +122,7 @@ def test_what_has_no_scales_is_refused():
         Hierarchy(Grid((2, 4, 4)), np.array([1.0, 0.0])[:, None, None])
     with pytest.raises(ConfigError, match="2 levels"):
         Hierarchy(Grid((4, 4)), factors=[1.0])
+    with pytest.raises(ConfigError, match=r"strength: shape \(3,\) does not fit \(4, 4\)"):
+        Hierarchy(Grid((4, 4)), strength=np.ones(3))
+    with pytest.raises(ConfigError, match="measure: 1 of 16 numbers"):
+        Hierarchy(Grid((4, 4)), np.where(np.eye(4) * np.arange(4) == 2, np.nan, 1))

@@ -404,3 +404,20 @@ def test_origins_of_groups():
 def test_the_published_law_is_of_lira_only():
     with pytest.raises(ConfigError, match="published"):
         law_on(Grid((4, 4)), hyper=HalfCauchy(), published=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"template": np.ones((5, 4))}, "template: shape"),
+        ({"template": -np.ones((4, 4))}, "template: 16 of 16"),
+        ({"alpha": [1.0, 2.0, 3.0]}, "alpha: shape"),
+        ({"alpha": 0.0}, "above zero"),
+        ({"total": (1.0, 0.0)}, "above zero"),
+        ({"factors": [1.0]}, "2 levels"),
+        ({"strength": np.zeros((4, 4))}, "strength"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        law_on(Grid((4, 4)), **options)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from math import prod
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skyfold import _kernels
 from skyfold.errors import ConfigError, require
@@ -16,6 +17,24 @@ from skyfold.vector import Array
 
 KEPT = 16
 """How many trees of other origins are kept."""
+
+
+def fitting(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Return numbers that are not negative, repeated along axes that they lack.
+
+    Raises
+    ------
+    ConfigError
+        If they do not fit the shape, or some are negative or not finite.
+    """
+    given = np.asarray(values, dtype=np.float64)
+    try:
+        full = np.broadcast_to(given, shape)
+    except ValueError:
+        raise ConfigError(f"{name}: shape {given.shape} does not fit {shape}") from None
+    if wrong := int(np.sum(~(np.isfinite(full) & (full >= 0)))):
+        raise ConfigError(f"{name}: {wrong} of {full.size} numbers are negative or not finite")
+    return full
 
 
 class Hierarchy:
@@ -34,8 +53,8 @@ class Hierarchy:
         How much of the light of a node each pixel is expected to have, shape of the geometry;
         pixels without any are in no tree. All the same by default.
     strength
-        How closely the splits follow the measure, by pixel: a node has the mean over its pixels,
-        weighted by the measure. One by default.
+        How closely the splits follow the measure, by pixel, above zero: a node has the mean over
+        its pixels, weighted by the measure. One by default.
     factors
         The same by level, from the pixels up.
 
@@ -49,8 +68,8 @@ class Hierarchy:
     Raises
     ------
     ConfigError
-        If the geometry has no scales, no pixel has a measure, or factors and levels differ in
-        number.
+        If the geometry has no scales, a map does not fit it or holds numbers below zero, no pixel
+        has a measure, or factors and levels differ in number.
     """
 
     def __init__(
@@ -73,25 +92,30 @@ class Hierarchy:
         else:
             raise ConfigError(f"{type(geometry).__name__} have no scales to split light over")
         self.geometry, self.levels, self._pixels = geometry, len(self._branching), pixels
-        self._measure, self._strength = self._by_energy(measure), self._by_energy(strength)
+        self._measure = self._by_energy("measure", measure)
+        self._strength = self._by_energy("strength", strength)
         if self._measure is not None and not np.all(np.any(self._measure > 0, axis=1)):
             which = int(np.argmin(np.any(self._measure > 0, axis=1)))
             raise ConfigError(
                 f"no pixel of energy {which} has a positive measure: mask or template leave nothing"
             )
+        if self._strength is not None and np.any(self._strength == 0):
+            raise ConfigError("strength: it must be above zero everywhere")
         self._factors = np.ones(self.levels) if factors is None else np.asarray(factors, float)
         if self._factors.shape != (self.levels,):
             raise ConfigError(
                 f"{self._factors.size} factors, but there are {self.levels} levels from the pixels "
                 "up to the whole; give one for each"
             )
+        if not np.all((self._factors > 0) & np.isfinite(self._factors)):
+            raise ConfigError("factors: they must be above zero")
         self.trees = lru_cache(maxsize=KEPT)(self._plant)
 
-    def _by_energy(self, values: Array | None) -> Array | None:
+    def _by_energy(self, name: str, values: Array | None) -> Array | None:
         """Return values of the geometry with the shape (energies, pixels)."""
         if values is None:
             return None
-        full = np.broadcast_to(np.asarray(values, dtype=np.float64), self.geometry.shape)
+        full = fitting(name, values, self.geometry.shape)
         full = full.T if isinstance(self.geometry, Sphere) else full
         return np.ascontiguousarray(full).reshape(self.energies, self._pixels)
 

@@ -14,7 +14,7 @@ from skyfold import _kernels
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.model import Component
-from skyfold.sampling.hierarchy import Hierarchy
+from skyfold.sampling.hierarchy import Hierarchy, fitting
 from skyfold.sampling.law import Law
 from skyfold.sampling.moves import Transfers
 from skyfold.sampling.strengths import HyperPrior, Lira
@@ -86,10 +86,10 @@ class MultiScale(Law):
         published: bool = False,
     ) -> None:
         geometry = component.geometry
-        measure = template
+        measure = None if template is None else fitting("template", template, geometry.shape)
         if component.mask is not None:
-            measure = np.where(component.mask, 1.0 if template is None else template, 0.0)
-        self._measure = None if measure is None else np.broadcast_to(measure, geometry.shape)
+            measure = np.where(component.mask, 1.0 if measure is None else measure, 0.0)
+        self._measure = measure
         self.hierarchy = Hierarchy(geometry, measure, strength, factors)
         self.shape = geometry.shape
         if published:
@@ -104,7 +104,9 @@ class MultiScale(Law):
             (0,) * len(self.hierarchy.frame)
         ]
         each = (self.hierarchy.energies, self.hierarchy.levels)
-        self._alpha = np.ascontiguousarray(np.broadcast_to(np.asarray(alpha, np.float64), each))
+        self._alpha = np.ascontiguousarray(fitting("alpha", alpha, each))
+        if not (np.all(self._alpha > 0) and min(total) > 0):
+            raise ConfigError("alpha, and shape and rate of the total, must be above zero")
         self._scale, self._missed = self._seen(sensitivity)
         self._transfers = Transfers(self.hierarchy)
 
