@@ -10,10 +10,13 @@ from scipy import stats
 from tests.calibration.setups import image, joint, setup, sphere
 
 from skyfold.algorithms.gibbs import Gibbs
-from skyfold.model import Model
+from skyfold.binned import BinnedData
+from skyfold.geometry import Grid, Normalisations
+from skyfold.model import Component, Model
 from skyfold.sampling.moves import Light, transferred
 from skyfold.sampling.multiscale_law import MultiScale
 from skyfold.sampling.nodes import Nodes
+from skyfold_responses.psf import Psf
 
 STRONG = {"alpha": [0.4, 0.7, 1.5], "hyper": None, "total": (20.0, 0.2)}
 PROBLEMS = {
@@ -84,7 +87,7 @@ def test_truths_stay_truths(name):
     p, fresh = [], drawn(law, 600)
     for level in range(min(2, law.hierarchy.levels)):
         for shift in (0, tree(law).shifts - 1):
-            p += after(given, law, fresh, level, shift, 80)
+            p += after(given, law, fresh, level, shift, 60)
     assert min(p) > 1e-4, min(p)
     assert np.mean(np.array(p) < 0.05) < 0.15
 
@@ -212,3 +215,43 @@ def test_chains_with_and_without_moves_agree():
     varied = u > 0
     z = (a - b)[varied] / np.sqrt(u + v)[varied]
     assert np.max(np.abs(z)) < 4.5, z
+
+
+def point_source():
+    """Return 1000 counts of one pixel, seen with a wide PSF on a flat background."""
+    along = np.exp(-(np.arange(-8, 9) ** 2) / 18)
+    psf = Psf(np.outer(along, along) / along.sum() ** 2, (32, 32), "same")
+    truth = np.zeros((32, 32))
+    truth[16, 16] = 1000
+    counts = np.random.default_rng(836).poisson(psf.forward(truth) + 2)
+    sky, known = Component(Grid((32, 32))), Component(Normalisations(), fixed=True)
+    return BinnedData(
+        counts,
+        {"sky": psf, "known": np.full((32, 32), 2.0)},
+        components={"sky": sky, "known": known},
+    )
+
+
+@pytest.mark.slow
+def test_the_neighbours_of_a_point_source_mix_faster():
+    """The pixels next to it are the slowest of all: much light goes there, seldom and at once."""
+    from arviz_stats.base import array_stats
+
+    data, found = point_source(), []
+    for moves in (False, True):
+        gibbs, model = sky(data, chains=4, moves=moves)
+        gibbs = replace(gibbs, burn=500, draws=4000)
+        state, near = gibbs.start(data, model), []
+        while state.sweeps < 4500:
+            state = gibbs.step(state, data)
+            near.append(state.kept["sky"][:, :, 14:20, 14:20].reshape(4, -1, 36))
+        pixels = np.moveaxis(np.concatenate(near, axis=1), 2, 0).astype(float)
+        bright = np.argsort(-pixels.mean(axis=(1, 2)))[:8]
+        sums = np.stack([pixels.sum(axis=0), state.table[:, 500:, 0]])
+        figures = [np.asarray(array_stats.ess(each, method="bulk")) for each in (pixels, sums)]
+        found.append(
+            (figures[0][bright].min(), sums.mean(axis=(1, 2)), sums.var(axis=(1, 2)) / figures[1])
+        )
+    (before, a, u), (after, b, v) = found
+    assert np.all(np.abs(a - b) < 4 * np.sqrt(u + v)), (a, b)
+    assert after > 1.5 * before, (before, after)
