@@ -117,13 +117,19 @@ def test_random_origins_cannot_be_tempered():
 
 
 def test_a_run_that_was_stopped_goes_on_bit_by_bit(tmp_path):
-    data = counted()
-    gibbs = Gibbs(laws={"sky": law_of(data)}, chains=2, origins=1, burn=20, draws=60, rungs=3)
-    whole = run(gibbs, data, 80)
-    half = run(gibbs, data, 20)
-    checkpoint.save(tmp_path / "half.npz", half, [])
-    state, _ = checkpoint.load(tmp_path / "half.npz", gibbs.start(data, Model.start(data)))
-    while state.sweeps < 80:
+    """Another process has other laws, and looks up in the response what this one has kept."""
+    data, path = counted(), tmp_path / "half.npz"
+
+    def new():
+        law = law_of(data)
+        return Gibbs(laws={"sky": law}, chains=2, origins=1, burn=20, draws=120, rungs=3)
+
+    gibbs = new()
+    whole = run(gibbs, data, 140)
+    checkpoint.save(path, run(gibbs, data, 20), [])
+    gibbs = new()
+    state, _ = checkpoint.load(path, gibbs.start(data, Model.start(data)))
+    while state.sweeps < 140:
         state = gibbs.step(state, data)
     np.testing.assert_array_equal(state.table, whole.table)
     for one, other in zip(state.hotter, whole.hotter, strict=True):
