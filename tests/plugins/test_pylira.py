@@ -98,6 +98,17 @@ def test_exposure_background_and_start_may_be_left_out():
     assert dark.posterior_mean.sum() == pytest.approx(plain.posterior_mean.sum(), rel=0.1)
 
 
+@pytest.mark.parametrize("burn_in", [0, 30])
+def test_moments_are_those_of_the_images_after_burn_in(burn_in):
+    result = drawn(small(), 100, burn_in)
+    assert len(result.image_trace) == len(result.parameter_trace) == 100
+    for found, expected in (
+        (result.posterior_mean, result.posterior_mean_from_trace),
+        (result.posterior_std, result.posterior_std_from_trace),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-12)
+
+
 def test_images_do_not_depend_on_what_else_is_asked_of_the_seed():
     data = small()
     first, again, other = drawn(data), drawn(data), drawn(data, seed=2)

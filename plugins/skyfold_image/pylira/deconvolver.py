@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,14 +135,20 @@ class LIRADeconvolver:
             )
         seed = int(self.random_state.randint(1, 2**32 - 1, dtype=np.int64))
         gibbs = self.sampler(seen, seed)
-        (chain,) = gibbs._chains(gibbs.start(seen, _start(seen, data)), seen)
-        rows, kept = chain.walk(self.n_iter_max, 0, 1)
-        trace = kept[SKY]
-        counted = trace[self.n_burn_in :]
+        (chain,) = gibbs.chains_at(gibbs.start(seen, _start(seen, data)), seen)
+        none, walks = deepcopy(chain.moments), []
+        for sweeps in filter(None, (self.n_burn_in, self.n_iter_max - self.n_burn_in)):
+            chain.moments = deepcopy(none)  # those of the burn-in are forgotten
+            walks.append(chain.walk(sweeps, 0, 1))
+        rows, trace = (
+            np.concatenate(part)
+            for part in zip(*((rows, kept[SKY]) for rows, kept in walks), strict=True)
+        )
+        found = chain.moments
         return LIRADeconvolverResult(
             {**self.to_dict(), "random_seed": seed},
-            counted.mean(axis=0, dtype=float),
-            counted.std(axis=0, dtype=float),
+            found.mean[SKY],
+            np.sqrt(found.spread[SKY] / found.count),
             _table(rows, chain.columns, seen),
             trace,
             data.get("wcs"),
