@@ -114,6 +114,8 @@ class Algorithm(ABC):
         Shorten a step that would lower the objective, as rounding and refinements may make it do.
     seed
         Seed of all that is random.
+    limit
+        Iteration with which the run ends at the latest, for laps that are several iterations.
 
     Attributes
     ----------
@@ -125,6 +127,7 @@ class Algorithm(ABC):
     priors: Mapping[str, Prior] = field(default_factory=dict)
     guard: bool = True
     seed: int = 0
+    limit: int | None = None
     takes_priors: ClassVar[bool] = True
 
     @abstractmethod

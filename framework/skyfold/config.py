@@ -152,8 +152,13 @@ class RunConfig:
             )
         if "prior" in takes and isinstance(given.get("prior"), Mapping):
             given["prior"] = {k: self._prior(k, v) for k, v in given["prior"].items()}
-        known = sorted({*takes - {"refinements"}, *registry.refinements})
+        refining = registry.refinements if "refinements" in takes else ()
+        known = sorted({*takes - {"refinements"}, *refining})
         for key in given.keys() - takes:
+            if key in registry.refinements:
+                raise (self.place / "method" / key).error(
+                    f"{key!r} treats the steps of a method; {name} has none that could be treated"
+                )
             others = [m for m in registry.methods if key in _fields(registry.methods[m])]
             if others:
                 raise (self.place / "method" / key).error(
@@ -213,10 +218,7 @@ class RunConfig:
         rules: list[StoppingRule] = [own] if own else []
         for name, value in chosen.items():
             entry = named(registry.stopping_rules, name, self.place / "stop" / name)
-            given = (
-                value if isinstance(value, Mapping) else {dataclasses.fields(entry)[0].name: value}
-            )
-            rules.append(options.build(entry, given, self.place / "stop" / name))
+            rules.append(options.build(entry, _in_full(entry, value), self.place / "stop" / name))
         first, *others = rules
         for rule in others:
             first = first | rule

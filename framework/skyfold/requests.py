@@ -73,11 +73,14 @@ def _changes(arguments: Arguments, document: Document) -> list[tuple[tuple[Any, 
         changes.append((("method",), {**kept, "name": method}, "--method"))
     for rule in getattr(arguments, "stop", []):
         name, equals, value = rule.partition("=")
-        if not equals:
+        entry = default_registry().stopping_rules.get(name)
+        usual = entry is not None and not any(o.required for o in options.describe(entry))
+        if not equals and not usual:
             raise ConfigError(
                 f"--stop {rule}: write RULE=VALUE, as in --stop delta_log_likelihood=0.1"
             )
-        changes.append((("stop", name), strict_yaml.scalar(value), f"--stop {name}"))
+        given = strict_yaml.scalar(value) if equals else True
+        changes.append((("stop", name), given, f"--stop {name}"))
     sections = document.data.get("data", [])
     count = len(sections) if isinstance(sections, list) else 0
     opener = _opener(arguments, document)

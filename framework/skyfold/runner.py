@@ -101,7 +101,8 @@ def prepare(
     stop = config.build_stop(method.until, own)
     config = replace(config.with_files(), data=[dict(part.origin.options) for part in data.parts])
     seen, algorithm = method.prepare(data)
-    algorithm = replace(algorithm, seed=config.seed)
+    limit = config.iterations if isinstance(config.iterations, int) else None
+    algorithm = replace(algorithm, seed=config.seed, limit=limit)
     start = algorithm.start(seen, Model.start(seen))
     for refine in algorithm.refinements:  # what one of them refuses is said before the work
         refine(start, Proposal(start.model.vector.only(start.model.free)), seen)

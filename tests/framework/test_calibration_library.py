@@ -294,7 +294,7 @@ def test_a_row_tells_of_one_state():
     data = image(counts, KERNELS[1])
     calibration = library(data, every=2)
     gibbs = gibbs_of(data, calibration, chains=1)
-    (chain,) = gibbs._chains(gibbs.start(data, Model.start(data)), data)
+    (chain,) = gibbs.chains_at(gibbs.start(data, Model.start(data)), data)
     for _ in range(6):
         values = {name: np.copy(v) for name, v in chain.values.items()}
         level = chain.sweep()
@@ -377,7 +377,7 @@ def coverage(seed, number, sweeps):
         data = image(rng.poisson(blurred + 2.0).astype(float), HALOS[own - 2], background=2.0)
         for i, calibration in enumerate((library(data, HALOS, every=2), None)):
             gibbs = gibbs_of(data, calibration, seed=k, chains=1, law=law)
-            (chain,) = gibbs._chains(gibbs.start(data, Model.start(data)), data)
+            (chain,) = gibbs.chains_at(gibbs.start(data, Model.start(data)), data)
             drawn = []
             for _ in range(sweeps):
                 chain.sweep()

@@ -109,7 +109,7 @@ def test_a_row_tells_of_one_state():
     """Likelihood and prior of a row belong to the values that stand in it."""
     data, gibbs = problem(chains=1, draws=30, thin=1)
     state = gibbs.start(data, Model.start(data))
-    (chain,) = gibbs._chains(state, data)
+    (chain,) = gibbs.chains_at(state, data)
     for _ in range(5):
         values = {name: np.copy(v) for name, v in chain.values.items()}
         densities = dict(chain.densities)

@@ -191,7 +191,7 @@ class Gibbs(Algorithm):
     def m_step(self, state: State, data: DataInterface) -> Proposal:
         """Return the mean of all values so far, and where the chains are."""
         assert isinstance(state, GibbsState)
-        sweeps, walks = self._lap(state, data), self._chains(state, data)
+        sweeps, walks = self._lap(state, data), self.chains_at(state, data)
 
         def walk(chain: Chain) -> tuple[Array, dict[str, Array]]:
             return chain.walk(sweeps, self.burn, self.thin)
@@ -223,18 +223,16 @@ class Gibbs(Algorithm):
 
     def columns(self, state: GibbsState, data: DataInterface) -> tuple[str, ...]:
         """Return what stands in the columns of the series."""
-        return self._chains(state, data)[0].columns
+        return self.chains_at(state, data)[0].columns
 
     def _lap(self, state: GibbsState, data: DataInterface) -> int:
         """Return the number of sweeps of a lap; the run ends with one."""
         size = data.counts.size + sum(v[0].size for v in state.draws.values())
         sweeps = self.thin * int(np.clip(LAP // (size * self.thin), 1, MOST))
-        for end in (self.burn, self.burn + self.draws):
-            if state.sweeps < end:
-                return min(sweeps, end - state.sweeps)
-        return sweeps
+        ends = (self.burn, self.burn + self.draws, self.limit or 0)
+        return min([sweeps, *(end - state.sweeps for end in ends if state.sweeps < end)])
 
-    def _chains(self, state: GibbsState, data: DataInterface) -> list[Chain]:
+    def chains_at(self, state: GibbsState, data: DataInterface) -> list[Chain]:
         """Return the chains as they stand."""
         watches = {n: Watch(n, data.components[n], state.bright[n]) for n in self.laws}
         fixed = {name: v for name, v in state.model.items() if name not in self.laws}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from skyfold.algorithm import Algorithm
@@ -16,6 +17,7 @@ from skyfold.algorithms.law_em import LawEM
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.geometry import Geometry, Grid
+from skyfold.likelihood import Poisson
 from skyfold.methods import Method
 from skyfold.model import Component
 from skyfold.priors.reference import on_places
@@ -23,7 +25,7 @@ from skyfold.sampling.calibration import Calibration
 from skyfold.sampling.law import Law
 from skyfold.sampling.multiscale_law import MultiScale
 from skyfold.sampling.psf_library import calibration_of
-from skyfold.sampling.scale_law import GammaFactor, Scale
+from skyfold.sampling.scale_law import GammaFactor, LogNormalFactor, Scale
 from skyfold.sampling.strengths import HalfCauchy, HyperPrior, Lira
 from skyfold.sphere import Sphere
 from skyfold.vector import Array, Vector
@@ -35,7 +37,6 @@ Source = Path | Array | None
 TOTAL, PUBLISHED = (1.0, 1e-3), (1.0, 0.05)  # shape and rate of the total
 STEPS = (0.7548776662466927, 0.5698402909980532)  # spread points evenly (Roberts 2018)
 KEPT = 50_000_000  # values of all chains that are kept by default, 200 MB
-UNKNOWN = 1.0  # relative uncertainty of a factor of which nothing was said
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,10 @@ class MultiScaleMethod(Method):
         Factor of the strengths by level, from the pixels up.
     background_error
         Relative uncertainty of the backgrounds that are fitted, around one, before the counts are
-        seen: one number, or one for each by name.
+        seen: one number, or one for each by name. Where nothing is said, their counts have the
+        law that the total has by default.
+    background_law
+        Law of a background whose uncertainty is stated.
     """
 
     hyper: tuple[Annotated[float, Field(gt=-1)], Positive, Positive] = (0.0, 1000.0, 3.0)
@@ -73,7 +77,8 @@ class MultiScaleMethod(Method):
     template: Source = None
     strength: Source = None
     levels: tuple[Positive, ...] | None = None
-    background_error: Positive | Mapping[str, Positive] = UNKNOWN
+    background_error: Positive | Mapping[str, Positive] | None = None
+    background_law: Literal["gamma", "lognormal"] = "gamma"
 
     def laws(
         self,
@@ -109,6 +114,15 @@ class MultiScaleMethod(Method):
         fitted = {name: part for name, part in data.components.items() if not part.fixed}
         if not any(part.geometry.sky for part in fitted.values()):
             raise ConfigError("there is no sky to draw: every component is fixed or a background")
+        _require_plain(data, fitted)
+        if isinstance(self.background_error, Mapping):
+            factors = [name for name, part in fitted.items() if not part.geometry.sky]
+            for name in self.background_error:
+                if name not in factors:
+                    known = ", ".join(factors) or "none"
+                    raise ConfigError(
+                        f"background_error: no background {name!r} is fitted; fitted: {known}"
+                    )
         return {
             name: self._tree(
                 part,
@@ -118,7 +132,7 @@ class MultiScaleMethod(Method):
                 **more,
             )
             if part.geometry.sky
-            else Scale(seen[name], self._factor(name))
+            else Scale(seen[name], self._factor(name, seen[name]), part.bounds)
             for name, part in fitted.items()
         }
 
@@ -132,17 +146,42 @@ class MultiScaleMethod(Method):
             part,
             sensitivity,
             hyper=hyper,
-            template=None if self.template is None else on_places(self.template, part.geometry),
-            strength=None if self.strength is None else on_places(self.strength, part.geometry),
+            template=None
+            if self.template is None
+            else on_places(self.template, part.geometry, "template"),
+            strength=None
+            if self.strength is None
+            else on_places(self.strength, part.geometry, "strength"),
             factors=self.levels,
             **more,
         )
 
-    def _factor(self, name: str) -> GammaFactor:
+    def _factor(self, name: str, seen: Array) -> GammaFactor | LogNormalFactor:
         error = self.background_error
         if isinstance(error, Mapping):
-            error = error.get(name, UNKNOWN)
+            error = error.get(name)
+        if error is None:
+            shape, rate = TOTAL
+            return GammaFactor(shape, rate * float(np.max(seen, initial=0.0)))
+        if self.background_law == "lognormal":
+            return LogNormalFactor(1.0, error)
         return GammaFactor.of(1.0, error)
+
+
+def _require_plain(data: DataInterface, fitted: Mapping[str, Component]) -> None:
+    """Refuse what a sampler cannot heed."""
+    for part in data.parts:
+        if type(part.likelihood) is not Poisson:
+            raise ConfigError(
+                f"{part.origin.name}: photons are drawn from Poisson's law, but the data are "
+                f"judged by {type(part.likelihood).__name__}: leave that out"
+            )
+    for name, component in fitted.items():
+        if component.geometry.sky and component.bounds != (0.0, inf):
+            raise ConfigError(
+                f"component {name!r}: a multi-scale law has no bounds, but {component.bounds} are "
+                "asked for: leave them out"
+            )
 
 
 @dataclass(frozen=True)
@@ -208,6 +247,10 @@ class LIRA(MultiScaleMethod):
         thin = self.thin or max(1, -(-self.draws * size // KEPT))
         if thin > self.draws:
             raise ConfigError(f"thin {thin} keeps no image of {self.draws} draws; lower it")
+        if self.published and self.origin != "ensemble":
+            raise ConfigError(
+                f"the published law draws its origin anew each time: leave out origin {self.origin}"
+            )
         mode = "random" if self.published else self.origin
         more: dict[str, Any] = {}
         if mode in ("sampled", "random"):

@@ -15,7 +15,7 @@ from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 
-def on_places(source: Any, geometry: Geometry) -> Array:
+def on_places(source: Any, geometry: Geometry, what: str = "reference") -> Array:
     """Return a reference as one value above zero for each place of a geometry.
 
     What covers only the field of a grid is continued by its edge; what has no energies holds for
@@ -28,6 +28,8 @@ def on_places(source: Any, geometry: Geometry) -> Array:
         an extension in brackets.
     geometry
         The places.
+    what
+        What it is called in messages.
 
     Raises
     ------
@@ -40,9 +42,9 @@ def on_places(source: Any, geometry: Geometry) -> Array:
         If the file cannot be read.
     """
     if isinstance(source, str | Path):
-        name, values = f"reference {source}", _read(source, geometry)
+        name, values = f"{what} {source}", _read(source, geometry)
     else:
-        name, values = "the reference", np.asarray(source, dtype=np.float64)
+        name, values = f"the {what}", np.asarray(source, dtype=np.float64)
     wrong = ~(np.isfinite(values) & (values > 0))
     if np.any(wrong):
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -67,8 +69,10 @@ def _placed(values: Array, geometry: Geometry, name: str) -> Array:
             full = shape[-values.ndim :]
             margins = [(s.start, n - s.stop) for s, n in zip(field, full, strict=True)]
             return np.broadcast_to(np.pad(values, margins, mode="edge"), shape)
+    field = geometry.crop().shape if isinstance(geometry, Grid) else shape
+    beyond = f", or {shape} with what lies beyond it" if field != shape else ""
     raise ConfigError(
-        f"{name} has shape {values.shape}, but the values have {shape}; they must agree"
+        f"{name} has shape {values.shape}, but the sky has {field}{beyond}; they must agree"
     )
 
 

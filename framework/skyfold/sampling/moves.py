@@ -158,7 +158,7 @@ class Transfers:
             Source of randomness.
         """
         light = self._light(name, data)
-        if (sweep + 1) % light.every:
+        if (sweep + 1) % light.every or not self.hierarchy.levels:
             return None
         energies = self._by_energy(values[name]).sum(axis=1, dtype=np.float64)
         energy = _one_of(energies, rng)

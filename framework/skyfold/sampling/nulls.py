@@ -198,7 +198,7 @@ class Nulls:
         gibbs, found = replace(self.gibbs, seed=seed), []
         thin = max(gibbs.thin, gibbs.chains * gibbs.draws // MOST)
         state = gibbs.start(data, Model.start(data))
-        for chain in gibbs._chains(state, data):
+        for chain in gibbs.chains_at(state, data):
             for sweep in range(gibbs.burn + gibbs.draws):
                 if sweep >= gibbs.burn and (sweep - gibbs.burn) % thin == 0:
                     found.append(self.light.of_values(self.name, chain.values))

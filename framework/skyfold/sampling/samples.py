@@ -67,12 +67,10 @@ class Samples(Observer):
             If images are missing.
         """
         assert isinstance(state, GibbsState)
-        size = self.number(state) * self.space
         if self.path is None:
             return
+        size = self._size(state)
         self._file = self.path.open("r+b" if size else "wb")
-        if self._file.seek(0, 2) < size:
-            raise FileError(f"{self.path} lacks images that the checkpoint knows: begin a new run")
         self._file.truncate(size)
         self._file.seek(size)
 
@@ -85,9 +83,12 @@ class Samples(Observer):
             images[name] = np.moveaxis(state.kept[name][field], 1, 0)
         if self._file is None:
             self._held.append(images)
-        else:
+            return
+        try:
             self._file.write(images.tobytes())
             self._file.flush()
+        except OSError as error:
+            raise FileError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def on_finish(self, state: State, trace: list[dict[str, float]], reason: str) -> None:
         """Close the file."""
@@ -95,14 +96,31 @@ class Samples(Observer):
             self._file.close()
 
     def arrays(self, state: GibbsState) -> Mapping[str, Array]:
-        """Return the images by component, shape (chains, kept, ...)."""
-        number = self.number(state)
+        """Return the images by component, shape (chains, kept, ...).
+
+        Raises
+        ------
+        FileError
+            If images are missing.
+        """
         images: Any = np.zeros(0, self._record)
         if self.path is None and self._held:
             images = np.concatenate(self._held)
-        elif self.path is not None and number:
-            images = np.memmap(self.path, self._record, "r", shape=(number,))
+        elif self.path is not None and self._size(state):
+            images = np.memmap(self.path, self._record, "r", shape=(self.number(state),))
         return {name: np.moveaxis(images[name], 1, 0) for name in self._fields}
+
+    def _size(self, state: GibbsState) -> int:
+        """Return how long the file is, what the checkpoint does not know left out."""
+        assert self.path is not None
+        size = self.number(state) * self.space
+        found = self.path.stat().st_size if self.path.exists() else 0
+        if found < size:
+            raise FileError(
+                f"{self.path} holds {found} bytes, but the images that the checkpoint knows take "
+                f"{size}: put the whole file back, or begin a new run"
+            )
+        return size
 
 
 def keeper(algorithm: Algorithm, state: State, folder: Path | None = None) -> Samples | None:

@@ -65,15 +65,33 @@ class Scale(Law):
         What is known of each factor before counts. Given these, a factor of Gamma density is
         drawn as it is; one of log-normal density by Metropolis-Hastings, from Student's
         distribution around the mode of its logarithm.
+    bounds
+        Least and greatest factor allowed; the density is cut off there, and not normalised anew.
+        For Gamma densities only.
+
+    Raises
+    ------
+    ConfigError
+        If a log-normal density has bounds.
     """
 
-    def __init__(self, sensitivity: Array, density: GammaFactor | LogNormalFactor) -> None:
+    def __init__(
+        self,
+        sensitivity: Array,
+        density: GammaFactor | LogNormalFactor,
+        bounds: tuple[float, float] = (0.0, math.inf),
+    ) -> None:
         self._seen = np.asarray(sensitivity, dtype=np.float64)
-        self._density = density
+        self._density, self._bounds = density, bounds
+        if bounds != (0.0, math.inf) and isinstance(density, LogNormalFactor):
+            raise ConfigError(
+                f"a factor of log-normal law has no bounds, but {bounds} are asked for: take the "
+                "Gamma law, or leave the bounds out"
+            )
 
     def start(self, values: Array, group: int, rng: np.random.Generator) -> tuple[Array, Unknowns]:
         """Return the factors times log-normal noise of 0.3."""
-        return values * np.exp(0.3 * rng.normal(size=values.shape)), {}
+        return np.clip(values * np.exp(0.3 * rng.normal(size=values.shape)), *self._bounds), {}
 
     def draw(
         self,
@@ -85,8 +103,7 @@ class Scale(Law):
         """Draw each factor given its counts; one too small for a float is the least one."""
         law = self._density
         if isinstance(law, GammaFactor):
-            drawn = rng.standard_gamma(attributed + law.shape) / (self._seen + law.rate)
-            drawn = np.maximum(drawn, 1e-300)
+            drawn = self._gamma(attributed + law.shape, self._seen + law.rate, rng)
         else:
             places = zip(attributed.flat, self._seen.flat, values.flat, strict=True)
             drawn = np.array([_draw(*place, law, rng) for place in places]).reshape(values.shape)
@@ -99,6 +116,7 @@ class Scale(Law):
         law = self._density
         if isinstance(law, GammaFactor):
             best = np.maximum(attributed + law.shape - 1, 0) / (self._seen + law.rate)
+            best = np.clip(best, *self._bounds)
         else:
             places = zip(attributed.flat, self._seen.flat, strict=True)
             modes = [math.exp(_mode(n - 1, s, law)) for n, s in places]
@@ -119,7 +137,18 @@ class Scale(Law):
             return law.median * np.exp(law.sigma * rng.normal(size=shape)), {}
         if law.rate == 0:
             raise ConfigError("a Gamma density of rate 0 is improper: there is nothing to draw")
-        return np.maximum(rng.standard_gamma(law.shape, shape) / law.rate, 1e-300), {}
+        return self._gamma(np.full(shape, law.shape), np.full(shape, law.rate), rng), {}
+
+    def _gamma(self, shape: Array, rate: Array, rng: np.random.Generator) -> Array:
+        """Draw from Gamma densities within the bounds."""
+        if self._bounds == (0.0, math.inf):
+            return np.maximum(rng.standard_gamma(shape) / rate, 1e-300)
+        from scipy.special import gammainc, gammaincinv
+
+        low, high = (gammainc(shape, rate * bound) for bound in self._bounds)
+        drawn = gammaincinv(shape, low + rng.random(rate.shape) * (high - low)) / rate
+        kept: Array = np.clip(drawn, max(self._bounds[0], 1e-300), self._bounds[1])
+        return kept
 
     def log_density(self, values: Array, unknowns: dict[str, Array]) -> float:
         """Return that of the factors, without normalisation where it is improper."""
