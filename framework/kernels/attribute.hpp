@@ -23,9 +23,10 @@ constexpr Count most = 3000; // counts above which one binomial for each cell is
 struct Room {
   std::vector<double> blocks, gathered, targets, sums, weights;
 
+  // On a cache line of its own.
   static double* of(std::vector<double>& room, Size size) {
-    if (room.size() < static_cast<std::size_t>(size)) room.resize(static_cast<std::size_t>(size));
-    return room.data();
+    if (room.size() < static_cast<std::size_t>(size + 8)) room.resize(static_cast<std::size_t>(size + 8));
+    return reinterpret_cast<double*>((reinterpret_cast<std::uintptr_t>(room.data()) + 63) / 64 * 64);
   }
 };
 

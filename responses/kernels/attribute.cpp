@@ -16,9 +16,9 @@ using skyfold::Size;
 
 namespace {
 
-constexpr Size vector = 8;           // doubles; kernels are as wide as a multiple of it
-constexpr Size parallel = 1 << 16;   // products below which threads do not pay
-constexpr Size batch = 16;           // pixels that are worked on together
+constexpr int vector = 8;          // doubles; kernels are as wide as a multiple of it
+constexpr Size parallel = 1 << 16; // products below which threads do not pay
+constexpr Size batch = 16;         // pixels that are worked on together
 
 void require(bool holds, const char* message) {
   if (!holds) throw py::value_error(message);
@@ -56,28 +56,35 @@ struct Window {
   SKYFOLD_INLINE Size size(Size) const { return ky; }
   SKYFOLD_INLINE double weight(Size x, Size y) const { return in[y * frame + x] * kernel[y * wide + x]; }
 
-  template <int block> SKYFOLD_INLINE void column_sums(Size x, double* sums) const {
-    double sum[block] = {};
+  // Sums of some columns, each with all before; `sum` of those before becomes that of all.
+  template <int block> SKYFOLD_INLINE void add_columns(Size x, double& sum, double* upto) const {
+    double column[block] = {};
     for (Size y = 0; y < ky; ++y) {
       const double *row = in + y * frame + x, *weight = kernel + y * wide + x;
 #pragma omp simd
-      for (int j = 0; j < block; ++j) sum[j] += row[j] * weight[j];
+      for (int j = 0; j < block; ++j) column[j] += row[j] * weight[j];
     }
-    for (int j = 0; j < block; ++j) sums[x + j] = sum[j];
+    // vectors one beside the other, then one after the other: additions wait for each other
+    for (int v = 0; v < block; v += vector) {
+      double part = 0.0;
+      for (int j = v; j < v + vector; ++j) column[j] = part += column[j];
+    }
+    for (int v = 0; v < block; v += vector) {
+      const double before = sum;
+      sum += column[v + vector - 1];
+#pragma omp simd
+      for (int j = v; j < v + vector; ++j) upto[x + j] = before + column[j];
+    }
   }
 
   // Sums of each column and all before.
-  SKYFOLD_INLINE void sum(double* sums) const {
+  SKYFOLD_INLINE void sum_columns(double* upto) const {
+    double sum = 0.0;
     Size x = 0;
-    for (; x + 4 * vector <= wide; x += 4 * vector) column_sums<4 * vector>(x, sums);
-    if (x + 3 * vector == wide) column_sums<3 * vector>(x, sums);
-    if (x + 2 * vector == wide) column_sums<2 * vector>(x, sums);
-    if (x + vector == wide) column_sums<vector>(x, sums);
-    // vectors one beside the other, then one after the other: additions wait for each other
-    for (x = 0; x < wide; x += vector)
-      for (Size j = 1; j < vector; ++j) sums[x + j] += sums[x + j - 1];
-    for (x = vector; x < wide; x += vector)
-      for (Size j = 0; j < vector; ++j) sums[x + j] += sums[x - 1];
+    for (; x + 4 * vector <= wide; x += 4 * vector) add_columns<4 * vector>(x, sum, upto);
+    if (x + 3 * vector == wide) add_columns<3 * vector>(x, sum, upto);
+    if (x + 2 * vector == wide) add_columns<2 * vector>(x, sum, upto);
+    if (x + vector == wide) add_columns<vector>(x, sum, upto);
   }
 };
 
@@ -97,7 +104,7 @@ SKYFOLD_CLONES Size one_row(const Task& t, Size number, skyfold::Room& room) {
     held[many] = x;
     many += t.counts[start + x] > 0;
     if (many < batch && x + 1 < c.nx) continue;
-    for (Size k = 0; k < many; ++k) first.at(held[k]).sum(sums + k * c.wide);
+    for (Size k = 0; k < many; ++k) first.at(held[k]).sum_columns(sums + k * c.wide);
     for (Size k = 0; k < many; ++k) {
       const Size i = start + held[k];
       const double *upto = sums + k * c.wide, others = t.others && t.others[i] > 0.0 ? t.others[i] : 0.0;

@@ -10,6 +10,7 @@ from skyfold.errors import DataError
 from skyfold.vector import Array
 from skyfold_responses._kernels import attribute_convolved, footprints
 from skyfold_responses.layout import Layout
+from skyfold_responses.memory import aligned
 
 WIDTH = 8  # a stored kernel is as wide as a multiple of it
 
@@ -30,7 +31,8 @@ class Footprints:
 
     def __init__(self, kernels: Array, layout: Layout, border: tuple[Array, Array] | None) -> None:
         planes, y, self._kx = kernels.shape
-        self._kernels = np.zeros((planes, y, -(-self._kx // WIDTH) * WIDTH))
+        self._kernels = aligned((planes, y, -(-self._kx // WIDTH) * WIDTH), np.float64)
+        self._kernels[:, :, self._kx :] = 0
         self._kernels[:, :, : self._kx] = kernels[:, ::-1, ::-1]
         self._least = np.min(kernels)
         self._rows, self._columns = (_places(layout, border, axis) for axis in (0, 1))
