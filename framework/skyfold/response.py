@@ -253,6 +253,8 @@ class Chain(Response):
     ) -> Attribution:
         """Attribute to the values in between, then those counts to ours."""
         between = self.outer.attribute(self.inner.forward(values), counts, others, rng)
+        if isinstance(self.inner, Diagonal):  # each came from the value of its own place
+            return between
         return between._replace(drawn=self.inner.attribute(values, between.drawn, None, rng).drawn)
 
     def columns(self, places: Array) -> Columns:

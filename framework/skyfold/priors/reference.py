@@ -69,10 +69,10 @@ def _placed(values: Array, geometry: Geometry, name: str) -> Array:
             full = shape[-values.ndim :]
             margins = [(s.start, n - s.stop) for s, n in zip(field, full, strict=True)]
             return np.broadcast_to(np.pad(values, margins, mode="edge"), shape)
-    field = geometry.crop().shape if isinstance(geometry, Grid) else shape
-    beyond = f", or {shape} with what lies beyond it" if field != shape else ""
+    seen = geometry.crop().shape if isinstance(geometry, Grid) else shape
+    beyond = f", or {shape} with what lies beyond it" if seen != shape else ""
     raise ConfigError(
-        f"{name} has shape {values.shape}, but the sky has {field}{beyond}; they must agree"
+        f"{name} has shape {values.shape}, but the sky has {seen}{beyond}; they must agree"
     )
 
 
