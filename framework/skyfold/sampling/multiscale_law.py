@@ -257,7 +257,7 @@ class MultiScale(Law):
         return _kernels.with_missed(attributed, values, self._missed, key)
 
     def _anywhere(self, rng: np.random.Generator) -> tuple[int, ...]:
-        return tuple(rng.integers(self.hierarchy.frame).tolist())
+        return tuple(int(rng.integers(side)) for side in self.hierarchy.frame)
 
     def _move(
         self, origin: tuple[int, ...], counts: Array, alpha: Array, rng: np.random.Generator
