@@ -34,8 +34,8 @@ PATIENCE = 10  # uses before they are
 PROBES = 64
 # nanoseconds: for each element of the response that a product visits, count, value, and sweep
 PRODUCT, COUNT, VALUE, STEP = 0.35, 60.0, 45.0, 100_000.0
-# and for each bin of each pixel of a tile, if it must be asked for, and each bin of each trial
-GATHER, FETCH, TRIAL = 2.2, 60.0, 2.5
+# and for each bin of a pixel of a tile, if it must be asked for, each trial, and each of its bins
+GATHER, FETCH, TRIAL, BIN = 4.0, 60.0, 1000.0, 2.5
 
 
 class Light:
@@ -101,9 +101,9 @@ class Light:
     def groups(self, pixels: float) -> int:
         """Return how many tiles of so many pixels may be chosen each time."""
         gathered = (GATHER + FETCH * (not self._kept)) * pixels * self.footprint
-        tried = TRIAL * TRIALS * self.footprint * pixels**0.25  # footprints overlap
+        tried = TRIALS * (TRIAL + BIN * self.footprint * pixels**0.25)  # footprints overlap
         left = SHARE / (1 - SHARE) * self.every * self._sweep - self._price
-        return int(left / (gathered + tried + 1))
+        return int(left / (gathered + tried))
 
     @property
     def _sweep(self) -> float:
