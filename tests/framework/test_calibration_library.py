@@ -399,8 +399,8 @@ def test_intervals_are_wide_enough_with_the_library_only():
 @pytest.mark.slow
 def test_coverage_of_the_library():
     """Nominal with the library; without it, intervals are too narrow by far."""
-    number = 300
-    with_, without = coverage(17, number, 1600)
+    number = 200
+    with_, without = coverage(17, number, 800)
     for j, level in enumerate((0.68, 0.95)):
         low, high = stats.binom.ppf([0.005, 0.995], number, level)
         assert low <= with_[j] <= high
