@@ -370,7 +370,7 @@ def test_wrong_references_are_refused(reference, message):
 def test_references_that_do_not_fit_are_refused():
     with pytest.raises(DataError, match=r"1 of 4 values are not above zero.*index \(1, 0\)"):
         Entropy(1.0, np.array([[1, 1], [0, 1.0]])).value(np.ones((2, 2)), Grid((2, 2)))
-    with pytest.raises(ConfigError, match=r"shape \(3,\), but the values have \(2, 3\)"):
+    with pytest.raises(ConfigError, match=r"shape \(3,\), but the sky has \(2, 3\)"):
         Entropy(1.0, np.ones(3)).value(np.ones((2, 3)), Grid((2, 3)))
 
 
