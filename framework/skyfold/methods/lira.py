@@ -16,12 +16,12 @@ from skyfold.algorithms.gibbs import Gibbs
 from skyfold.algorithms.law_em import LawEM
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
-from skyfold.geometry import Geometry, Grid
 from skyfold.likelihood import Poisson
 from skyfold.methods import Method
 from skyfold.model import Component
 from skyfold.priors.reference import on_places
 from skyfold.sampling.calibration import Calibration
+from skyfold.sampling.hierarchy import spread
 from skyfold.sampling.law import Law
 from skyfold.sampling.multiscale_law import MultiScale
 from skyfold.sampling.psf_library import calibration_of
@@ -35,7 +35,6 @@ Pair = tuple[float, float]
 Source = Path | Array | None
 
 TOTAL, PUBLISHED = (1.0, 1e-3), (1.0, 0.05)  # shape and rate of the total
-STEPS = (0.7548776662466927, 0.5698402909980532)  # spread points evenly (Roberts 2018)
 KEPT = 50_000_000  # values of all chains that are kept by default, 200 MB
 
 
@@ -285,13 +284,6 @@ class LIRA(MultiScaleMethod):
 def _halved(chains: int) -> int:
     """Return how many origins chains have, if two share one; one, if that does not go."""
     return max(1, chains // 2) if chains % 2 == 0 else 1
-
-
-def spread(geometry: Geometry, number: int) -> list[tuple[int, ...]]:
-    """Return places in the frame of a tree, spread evenly, the first at its beginning."""
-    last = geometry.shape[-2:] if isinstance(geometry, Grid) else ()
-    side = 1 << (max(last, default=1) - 1).bit_length()
-    return [tuple(int(i * step % 1 * side) for step in STEPS[: len(last)]) for i in range(number)]
 
 
 @dataclass(frozen=True)

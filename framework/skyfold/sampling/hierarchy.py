@@ -15,6 +15,7 @@ from skyfold.geometry import Geometry, Grid
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
+STEPS = (0.7548776662466927, 0.5698402909980532)  # spread points evenly (Roberts 2018)
 KEPT = 16
 """How many trees of other origins are kept."""
 
@@ -144,3 +145,10 @@ class Hierarchy:
             return np.where(places < self._pixels, places, -1).astype(np.int32)
         (ny, nx), (row, column) = self.geometry.shape[-2:], origin
         return _kernels.quad_order(ny, nx, self.frame[0], row, column)
+
+
+def spread(geometry: Geometry, number: int) -> list[tuple[int, ...]]:
+    """Return places in the frame of a tree, spread evenly, the first at its beginning."""
+    last = geometry.shape[-2:] if isinstance(geometry, Grid) else ()
+    side = 1 << (max(last, default=1) - 1).bit_length()
+    return [tuple(int(i * step % 1 * side) for step in STEPS[: len(last)]) for i in range(number)]
