@@ -122,7 +122,7 @@ def judged(rng, draws=1000, chains=4, origins=2, names=NAMES, **changes):
         index = names.index({"total": "sky.total", "alpha": "sky.alpha[0]"}[name])
         values[:, :, index] += np.asarray(change)
     groups = np.arange(chains) // (chains // origins)
-    return judge(names, diagnose(values, groups), groups, 500, draws)
+    return judge(names, diagnose(values, groups), groups, 500, 500 + draws)
 
 
 def test_nothing_is_said_of_chains_that_have_mixed(rng):
@@ -132,17 +132,36 @@ def test_nothing_is_said_of_chains_that_have_mixed(rng):
 
 
 def test_chains_apart_are_told_with_what_to_do(rng):
-    offset = np.array([[0.0], [1.5], [0.0], [0.0]])
+    offset = np.array([[0.0], [0.9], [0.0], [0.0]])
     found = judged(rng, total=offset)
     assert (found["r_hat_of"], found["ess_of"]) == ("sky.total", "sky.total")
     (said,) = doubts(found, 90.0)
     assert f"R-hat {found['r_hat']:.3f} for total flux of sky, ESS {found['ess']:.0f}: " in said
     times = np.ceil((found["r_hat"] ** 2 - 1) / (1.01**2 - 1))
-    assert f"draw at least {times:.0f}x more" in said
-    minutes = 90 * (times - 1) / 1.5 / 60
-    assert f"about {minutes:.0f} min" in said
-    number = int(said.split("--draws ")[1].rstrip("."))
-    assert times * 1000 <= number <= 1.1 * times * 1000
+    assert f"draw at least {times:.0f} times as many" in said
+    total = int(said.split("skyfold resume ... --iterations ")[1].rstrip("."))
+    assert 500 + times * 1000 <= total <= 500 + 1.1 * times * 1000
+    minutes = 90 * (total - 1500) / 1500 / 60
+    assert f"about {minutes:.0f} min more" in said
+
+
+def test_chains_that_stay_apart_are_not_told_to_wait(rng):
+    offset = np.array([[0.0], [9.0], [0.0], [0.0]])
+    (said,) = doubts(judged(rng, total=offset), 90.0)
+    assert "will not mix by waiting" in said
+    assert "--chains 8" in said
+    assert "--rungs 4" in said
+    assert "resume" not in said
+    (few,) = doubts(judged(rng, 60, total=offset))
+    assert "resume" in few  # few draws cannot tell slow chains from stuck ones
+
+
+def test_one_slow_chain_of_an_origin_is_not_said_to_differ_from_others(rng):
+    values = np.cumsum(rng.normal(size=(2, 1000, 5)), axis=1)
+    found = judge(NAMES, diagnose(values, np.arange(2)), np.arange(2), 0, 1000)
+    said = " ".join(doubts(found))
+    assert "hang together for too long" in said
+    assert "different images" not in said
 
 
 def test_sticky_chains_are_told_by_their_sample_size(rng):
@@ -180,7 +199,20 @@ def test_origins_whose_chains_have_not_mixed_are_not_compared(rng):
 
 def test_too_few_draws_are_told(rng):
     (said,) = doubts(judged(rng, 5))
-    assert "too few" in said
+    assert said == (
+        "5 draws after burn-in are too few to judge them. At least 3 more sweeps are needed, "
+        "better 1995: skyfold resume ... --iterations 2500."
+    )
+
+
+def test_a_run_within_its_burn_in_is_told_how_many_sweeps_are_missing(rng):
+    found = judge(NAMES, diagnose(rng.normal(size=(4, 0, 5)), np.zeros(4)), np.zeros(4), 500, 10)
+    assert found["draws"] == 0
+    (said,) = doubts(found)
+    assert "after 10 of 500 sweeps" in said
+    assert said.endswith(
+        "At least 498 more sweeps are needed, better 2490: skyfold resume ... --iterations 2500."
+    )
 
 
 def test_parameters_in_words():
@@ -188,11 +220,17 @@ def test_parameters_in_words():
         "the log-likelihood",
         "the log-posterior",
         "total flux of sky",
-        "alpha 0 of sky",
+        "strength of the finest splits of sky (alpha 0)",
         "pixel x 7, y 3 of sky",
     ]
     assert spoken("background") == "background"
     assert spoken("sky.total[2]") == "total flux of sky, energy 2"
+    assert (
+        spoken("sky.alpha[1,2]") == "strength of the splits at level 2 of sky (alpha 2), energy 1"
+    )
+    assert spoken("sky.alpha[1,2]", brief=True) == "alpha 2 of sky, energy 1"
+    assert spoken("sky.block[2,3]") == "block row 2, column 3 of sky"
+    assert spoken("sky.block[7]") == "base pixel 7 of sky"
 
 
 def test_figures_of_a_manifest_are_plain(rng):

@@ -218,6 +218,6 @@ def test_energies_have_totals_of_their_own():
     component = Component(Grid((3, 8, 8)))
     values = np.random.default_rng(0).random((2, 3, 8, 8))
     watch = Watch("sky", component, values[0])
-    assert watch.columns[:4] == ("sky.total[0]", "sky.total[1]", "sky.total[2]", "sky.block[0]")
+    assert watch.columns[:4] == ("sky.total[0]", "sky.total[1]", "sky.total[2]", "sky.block[0,0]")
     np.testing.assert_allclose(watch(values)[:, :3], values.sum(axis=(2, 3)))
     np.testing.assert_allclose(watch(values)[:, 3], values[:, :, :2, :2].sum(axis=(1, 2, 3)))

@@ -21,13 +21,15 @@ from skyfold.config import RunConfig
 from skyfold.errors import ConfigError, DataError, FileError
 from skyfold.geometry import Grid
 from skyfold.model import Component, Model
+from skyfold.response import Diagonal
 from skyfold.runfolder import reopen, run_in_memory
 from skyfold.runner import Problem
 from skyfold.sampling import images as blocks
 from skyfold.sampling import netcdf
-from skyfold.sampling.hdus import trace_table
+from skyfold.sampling.hdus import _scale, trace_table
 from skyfold.sampling.law import Law
 from skyfold.sampling.mixing import Mixed
+from skyfold.sphere import Sphere
 from skyfold.stopping import MaxIterations
 from skyfold.vector import Vector
 from skyfold_responses.psf import Psf
@@ -271,6 +273,26 @@ def test_fits_holds_what_was_drawn(result, tmp_path):
 def test_the_counts_of_pylira_are_fluxes_times_the_exposure(result):
     table = trace_table(result.posterior, {"sky": 5.0})
     np.testing.assert_allclose(table["expectedMSCounts"], 5 * table["sky.total"])
+
+
+def test_the_counts_of_pylira_on_a_sphere_count_each_pixel_with_its_solid_angle():
+    place = Sphere(1)
+    data = BinnedData(
+        np.full((12, 1), 50),
+        {"sky": Diagonal(np.full(place.shape, 30.0))},
+        components={"sky": Component(place, "1 / sr")},
+    )
+    few = run_in_memory(problem(data, burn=2, draws=8, thin=2), (), False)
+    table = trace_table(few.posterior, _scale(few))
+    total = 30 * few.posterior.parameter("sky.total") / place.pixel_area
+    np.testing.assert_allclose(table["expectedMSCounts"], total.ravel())
+    assert 300 < np.mean(table["expectedMSCounts"]) < 900
+
+
+def test_several_energies_have_no_counts_of_pylira(sphere):
+    table = trace_table(sphere.posterior, _scale(sphere))
+    assert "expectedMSCounts" not in table.colnames
+    assert "sky.total[1]" in table.colnames
 
 
 def test_fits_of_a_sphere_are_healpix_tables(sphere, tmp_path):

@@ -48,7 +48,7 @@ from skyfold.vector import Vector
 BURN, THIN, KEPT = 10, 2, 15
 EDGES = [100, 200, 500] * u.keV
 NAMES = ("log_likelihood", "log_prior", "sky.total", "sky.alpha[0]", "sky.alpha[1]", "background")
-FIXED = ("sky.origin[0]", "sky.block[0]", "sky.pixel[4,5]")
+FIXED = ("sky.origin[0]", "sky.block[0,0]", "sky.pixel[4,5]")
 
 
 def drawn(geometry, chains=4, unit="ct", counted=True):
@@ -167,6 +167,39 @@ def test_an_energy_that_is_not_there_is_refused(cube, energy):
 def test_before_any_image_was_kept_there_is_nothing_to_show(image):
     with pytest.raises(DataError, match="no draws of sky yet"):
         replace(image, kept={"sky": image.kept["sky"][:, :0]}).plot()
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        lambda own: own.plot(),
+        lambda own: own.plot_distributions(),
+        lambda own: own.plot_ranks(),
+        lambda own: own.plot_mixing(),
+        lambda own: own.plot_intervals(["sky.pixel"]),
+        lambda own: own.plot_pixel((5, 4)),
+        lambda own: own.plot_region("circle(5, 4, 2)"),
+        lambda own: own.animate(),
+    ],
+)
+def test_a_run_that_ended_within_its_burn_in_says_so_in_every_picture(image, show):
+    early = replace(image, table=image.table[:, :6], kept={"sky": image.kept["sky"][:, :0]})
+    with pytest.raises(
+        DataError, match="no draws of sky yet: the run was ended within its burn-in"
+    ):
+        show(early)
+    assert "total flux" in titles(early.plot_traces())
+
+
+@pytest.mark.parametrize("draws", [1, 5])
+def test_few_draws_are_shown_but_not_judged(image, draws):
+    few = replace(image, table=image.table[:, : BURN + draws])
+    with pytest.raises(DataError, match="need at least 8 draws after burn-in"):
+        few.plot_mixing()
+    for figure in (few.plot_distributions(), few.plot_ranks(), few.plot_intervals(["sky.pixel"])):
+        figure.draw_without_rendering()
+    figures = diagnose(few.table[:, BURN:], few.origins)
+    assert len(telling(few.columns, few.table, figures, most=2)) == 2
 
 
 def test_scatter_of_a_sum_over_energies_is_that_of_the_sums(cube):
@@ -321,7 +354,7 @@ def test_one_chain_is_told_that_r_hat_needs_two():
 def test_intervals_are_quantiles_of_the_draws_that_count():
     table = np.random.default_rng(3).normal(size=(2, 300, 2))
     table[:, :100] = 50
-    (axes,) = intervals(table, ["sky.block[0]", "sky.block[1]"], burn=100).axes
+    (axes,) = intervals(table, ["sky.block[0,0]", "sky.block[0,1]"], burn=100).axes
     thick = axes.collections[0].get_segments()[1]
     low, high = np.quantile(table[:, 100:, 1], (0.16, 0.84))
     np.testing.assert_allclose(thick, [[low, 1], [high, 1]])
@@ -469,17 +502,20 @@ def folder(posterior, path):
     """A run folder as far as the section needs it."""
     netcdf.write(posterior, path / netcdf.FILE)
     figures = diagnose(posterior.table[:, BURN:], posterior.origins)
-    found = judge(posterior.columns, figures, posterior.origins, BURN, posterior.draws)
+    sweeps = posterior.table.shape[1]
+    found = judge(posterior.columns, figures, posterior.origins, BURN, sweeps)
     return RunFolder(path, {"results": {"posterior": found}}, [])
 
 
 def test_the_report_tells_how_was_drawn_and_what_misses(image, tmp_path):
     section = report_section(folder(image, tmp_path))
     assert "4 chains of 2 origins of the tree, 30 draws each after 10 of burn-in." in section
-    assert "--draws" in section
+    assert "speaks against these draws stands at the top" in section
     assert section.count('<span class="level warning">') >= len(NAMES)
     assert section.count("<img") == 3  # traces, pixels, blocks
-    assert "alpha 1" in section
+    assert "strength of the splits at level 1 (alpha 1)" in section
+    assert "4 x 4 equal parts of the image" in section
+    assert "sphere" not in section
     assert len(section) < 400_000
 
 
@@ -517,6 +553,17 @@ def test_the_report_of_a_run_shows_how_well_each_pixel_is_known(sky_demo, tmp_pa
     page = (run / "report.html").read_text("utf-8")
     for title in ("Standard deviation", "Lower end of the interval", "Mean / standard deviation"):
         assert f"<figcaption>{title} <span>" in page
+    fluxes = ("Posterior mean", "Lower end of the interval", "Upper end of the interval")
+    section = page[page.index("<h2>Posterior</h2>") :]
+    spans = [section.split(f"<figcaption>{title} <span>")[1].split("<")[0] for title in fluxes]
+    assert len(set(spans)) == 1
+    assert "the base pixels of the sphere" in section
+    assert "4 x 4" not in section
+    assert "Restored" not in page
+    assert "products with the response" in page
+    for wrong in ("compare runs of different length", "the run was too short", "follows part of"):
+        assert wrong not in page
+    assert page.count("skyfold resume ... --iterations") == 1
     assert "Shown is the brightest energy, 100\N{EN DASH}200 keV." in page
     assert "2 chains, 12 draws each after 3 of burn-in." in page
     assert "<h2>The way there</h2>" not in page

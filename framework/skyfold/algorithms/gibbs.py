@@ -218,7 +218,7 @@ class Gibbs(Algorithm):
         if not state.series:
             return {}
         draws, names = state.table[:, self.burn :], self.columns(state, data)
-        found = judge(names, diagnose(draws, self.groups), self.groups, self.burn, draws.shape[1])
+        found = judge(names, diagnose(draws, self.groups), self.groups, self.burn, state.sweeps)
         return {"posterior": found}
 
     def columns(self, state: GibbsState, data: DataInterface) -> tuple[str, ...]:

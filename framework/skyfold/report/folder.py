@@ -131,13 +131,14 @@ class RunFolder:
         with _readable(flux_file):
             fluxes = Table.read(flux_file, format="ascii.ecsv") if flux_file.exists() else None
         images: dict[str, Any] = {}
+        restored = "Posterior mean" if _sampled(manifest) else "Restored"
         inputs = [str(entry.get("path", "")) for entry in manifest.get("inputs", [])]
         if fits_file.exists():
             with _readable(fits_file):
-                images = _read_fits(fits_file, inputs) | {"product": fits_file.name}
+                images = _read_fits(fits_file, inputs, restored) | {"product": fits_file.name}
         elif hdf5_file.exists():
             with _readable(hdf5_file):
-                images = _read_hdf5(hdf5_file, inputs) | {"product": hdf5_file.name}
+                images = _read_hdf5(hdf5_file, inputs, restored) | {"product": hdf5_file.name}
         tested = path / SIGNIFICANCE_FILE
         if tested.exists():
             with _readable(tested):
@@ -153,6 +154,11 @@ class RunFolder:
     def figures(self) -> dict[str, Any]:
         """What the manifest says of the outcome."""
         return dict(self.manifest.get("results", {}))
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the skies are means of draws from a posterior."""
+        return _sampled(self.manifest)
 
     @property
     def normalisations(self) -> dict[str, float]:
@@ -185,7 +191,11 @@ def _read_trace(file: Path) -> list[dict[str, float]]:
     return [{name: float(row[name]) for name in table.colnames} for row in table]
 
 
-def _read_fits(file: Path, inputs: list[str]) -> dict[str, Any]:
+def _sampled(manifest: Mapping[str, Any]) -> bool:
+    return bool(manifest.get("results", {}).get("posterior", {}).get("draws"))
+
+
+def _read_fits(file: Path, inputs: list[str], restored: str) -> dict[str, Any]:
     from astropy.io import fits
 
     with fits.open(file) as hdus:
@@ -209,7 +219,10 @@ def _read_fits(file: Path, inputs: list[str]) -> dict[str, Any]:
             cards = hdus["COUNTS", version].header
             name = str(cards.get("DATASET", version)) if len(versions) > 1 else ""
             observations.append(_observe(arrays, binning, name, looks(cards, arrays[0])))
-        skies = _whole_skies(hdus, edges) if whole_sky else _images(hdus, own[0], binning, looks)
+        if whole_sky:
+            skies = _whole_skies(hdus, edges, restored)
+        else:
+            skies = _images(hdus, own[0], binning, looks, restored)
         return {
             **skies,
             "observations": observations,
@@ -241,7 +254,11 @@ def _read_significance(file: Path, inputs: list[str]) -> Layer:
 
 
 def _images(
-    hdus: Any, image: Array, binning: int, looks: Callable[[Header, Array], dict[str, Any]]
+    hdus: Any,
+    image: Array,
+    binning: int,
+    looks: Callable[[Header, Array], dict[str, Any]],
+    restored: str,
 ) -> dict[str, Any]:
     """Return the restored image, and the truth if it is known."""
     header = hdus[0].header
@@ -253,14 +270,14 @@ def _images(
 
     about = {key: str(header.get(key, "")).strip() for key in ("OBJECT", "TELESCOP", "INSTRUME")}
     return {
-        "skies": [sky("Restored", hdus[0], mask)],
+        "skies": [sky(restored, hdus[0], mask)],
         "scatter": [sky(name, hdus[name], mask) for name in SCATTER if name in hdus],
         "truth": sky("Truth", hdus["TRUTH"]) if "TRUTH" in hdus else None,
         "about": about,
     }
 
 
-def _whole_skies(hdus: Any, edges: Quantity | None) -> dict[str, Any]:
+def _whole_skies(hdus: Any, edges: Quantity | None, restored: str) -> dict[str, Any]:
     """Return the restored whole sky, its truth and its sensitivity, laid out on the ellipse."""
     mask, _, _ = from_table(hdus["MASK"])
     marks: tuple[Mark, ...] = ()
@@ -276,7 +293,7 @@ def _whole_skies(hdus: Any, edges: Quantity | None) -> dict[str, Any]:
         "Sensitivity", seen.mean(axis=1, keepdims=True), replace(sphere, energy_edges=None), unit
     )
     return {
-        "skies": [sky("Restored", "SKY", mask > 0)],
+        "skies": [sky(restored, "SKY", mask > 0)],
         "scatter": [sky(name, name, mask > 0) for name in SCATTER if name in hdus],
         "truth": sky("Truth", "TRUTH") if "TRUTH" in hdus else None,
         "sensitivity": replace(sensitivity, marks=marks),
@@ -301,7 +318,7 @@ def _projection(table: Any) -> Projection:
     return Projection(axis, counts, expected, header["DATASET"])
 
 
-def _read_hdf5(file: Path, inputs: list[str]) -> dict[str, Any]:
+def _read_hdf5(file: Path, inputs: list[str], restored: str) -> dict[str, Any]:
     import h5py
 
     upward = rows_go_up(None, inputs)
@@ -334,12 +351,12 @@ def _read_hdf5(file: Path, inputs: list[str]) -> dict[str, Any]:
         }
 
     skies = [
-        sphere_layer(f"Restored: {name}", values, sphere, str(unit), masks.get(name))
+        sphere_layer(f"{restored}: {name}", values, sphere, str(unit), masks.get(name))
         for name, (values, unit, sphere) in model.items()
         if sphere
     ]
     skies += [
-        _sky(f"Restored: {name}", values, unit, masks.get(name), binning, looks(values))
+        _sky(f"{restored}: {name}", values, unit, masks.get(name), binning, looks(values))
         for name, (values, unit) in images.items()
     ]
     observations = [

@@ -53,6 +53,23 @@ SIGMA_BAR = (
     f'<div class="bar"><div style="background:linear-gradient(to right,{STOPS})"></div>'
     f"<span>\N{MINUS SIGN}5{SIGMA}</span><span>0</span><span>+5{SIGMA}</span></div>"
 )
+FITTED = (
+    "A fit to the counts is not unique. Structure finer than the response is an extrapolation: "
+    "compare runs of different length before you believe it."
+)
+AVERAGED = (
+    "The mean of all images drawn, each of which explains the counts. Structure finer than the "
+    "response comes from the prior as much as from the counts: believe it where mean / standard "
+    "deviation is high (see Posterior), and no more where another prior takes it away."
+)
+SCATTER = (
+    "Errors tell the scatter of repeated observations, not what smoothing takes out of a region: "
+    "prior is roughly what the priors moved. Where most values are zero, errors are upper limits."
+)
+CREDIBLE = (
+    "error, posterior is the standard deviation of the flux of a region over all images drawn; low "
+    "and high are the ends of its credible interval. Both are given these counts and the prior."
+)
 LONGEST_LINE = 5000  # bins; a longer line is a smear
 MARKS = {"ok": "\N{CHECK MARK}", "fixed": "\N{CHECK MARK}", "warning": "!"}
 
@@ -170,12 +187,7 @@ def pictures(run: RunFolder, images: list[Layer]) -> str:
         for seen in run.observations
         if seen.counts.flat.ndim == 2 and seen.counts not in images
     ]
-    remarks: list[str] = [
-        note(
-            "A fit to the counts is not unique. Structure finer than the response is an "
-            "extrapolation: compare runs of different length before you believe it."
-        )
-    ]
+    remarks: list[str] = [note(AVERAGED if run.sampled else FITTED)]
     if run.binning > 1:
         remarks.append(
             note(
@@ -328,12 +340,11 @@ def _fluxes(run: RunFolder) -> Html:
         for name in found.colnames
     ]
     rows = [[number(row[name]) for name in found.colnames] for row in found]
-    told = note(
-        "Errors tell the scatter of repeated observations, not what smoothing takes out of a "
-        "region: prior is roughly what the priors moved. Where most values are zero, errors are "
-        "upper limits."
-    )
-    return section("Region fluxes", table(head, rows), told)
+    errors = {name for name in found.colnames if name.startswith("error_")}
+    notes = [note(CREDIBLE)] if "error_posterior" in errors else []
+    if errors - {"error_posterior"}:
+        notes.append(note(SCATTER))
+    return section("Region fluxes", table(head, rows), *notes)
 
 
 def _settings(run: RunFolder) -> Html:
@@ -354,7 +365,11 @@ def _provenance(run: RunFolder) -> Html:
     ]
     if "stop_reason" in run.figures:
         rows.append(("stopped", run.figures["stop_reason"]))
-    rows += [(words(k), f"{number(v)}{NARROW}s") for k, v in notes.get("timings", {}).items()]
+    timings = dict(notes.get("timings", {}))
+    products = timings.pop("products", None)
+    rows += [(words(k), f"{number(v)}{NARROW}s") for k, v in timings.items()]
+    if products is not None:
+        rows.append(("products with the response", f"{products:g}"))
     if "peak_memory" in notes:
         rows.append(("peak memory", f"{whole(notes['peak_memory'] / 1e6)}{NARROW}MB"))
     rows += notes.get("versions", {}).items()

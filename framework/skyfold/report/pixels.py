@@ -61,7 +61,7 @@ class Plate:
         }
 
 
-def plate(values: Array, kind: str, upward: bool) -> Plate:
+def plate(values: Array, kind: str, upward: bool, scale: Array | None = None) -> Plate:
     """Return an image as a plate.
 
     Parameters
@@ -72,12 +72,15 @@ def plate(values: Array, kind: str, upward: bool) -> Plate:
         ``flux``, ``counts`` or ``sigma``.
     upward
         Whether the first row belongs at the bottom.
+    scale
+        Values that set the colours, for images that share them; its own by default.
     """
-    low, high = limits(values, kind)
-    steps = _levels(values, kind, low, high)
+    scale = values if scale is None else scale
+    low, high = limits(scale, kind)
+    steps = _levels(scale, kind, low, high)
     index = np.searchsorted((steps[1:] + steps[:-1]) / 2, np.nan_to_num(values))
     index = np.where(np.isfinite(values), index, MASKED).astype(np.uint8)
-    shades = colours(kind)(norm(values, kind)(steps), bytes=True)[:, :3]
+    shades = colours(kind)(norm(scale, kind)(steps), bytes=True)[:, :3]
     grey = np.array(colours(kind)(np.nan, bytes=True)[:3], np.uint8)
     png = indexed_png(index[::-1] if upward else index, np.vstack([shades, grey]))
     known = values[np.isfinite(values)]

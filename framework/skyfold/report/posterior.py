@@ -27,10 +27,15 @@ KINDS = {
     "pixel": "credible intervals of bright pixels",
     "block": "credible intervals of blocks",
 }
+SEVERAL = (
+    "Maps of how well each pixel is known are drawn here of one sky only; of several, "
+    "posterior.plot draws each by its name, in a notebook."
+)
 MAPS = (
-    "The standard deviation is that of all draws of all chains, the interval holds the middle 68 % "
-    "of the draws of a pixel. Neighbours share light: the error of a region is not the root of the "
-    "sum of squares of its pixels, but the scatter of its flux over the draws."
+    "Mean and interval share one scale of colours. The standard deviation is that of all draws of "
+    "all chains, the interval holds the middle 68 % of the draws of a pixel. Neighbours share "
+    "light: the error of a region is not the root of the sum of squares of its pixels, but the "
+    "scatter of its flux over the draws."
 )
 READING = (
     "Below 1.01, R-hat says that the chains of one origin agree; the effective sample sizes (ESS) "
@@ -121,8 +126,8 @@ def _setting(judged: Mapping[str, Any]) -> str:
 def _judgement(run: RunFolder, judged: Mapping[str, Any]) -> Html:
     """Return what the chains say of themselves."""
     seconds = run.manifest.get("timings", {}).get("iterating", 0.0)
-    if found := diagnostics.doubts(judged, seconds):
-        return Html(f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in found)}</ul>")
+    if diagnostics.doubts(judged, seconds):
+        return note("What speaks against these draws stands at the top of this page.")
     said = "The chains agree"
     if "r_hat" in judged:
         worst = diagnostics.spoken(judged["r_hat_of"])
@@ -135,26 +140,36 @@ def _judgement(run: RunFolder, judged: Mapping[str, Any]) -> Html:
 
 def _maps(run: RunFolder) -> Html:
     """Return how well each pixel is known, as images; of several energies the brightest."""
+    if len(run.skies) > 1:
+        return note(SEVERAL)
     if len(run.scatter) != len(SCATTER) or run.skies[0].flat.ndim != 2:
         return Html()
     sky, energy = run.skies[0], None
+    of = ""
     if sky.total is not None:
         energy = int(np.argmax(np.nansum(sky.values, axis=(-2, -1))))
+        of = f" Shown is the brightest energy, {sky.labels[energy]}."
     mean, std, low, high = (
         layer.values if energy is None else layer.values[energy] for layer in (sky, *run.scatter)
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(std > 0, mean / std, np.nan)
-    images = (
+    sky = replace(sky, total=None, labels=(), marks=())
+    fluxes = {
+        "Posterior mean": mean,
+        "Lower end of the interval": low,
+        "Upper end of the interval": high,
+    }
+    scale, drawn = np.stack(list(fluxes.values())), ""
+    for title, values in fluxes.items():
+        layer = replace(sky, title=title, values=values, kind="sky")
+        drawn += still(layer, span(layer, scale), scale=scale)
+    for layer in (
         replace(sky, title="Standard deviation", values=std),
-        replace(sky, title="Lower end of the interval", values=low, kind="sky"),
-        replace(sky, title="Upper end of the interval", values=high, kind="sky"),
         replace(sky, title="Mean / standard deviation", values=ratio, unit=""),
-    )
-    layers = [replace(layer, total=None, labels=(), marks=()) for layer in images]
-    drawn = "".join(still(layer, span(layer)) for layer in layers)
-    of = f" Shown is the brightest energy, {sky.labels[energy]}." if energy is not None else ""
-    return Html(f'<div class="four">{drawn}</div>{note(MAPS + of)}')
+    ):
+        drawn += still(layer, span(layer))
+    return Html(f'<div class="three">{drawn}</div>{note(MAPS + of)}')
 
 
 def _traces(drawn: Draws, figures: Mapping[str, Array]) -> Html:
@@ -172,7 +187,7 @@ def _traces(drawn: Draws, figures: Mapping[str, Array]) -> Html:
 
 def _worst(drawn: Draws, figures: Mapping[str, Array]) -> Html:
     """Return the parameters that mix worst, with mean and interval."""
-    rows, order, titles = [], worst_first(figures)[:WORST], headings(drawn.columns)
+    rows, order, titles = [], worst_first(figures)[:WORST], headings(drawn.columns, brief=False)
     draws, several = drawn.table[:, drawn.burn :], len(np.unique(drawn.origins)) > 1
     for i in order:
         low, high = np.quantile(draws[..., i], tails(LEVEL))
@@ -206,9 +221,12 @@ def _intervals(drawn: Draws) -> Html:
             charts += chart(intervals(drawn.of(names), names, drawn.burn), alternative)
     if not charts:
         return Html()
+    blocks = [name for name in drawn.columns if ".block[" in name]
+    parts = "blocks, 4 x 4 equal parts of the image, counted from 0 at pixel (0, 0)"
+    if blocks and "," not in blocks[0]:
+        parts = "the base pixels of the sphere"
     told = note(
-        "Fluxes with their intervals: of the brightest pixels, and of blocks, which are sixteen "
-        "equal parts of an image, row by row from pixel (0, 0), or the twelve base pixels of a "
-        "sphere. Regions of your own: skyfold errors."
+        f"Fluxes with their intervals: of the brightest pixels, and of {parts}. Regions of your "
+        "own: skyfold errors."
     )
     return Html(f'<div class="pair">{charts}</div>{told}')

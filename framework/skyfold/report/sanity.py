@@ -13,10 +13,18 @@ MINUS, PLUS_MINUS = "\N{MINUS SIGN}", "\N{PLUS-MINUS SIGN}"
 READING = (
     "C is twice the log-likelihood by which the model falls short of one that meets every bin "
     f"exactly. If the model were the truth, noise would bring C to what is expected, within a few"
-    f"{SIGMA}. Far above: the counts hold something that the model cannot make, or the run was too "
+    f"{SIGMA}. "
+)
+FITTED = (
+    "Far above: the counts hold something that the model cannot make, or the run was too "
     "short. Below is normal: a fitted sky follows part of the noise, and where bins hold some "
     "counts each value that the fit could effectively choose takes about one unit off C. Agreement "
     "thus proves less the more was fitted, and it proves little where nearly all bins are empty."
+)
+SAMPLED = (
+    "Far above: the counts hold something that model and prior cannot make, or the burn-in was too "
+    "short. The model is here the mean of all draws, which follows the noise as far as the prior "
+    "lets it: somewhat below is normal. Agreement proves little where nearly all bins are empty."
 )
 
 
@@ -33,7 +41,7 @@ def sanity(run: RunFolder) -> Html:
     return section(
         "Sanity: does the model explain each data set?",
         table(head, rows),
-        note(READING),
+        note(READING + (SAMPLED if run.sampled else FITTED)),
         table(("component", "expected counts", "share", ""), _components(run)),
     )
 

@@ -8,9 +8,10 @@ from skyfold.layers import Layer
 from skyfold.report.markup import NARROW, Html
 from skyfold.report.overlay import overlay
 from skyfold.report.pixels import plate
+from skyfold.vector import Array
 
 
-def still(layer: Layer, caption: str, below: str = "") -> Html:
+def still(layer: Layer, caption: str, below: str = "", scale: Array | None = None) -> Html:
     """Return a layer as an image with its title and a caption.
 
     Parameters
@@ -21,8 +22,10 @@ def still(layer: Layer, caption: str, below: str = "") -> Html:
         What stands beside the title.
     below
         HTML between the image and the title.
+    scale
+        Values that set the colours, for images that share them; its own by default.
     """
-    image = plate(layer.flat, layer.kind, layer.upward)
+    image = plate(layer.flat, layer.kind, layer.upward, scale)
     height, width = layer.flat.shape
     text = f"{escape(layer.title)} <span>{escape(caption)}</span>"
     drawn = (
@@ -34,7 +37,7 @@ def still(layer: Layer, caption: str, below: str = "") -> Html:
     return Html(f"<figure>{drawn}{below}<figcaption>{text}</figcaption></figure>")
 
 
-def span(layer: Layer) -> str:
-    """Return the values of the darkest and the brightest colour."""
-    image = plate(layer.flat, layer.kind, layer.upward)
+def span(layer: Layer, scale: Array | None = None) -> str:
+    """Return the values of the darkest and the brightest colour (`scale`: see `still`)."""
+    image = plate(layer.flat, layer.kind, layer.upward, scale)
     return f"{image.low:.4g} to {image.high:.4g}{NARROW}{layer.unit}".strip()

@@ -36,11 +36,13 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
     figures, found = manifest.get("results", {}), []
     if manifest.get("status") == "interrupted":
         found.append("The run was interrupted before its end; it can be resumed.")
+    sampled = "posterior" in figures
+    short = "the burn-in was too short" if sampled else "the run was too short"
     ratio, balance = figures.get("ratio", 1.0), figures.get("balance", 1.0)
     if not abs(ratio - balance) <= _tolerance(figures, fixed):
         cause = "the run was too short, or smoothing or weighting hold its steps back"
-        if "posterior" in figures:
-            cause = "the prior pulls on the total, or the burn-in was too short"
+        if sampled:
+            cause = f"the prior pulls on the total, or {short}"
         elif ratio > 1 and fixed:
             cause = (
                 f"{', '.join(sorted(fixed))} is wrong, or, held fixed below a sky that can follow "
@@ -59,7 +61,7 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
     if not block <= _most_block(figures):
         found.append(
             f"A block of {_block(figures)} is {block:.1f}{SIGMA} off: something is seen there that "
-            "response and background cannot make, or the run was too short."
+            f"response and background cannot make, or {short}."
         )
     outliers = figures.get("outliers", 0.0)
     if not outliers <= MOST_OUTLIERS:
@@ -71,8 +73,8 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
         if not excess <= MOST_C:
             found.append(
                 f"{seen['name']}: the C-statistic is {excess:.1f}{SIGMA} above what noise alone "
-                "would make of it: the counts hold something that the model cannot make, or the "
-                "run was too short."
+                "would make of it: the counts hold something that the model cannot make, or "
+                f"{short}."
             )
     found += _psf_doubts(figures.get("psf", {}))
     seconds = manifest.get("timings", {}).get("iterating", 0.0)

@@ -153,9 +153,17 @@ def colour(chain: int) -> str:
     return CHAINS[chain % len(CHAINS)]
 
 
-def headings(names: Sequence[str]) -> list[str]:
-    """Return what parameters are in words; of which sky is said only where there are several."""
-    said = [spoken(name).removeprefix("the ") for name in names]
+def headings(names: Sequence[str], brief: bool = True) -> list[str]:
+    """Return what parameters are in words; of which sky is said only where there are several.
+
+    Parameters
+    ----------
+    names
+        Columns.
+    brief
+        See `skyfold.sampling.diagnostics.spoken`.
+    """
+    said = [spoken(name, brief).removeprefix("the ") for name in names]
     owners = {name.partition(".")[0] for name in names if "." in name}
     if len(owners) == 1:
         said = [text.replace(f" of {next(iter(owners))}", "") for text in said]

@@ -26,7 +26,8 @@ TAILS = (0.05, 0.95)
 FEWEST = 4  # draws of a half chain
 APART = 1.0  # standard deviations by which origins may lie apart
 APART_R_HAT = 1.1  # above it the means of origins are not known well enough to be compared
-HOPELESS = 30.0  # times the draws: chains that far from each other sit in different solutions
+ENOUGH = 2000  # draws of a chain to begin with
+HOPELESS = 100.0  # times the draws: what is as far from mixing is not waited for
 
 
 def diagnose(draws: Array, groups: Array) -> dict[str, Array]:
@@ -143,7 +144,7 @@ def worst(names: Sequence[str], figures: Mapping[str, Array]) -> dict[str, Any]:
 
 
 def judge(
-    names: Sequence[str], figures: Mapping[str, Array], groups: Array, burn: int, draws: int
+    names: Sequence[str], figures: Mapping[str, Array], groups: Array, burn: int, sweeps: int
 ) -> dict[str, Any]:
     """Return what a manifest says of chains: their numbers, and what `worst` finds.
 
@@ -153,11 +154,11 @@ def judge(
         Names of the columns, and what `diagnose` found.
     groups
         Number of the origin of each chain.
-    burn, draws
-        Sweeps that do not count, and those that do.
+    burn, sweeps
+        Sweeps that do not count, and all that were done, the former included.
     """
-    numbers = {"chains": len(groups), "origins": len(np.unique(groups))}
-    return {**numbers, "burn": burn, "draws": draws, **worst(names, figures)}
+    numbers = {"chains": len(groups), "origins": len(np.unique(groups)), "sweeps": sweeps}
+    return {**numbers, "burn": burn, "draws": max(sweeps - burn, 0), **worst(names, figures)}
 
 
 def doubts(found: Mapping[str, Any], seconds: float = 0.0) -> list[str]:
@@ -172,25 +173,17 @@ def doubts(found: Mapping[str, Any], seconds: float = 0.0) -> list[str]:
     """
     if not found:
         return []
-    said, draws, burn = [], found["draws"], found["burn"]
-    times = _times(found)
+    said, draws = [], found["draws"]
     if "ess" not in found:
-        said.append(
-            f"{draws} draws after burn-in are too few to judge them: draw at least "
-            f"{2 * FEWEST} more, better 2000 (--draws)."
-        )
-    elif times > 1:
+        said.append(_too_few(found))
+    elif (times := _times(found)) > 1:
         told = f"ESS {found['ess']:.0f}"
         if found["ess_of"] != found.get("r_hat_of"):
             told += f" for {spoken(found['ess_of'])}"
         if "r_hat" in found:
             told = f"R-hat {found['r_hat']:.3f} for {spoken(found['r_hat_of'])}, {told}"
-        more = max(2, ceil(times))
-        longer = seconds * (more - 1) * draws / (draws + burn)
-        price = f" (about {_duration(longer)})" if seconds else ""
-        remedy = f"draw at least {more}x more{price}: --draws {_round_up(more * draws)}"
-        if times > HOPELESS:
-            remedy = f"chains hold different images of the same counts; {remedy}"
+        hopeless = times > HOPELESS and draws >= LEAST_ESS  # fewer cannot tell slow from stuck
+        remedy = _elsewhere(found) if hopeless else _longer(found, times, seconds)
         said.append(f"{told}: {remedy}.")
     if found["chains"] == found["origins"]:
         said.append(
@@ -207,14 +200,58 @@ def doubts(found: Mapping[str, Any], seconds: float = 0.0) -> list[str]:
     return said
 
 
-def spoken(name: str) -> str:
-    """Return what a column of the parameters is, in words: ``sky.total`` is the total flux."""
+def _too_few(found: Mapping[str, Any]) -> str:
+    """Return how many sweeps are missing before anything can be judged."""
+    burn, draws, done = found["burn"], found["draws"], found["sweeps"]
+    least, better = burn + 2 * FEWEST - done, burn + ENOUGH - done
+    said = f"{draws} draws after burn-in are too few to judge them"
+    if draws == 0:
+        said = f"The run ended within its burn-in, after {done} of {burn} sweeps: too few to judge"
+    remedy = _resume(burn + ENOUGH)
+    return f"{said}. At least {least} more sweeps are needed, better {better}: {remedy}."
+
+
+def _longer(found: Mapping[str, Any], times: float, seconds: float) -> str:
+    """Return how to draw so many times as much."""
+    more, done = max(2, ceil(times)), found["sweeps"]
+    total = found["burn"] + _round_up(more * found["draws"])
+    price = f" (about {_duration(seconds * (total - done) / done)} more)" if seconds else ""
+    return f"draw at least {more} times as many{price}: {_resume(total)}"
+
+
+def _elsewhere(found: Mapping[str, Any]) -> str:
+    """Return what helps where waiting does not."""
+    said = "the chains hold different images of the same counts and will not mix by waiting"
+    if found["chains"] == found["origins"]:
+        said = "draws hang together for too long to be waited for"
+    return (
+        f"{said}; run again with more chains (--chains {2 * found['chains']}), or with rungs that "
+        "carry them from one image to another (--rungs 4)"
+    )
+
+
+def _resume(iterations: int) -> str:
+    """Return what continues a run; iterations are sweeps, burn-in included."""
+    return f"skyfold resume ... --iterations {iterations}"
+
+
+def spoken(name: str, brief: bool = False) -> str:
+    """Return what a column of the parameters is, in words: ``sky.total`` is the total flux.
+
+    Parameters
+    ----------
+    name
+        The column.
+    brief
+        Whether to say no more than there is room for above a picture.
+    """
     if name.startswith("log_"):
         return f"the {name.replace('_', '-')}"
     component, _, rest = name.partition(".")
     kind, _, index = rest.partition("[")
     index = index.rstrip("]")
     energies: list[str] = []
+    code = ""
     match kind:
         case "":
             return component
@@ -228,10 +265,19 @@ def spoken(name: str) -> str:
             said = f"pixel {pixel}"
         case "alpha":
             *energies, level = index.split(",")
-            said = f"alpha {level}"
+            said = f"alpha {level}".rstrip()
+            if not brief:
+                finest = level in ("", "0")
+                which = "the finest splits" if finest else f"the splits at level {level}"
+                said, code = f"strength of {which}", f" ({said})"
+        case "block" if "," in index:
+            row, column = index.split(",")
+            said = f"block row {row}, column {column}"
+        case "block":
+            said = f"base pixel {index}"
         case _:
             said = f"{kind} {index}".rstrip()
-    return ", ".join([f"{said} of {component}", *(f"energy {energy}" for energy in energies)])
+    return ", ".join([f"{said} of {component}{code}", *(f"energy {energy}" for energy in energies)])
 
 
 def _times(found: Mapping[str, Any]) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from skyfold.products import sky_hdu
 from skyfold.sampling.images import field_of
 from skyfold.sampling.posterior import Posterior
+from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -54,14 +55,15 @@ def trace_table(posterior: Posterior, scale: Mapping[str, float]) -> Table:
     Columns that Pylira has too bear its names: ``iteration``, ``logPost`` (complete here, and of
     the same state as the rest), ``smoothingParam0``, ... (0 is the finest level),
     ``expectedMSCounts``, ``bkgScale``, ``cycleSpinRow`` and ``cycleSpinCol``. What it does not
-    have keeps its own name.
+    have keeps its own name. Of a sky of several energies there is no ``expectedMSCounts``: each
+    energy has its own exposure, and Pylira knows one.
 
     Parameters
     ----------
     posterior
         The draws.
     scale
-        Counts per flux at the best exposed value, by sky: what makes a total flux the total of
+        Counts per flux where it is seen best, by sky: what makes a total flux the total of
         Pylira.
     """
     from astropy.table import Table
@@ -90,5 +92,14 @@ def trace_table(posterior: Posterior, scale: Mapping[str, float]) -> Table:
 
 
 def _scale(result: Result) -> dict[str, float]:
-    """Return the largest sensitivity of each sky."""
-    return {name: float(np.max(result.data.sensitivity[name])) for name in result.samples}
+    """Return the counts per flux of each sky, where it is seen best.
+
+    The sensitivity is that to a value; on a sphere a flux is a value times the solid angle of its
+    pixel.
+    """
+    found = {}
+    for name in result.samples:
+        geometry = result.data.components[name].geometry
+        cell = geometry.pixel_area if isinstance(geometry, Sphere) else 1.0
+        found[name] = float(np.max(result.data.sensitivity[name])) / cell
+    return found

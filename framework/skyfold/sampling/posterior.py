@@ -215,7 +215,8 @@ class Posterior(Shown):
     @property
     def doubts(self) -> list[str]:
         """What speaks against the draws, in a sentence each; nothing if all is well."""
-        found = diagnostics.judge(self.columns, self._figures, self.origins, self.burn, self.draws)
+        sweeps = self.table.shape[1]
+        found = diagnostics.judge(self.columns, self._figures, self.origins, self.burn, sweeps)
         return diagnostics.doubts(found, self.seconds)
 
     def drawn(self, component: str) -> Array:

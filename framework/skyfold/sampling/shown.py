@@ -107,7 +107,7 @@ class Shown:
         from skyfold.sampling.prior_pictures import density
         from skyfold.sampling.trace_pictures import distributions
 
-        table, found = self._parameters(names)
+        table, found = self._counting(names)
         known = {
             name: density(self._own.hyper[sky])
             for name in found
@@ -126,7 +126,7 @@ class Shown:
         """
         from skyfold.sampling.trace_pictures import ranks
 
-        table, found = self._parameters(names)
+        table, found = self._counting(names)
         return ranks(table, found, self._own.burn, origins=self._own.origins)
 
     def plot_intervals(self, names: Sequence[str]) -> Figure:
@@ -139,12 +139,19 @@ class Shown:
         """
         from skyfold.sampling.trace_pictures import intervals
 
-        return intervals(*self._parameters(names), self._own.burn)
+        return intervals(*self._counting(names), self._own.burn)
 
     def plot_mixing(self) -> Figure:
-        """Return a figure of R-hat and effective sample sizes of all parameters, worst on top."""
+        """Return a figure of R-hat and effective sample sizes of all parameters, worst on top.
+
+        Raises
+        ------
+        DataError
+            If there are too few draws to tell.
+        """
         from skyfold.sampling.trace_pictures import mixing
 
+        self._require_draws()
         return mixing(self._own.diagnostics(), self._own.columns)
 
     def plot_scales(self, component: str | None = None, energy: int | None = None) -> Figure:
@@ -214,6 +221,21 @@ class Shown:
             found = [column for name in names for column in _named(own.columns, name)]
         return own.table[:, :, [own.columns.index(name) for name in found]], found
 
+    def _counting(self, names: Sequence[str] | None) -> tuple[Array, list[str]]:
+        """Return what `_parameters` does, of which only the draws after burn-in are of use.
+
+        Raises
+        ------
+        DataError
+            If there are none yet.
+        """
+        self._require_draws()
+        return self._parameters(names)
+
+    def _require_draws(self) -> None:
+        for sky in self._own.kept:
+            self._own.drawn(sky)
+
 
 def telling(columns: Sequence[str], table: Array, figures: Any, most: int = MOST) -> list[str]:
     """Return the parameters to show when none are named: no blocks, no pixels, nothing fixed.
@@ -236,8 +258,8 @@ def telling(columns: Sequence[str], table: Array, figures: Any, most: int = MOST
         if moving[i] and name != "log_prior" and ".block[" not in name and ".pixel[" not in name
     ]
     if len(main) > most:
-        worst = [i for i in worst_first(figures) if i in main][:most]
-        main = sorted(worst)
+        order = worst_first(figures) or main  # nothing is known of few draws
+        main = sorted([i for i in order if i in main][:most])
     return [columns[i] for i in main]
 
 

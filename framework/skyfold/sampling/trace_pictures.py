@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from skyfold.errors import DataError
 from skyfold.plotting import Picture
 from skyfold.sampling.chain_drawing import (
     INK,
@@ -23,7 +24,7 @@ from skyfold.sampling.chain_drawing import (
     named_chains,
     told,
 )
-from skyfold.sampling.diagnostics import LEAST_ESS, MOST_R_HAT
+from skyfold.sampling.diagnostics import FEWEST, LEAST_ESS, MOST_R_HAT
 from skyfold.sampling.images import tails
 from skyfold.shades import BLUE, MASKED, RED
 from skyfold.vector import Array
@@ -183,8 +184,18 @@ def mixing(figures: Mapping[str, Array], names: Sequence[str], most: int = WORST
         Names of the parameters.
     most
         How many are shown.
+
+    Raises
+    ------
+    DataError
+        If nothing is known of any parameter.
     """
     order = worst_first(figures)
+    if not order:
+        raise DataError(
+            f"R-hat and effective sample sizes need at least {2 * FEWEST} draws after burn-in of "
+            "something that moves; go on with skyfold resume"
+        )
     shown = order[:most]
     rows, titles = np.arange(len(shown)), headings(names)
     figure = Picture(figsize=(8.4, 1.3 + 0.2 * max(len(shown), 3)), layout="constrained")

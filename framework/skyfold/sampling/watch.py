@@ -22,8 +22,8 @@ FEW = 16  # values that are followed one by one where they are no sky
 class Watch:
     """Totals, sums over blocks and bright pixels of a sky; or all of a few normalisations.
 
-    Blocks are those of a division of the field of an image into four by four, or the twelve base
-    pixels of a sphere.
+    Blocks are those of a division of the field of an image into four by four, named by row and
+    column (a line is one row), or the twelve base pixels of a sphere.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Watch:
         if not self.component.geometry.sky:
             return _numbered(self.name, self._shape if np.prod(self._shape) <= FEW else (0,))
         totals = _numbered(f"{self.name}.total", (self._energies,))
-        blocks = _numbered(f"{self.name}.block", (self._blocks[2],), short=False)
+        blocks = _numbered(f"{self.name}.block", self._division, short=False)
         pixels = tuple(f"{self.name}.pixel[{place}]" for place in self._places)
         return (*totals, *blocks, *pixels)
 
@@ -55,7 +55,7 @@ class Watch:
         if not self.component.geometry.sky:
             return values.reshape(number, -1)[:, : len(self.columns)]
         energies = planes(self.component.geometry, values)
-        order, starts, _ = self._blocks
+        order, starts = self._blocks
         inside = energies[..., order] * self._cell
         totals = inside.sum(axis=-1)
         blocks = np.add.reduceat(inside.sum(axis=1), starts, axis=-1)
@@ -76,14 +76,30 @@ class Watch:
         geometry = self.component.geometry
         return geometry.pixel_area if isinstance(geometry, Sphere) else 1.0
 
+    @property
+    def _division(self) -> tuple[int, ...]:
+        """Return how many rows and columns of blocks there are, or how many base pixels."""
+        if isinstance(self.component.geometry, Sphere):
+            return (len(self._blocks[1]),)
+        across = tuple(min(ACROSS, n) for n in self._field)
+        return (1,) * (2 - len(across)) + across
+
+    @property
+    def _field(self) -> tuple[int, ...]:
+        """Return the size of the part of an image that the data cover."""
+        shape = self._shape[-2:]
+        field = getattr(self.component.geometry, "field", None)
+        parts = field[-2:] if field else (slice(None),) * len(shape)
+        return tuple(len(range(*part.indices(n))) for part, n in zip(parts, shape, strict=True))
+
     @cached_property
-    def _blocks(self) -> tuple[Array, Array, int]:
-        """Return the pixels of all blocks, one after the other, where each begins, their number."""
+    def _blocks(self) -> tuple[Array, Array]:
+        """Return the pixels of all blocks, one after the other, and where each begins."""
         labels = self._labels()
         inside = np.flatnonzero(labels >= 0)
         order = inside[np.argsort(labels[inside], kind="stable")]
         _, starts = np.unique(labels[order], return_index=True)
-        return order, starts, len(starts)
+        return order, starts
 
     def _labels(self) -> Array:
         """Return the number of the block that each pixel is in; -1 for none."""
@@ -97,8 +113,7 @@ class Watch:
         field = (getattr(geometry, "field", None) or (slice(None),) * len(self._shape))[-2:]
         labels = np.full(shape, -1)
         inside = np.zeros((), int)
-        for part, n in zip(field, shape, strict=True):
-            size = len(range(*part.indices(n)))
+        for size in self._field:
             inside = inside[..., None] * ACROSS + np.arange(size) * ACROSS // size
         labels[field] = inside
         return labels.ravel()
