@@ -19,6 +19,7 @@ import skyfold
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError, FileError, MissingExtraError
 from skyfold.geometry import Grid
+from skyfold.layers import Layer
 from skyfold.model import Component, Model
 from skyfold.origin import Origin
 from skyfold.report.folder import RunFolder
@@ -517,6 +518,12 @@ def test_the_report_tells_how_was_drawn_and_what_misses(image, tmp_path):
     assert "4 x 4 equal parts of the image" in section
     assert "sphere" not in section
     assert len(section) < 400_000
+
+
+def test_of_several_skies_it_says_why_there_are_no_maps(image, tmp_path):
+    skies = [Layer(f"Posterior mean: {name}", "flux", np.ones((4, 4))) for name in ("a", "b")]
+    section = report_section(replace(folder(image, tmp_path), skies=skies))
+    assert "drawn here of one sky only" in section
 
 
 def test_chains_that_agree_are_said_to_agree(image, tmp_path):

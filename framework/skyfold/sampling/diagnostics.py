@@ -174,6 +174,7 @@ def doubts(found: Mapping[str, Any], seconds: float = 0.0) -> list[str]:
     if not found:
         return []
     said, draws = [], found["draws"]
+    found = {"sweeps": found["burn"] + draws, **found}  # older runs do not say how many
     if "ess" not in found:
         said.append(_too_few(found))
     elif (times := _times(found)) > 1:
