@@ -39,8 +39,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import skyfold
-from skyfold.sampling.prior_pictures import hyper_priors
-from skyfold.sampling.strengths import Lira
+from skyfold.sampling.laws.strengths import Lira
+from skyfold.sampling.posterior.prior_pictures import hyper_priors
 from skyfold_image.pylira import LIRADeconvolver
 from skyfold_image.pylira.data import point_source_gauss_psf
 

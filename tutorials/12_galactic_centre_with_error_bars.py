@@ -128,8 +128,8 @@ print(chandra, f"{chandra.counts.sum():.0f} counts")
 # of mean 100, leaves the choice to the counts.
 
 # %%
-from skyfold.sampling.prior_pictures import hyper_priors
-from skyfold.sampling.strengths import Lira
+from skyfold.sampling.laws.strengths import Lira
+from skyfold.sampling.posterior.prior_pictures import hyper_priors
 
 hyper_priors(Lira(), Lira(1, 0.02, 1))
 

@@ -43,7 +43,7 @@ import numpy as np
 
 import skyfold
 from skyfold.region_files import find
-from skyfold.sampling.structure_run import structure
+from skyfold.sampling.structure.structure_run import structure
 from skyfold.simulate import simulate
 from skyfold_image.scenes import gauss, moffat
 

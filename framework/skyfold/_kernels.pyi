@@ -145,6 +145,7 @@ class Trees:
         self, energy: int
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]: ...
     def leaves(self, energy: int) -> NDArray[np.int32]: ...
+
 def transfer(
     sums: NDArray[np.float64],
     parent: NDArray[np.int32],

@@ -57,6 +57,6 @@ def skyfold_register(registry: Registry) -> None:
         "relative_gap": "RelativeGap",
     }.items():
         registry.stopping_rules.add(name, f"skyfold.stopping:{entry}")
-    registry.stopping_rules.add("mixed", "skyfold.sampling.mixing:Mixed")
+    registry.stopping_rules.add("mixed", "skyfold.sampling.chains.mixing:Mixed")
     registry.stopping_rules.add("held_out", "skyfold.heldout:HeldOut")
-    registry.commands.add("structure", "skyfold.sampling.structure_command:structure")
+    registry.commands.add("structure", "skyfold.sampling.structure.structure_command:structure")

@@ -26,8 +26,8 @@ from skyfold.bootstrap import Bootstrap, bootstrap, repeatable
 from skyfold.errors import ConfigError
 from skyfold.products import sky_hdu
 from skyfold.regions import Region
-from skyfold.sampling.diagnostics import diagnose
-from skyfold.sampling.images import tails
+from skyfold.sampling.chains.diagnostics import diagnose
+from skyfold.sampling.posterior.images import tails
 from skyfold.sums import Sums
 from skyfold.uncertainty import AT_THE_MAXIMUM, scatter
 from skyfold.vector import Array
@@ -56,8 +56,8 @@ class Fluxes:
         ``flux``, ``error_`` and the name of each method; ``low`` and ``high``, between which
         the middle ``level`` of the replicas or draws lie; ``prior``, how far the priors moved the
         flux, to first order; ``r_hat`` and ``ess`` of the draws of a posterior (see
-        `skyfold.sampling.diagnostics`). Its ``meta`` tells the products spent, the ``level`` and
-        the ``correlation`` of the rows.
+        `skyfold.sampling.chains.diagnostics`). Its ``meta`` tells the products spent, the
+        ``level`` and the ``correlation`` of the rows.
     component
         Name of the sky.
     maps

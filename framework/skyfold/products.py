@@ -49,7 +49,7 @@ def to_fits(result: Result) -> HDUList:
 def _drawn(result: Result) -> Iterator[Any]:
     """Yield what a sampler drew, if one did."""
     if result.samples:
-        from skyfold.sampling.hdus import posterior_hdus
+        from skyfold.sampling.posterior.hdus import posterior_hdus
 
         yield from posterior_hdus(result)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from skyfold.fluxes import Fluxes
     from skyfold.regions import Region
     from skyfold.runner import Problem
-    from skyfold.sampling.posterior import Posterior
+    from skyfold.sampling.posterior.posterior import Posterior
     from skyfold.simulate import Demo
 
 PIXELS = f"{BLOCK} x {BLOCK} pixels"
@@ -145,7 +145,7 @@ class Result:
         ConfigError
             If the run was none of a sampler.
         """
-        from skyfold.sampling.posterior import posterior_of
+        from skyfold.sampling.posterior.posterior import posterior_of
 
         return posterior_of(self)
 
@@ -267,7 +267,7 @@ class Result:
             If the folder cannot be written to.
         """
         from skyfold.products import write_hdf5
-        from skyfold.sampling import netcdf
+        from skyfold.sampling.posterior import netcdf
 
         folder = Path(folder)
         files.require_writable(folder, space=8 * sum(v.size for v in self.model.values()))

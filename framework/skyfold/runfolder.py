@@ -22,7 +22,9 @@ from skyfold.observers import Checkpoint, Log, Observer, Progress
 from skyfold.residuals import keeps_bins
 from skyfold.result import Result, summary
 from skyfold.runner import Problem, prepare, signals, solve
-from skyfold.sampling import netcdf, samples, structure_run
+from skyfold.sampling.chains import samples
+from skyfold.sampling.posterior import netcdf
+from skyfold.sampling.structure import structure_run
 from skyfold.settling import settle
 from skyfold.significance import FILE as SIGNIFICANCE
 from skyfold.simulate import score

@@ -17,8 +17,8 @@ def _observation(obs_id: int, date: str, counts: tuple[str, int], psf: tuple[str
     files = zip(names, (counts, psf), strict=True)
     return DataSet(
         description=(
-            f"Chandra ACIS observation {obs_id} of Sgr A* (49.5 ks, {date}): counts image, 256 x 256 "
-            "pixels of 0.246 arcsec, and PSF traced with MARX, 48 x 48 pixels."
+            f"Chandra ACIS observation {obs_id} of Sgr A* (49.5 ks, {date}): counts image, "
+            "256 x 256 pixels of 0.246 arcsec, and PSF traced with MARX, 48 x 48 pixels."
         ),
         files=tuple(DataFile(name, PYLIRA + name, *about) for name, about in files),
         licence="GPL-3.0-or-later, that of Pylira, with which the files are distributed",

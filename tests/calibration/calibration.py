@@ -23,10 +23,10 @@ from scipy import stats
 from skyfold.data import DataInterface
 from skyfold.geometry import Grid
 from skyfold.joint import JointData
-from skyfold.sampling.chains import Chain
-from skyfold.sampling.law import Law
-from skyfold.sampling.tempering import ladder, numbered
-from skyfold.sampling.watch import listed, planes
+from skyfold.sampling.chains.chains import Chain
+from skyfold.sampling.chains.tempering import ladder, numbered
+from skyfold.sampling.chains.watch import listed, planes
+from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array
 
 SEED = 5_110_836  # of all calibrations; chosen before the first run, never changed

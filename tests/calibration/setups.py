@@ -15,9 +15,9 @@ from skyfold.geometry import Geometry, Grid, Normalisations
 from skyfold.joint import JointData
 from skyfold.model import Component
 from skyfold.response import Diagonal, Matrix, Response
-from skyfold.sampling.multiscale_law import MultiScale
-from skyfold.sampling.scale_law import GammaFactor, LogNormalFactor, Scale
-from skyfold.sampling.strengths import HalfCauchy, Lira
+from skyfold.sampling.laws.multiscale_law import MultiScale
+from skyfold.sampling.laws.scale_law import GammaFactor, LogNormalFactor, Scale
+from skyfold.sampling.laws.strengths import HalfCauchy, Lira
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 from skyfold_responses.psf import Psf

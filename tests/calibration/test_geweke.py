@@ -13,7 +13,7 @@ import pytest
 from tests.calibration import setups
 from tests.calibration.calibration import geweke
 
-from skyfold.sampling.strengths import Lira
+from skyfold.sampling.laws.strengths import Lira
 
 EASY = {"hyper": Lira(1, 2, 1), "total": (4.0, 0.4)}
 

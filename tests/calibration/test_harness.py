@@ -9,7 +9,7 @@ from tests.calibration.calibration import Setup, calibrate, geweke
 from skyfold.binned import BinnedData
 from skyfold.geometry import Grid
 from skyfold.model import Component
-from skyfold.sampling.law import Law
+from skyfold.sampling.laws.law import Law
 from skyfold_responses.psf import Psf
 
 

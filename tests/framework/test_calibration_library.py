@@ -16,12 +16,12 @@ from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData
 from skyfold.model import Component, Model
 from skyfold.response import Matrix, Response
-from skyfold.sampling.calibration import View
-from skyfold.sampling.law import Law
-from skyfold.sampling.library import CANDIDATES, Library
-from skyfold.sampling.principal import LIMIT, Components
-from skyfold.sampling.psf_library import calibration_of
-from skyfold.sampling.scale_law import GammaFactor, Scale
+from skyfold.sampling.chains.calibration import View
+from skyfold.sampling.chains.library import CANDIDATES, Library
+from skyfold.sampling.chains.principal import LIMIT, Components
+from skyfold.sampling.chains.psf_library import calibration_of
+from skyfold.sampling.laws.law import Law
+from skyfold.sampling.laws.scale_law import GammaFactor, Scale
 from skyfold.vector import Vector
 from skyfold_responses.psf import Psf
 

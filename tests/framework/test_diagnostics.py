@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from arviz_stats.base import array_stats
 
-from skyfold.sampling.diagnostics import (
+from skyfold.sampling.chains.diagnostics import (
     FIGURES,
     as_table,
     diagnose,

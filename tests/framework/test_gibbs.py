@@ -13,10 +13,10 @@ from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.model import Component, Model
 from skyfold.response import Matrix
-from skyfold.sampling.chains import Moments, Numbers
-from skyfold.sampling.law import Law
-from skyfold.sampling.samples import Samples
-from skyfold.sampling.watch import Watch
+from skyfold.sampling.chains.chains import Moments, Numbers
+from skyfold.sampling.chains.samples import Samples
+from skyfold.sampling.chains.watch import Watch
+from skyfold.sampling.laws.law import Law
 from skyfold.sphere import Sphere
 from skyfold_responses.psf import Psf
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, Normalisations
-from skyfold.sampling.hierarchy import Hierarchy
+from skyfold.sampling.laws.hierarchy import Hierarchy
 from skyfold.sphere import Sphere
 
 places = st.one_of(

@@ -10,7 +10,7 @@ from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.binned import BinnedData
 from skyfold.geometry import Grid
 from skyfold.model import Component, Model
-from skyfold.sampling.multiscale_law import MultiScale
+from skyfold.sampling.laws.multiscale_law import MultiScale
 from skyfold_responses.psf import Psf
 
 

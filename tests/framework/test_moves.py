@@ -13,9 +13,9 @@ from skyfold.algorithms.gibbs import Gibbs
 from skyfold.binned import BinnedData
 from skyfold.geometry import Grid, Normalisations
 from skyfold.model import Component, Model
-from skyfold.sampling.moves import Light, transferred
-from skyfold.sampling.multiscale_law import MultiScale
-from skyfold.sampling.nodes import Nodes
+from skyfold.sampling.chains.moves import Light, transferred
+from skyfold.sampling.laws.multiscale_law import MultiScale
+from skyfold.sampling.laws.nodes import Nodes
 from skyfold_responses.psf import Psf
 
 STRONG = {"alpha": [0.4, 0.7, 1.5], "hyper": None, "total": (20.0, 0.2)}

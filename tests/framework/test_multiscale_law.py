@@ -14,8 +14,8 @@ from scipy.special import gammaln
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid
 from skyfold.model import Component
-from skyfold.sampling.multiscale_law import MultiScale
-from skyfold.sampling.strengths import HalfCauchy, Lira
+from skyfold.sampling.laws.multiscale_law import MultiScale
+from skyfold.sampling.laws.strengths import HalfCauchy, Lira
 from skyfold.sphere import Sphere
 
 

@@ -24,11 +24,11 @@ from skyfold.model import Component, Model
 from skyfold.response import Diagonal
 from skyfold.runfolder import reopen, run_in_memory
 from skyfold.runner import Problem
-from skyfold.sampling import images as blocks
-from skyfold.sampling import netcdf
-from skyfold.sampling.hdus import _scale, trace_table
-from skyfold.sampling.law import Law
-from skyfold.sampling.mixing import Mixed
+from skyfold.sampling.chains.mixing import Mixed
+from skyfold.sampling.laws.law import Law
+from skyfold.sampling.posterior import images as blocks
+from skyfold.sampling.posterior import netcdf
+from skyfold.sampling.posterior.hdus import _scale, trace_table
 from skyfold.sphere import Sphere
 from skyfold.stopping import MaxIterations
 from skyfold.vector import Vector

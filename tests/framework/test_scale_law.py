@@ -3,7 +3,7 @@ import pytest
 from scipy import integrate, stats
 
 from skyfold.errors import ConfigError
-from skyfold.sampling.scale_law import GammaFactor, LogNormalFactor, Scale
+from skyfold.sampling.laws.scale_law import GammaFactor, LogNormalFactor, Scale
 
 DENSITIES = {
     "gamma": (GammaFactor.of(2.0, 0.5), stats.gamma(16, scale=1 / 8)),

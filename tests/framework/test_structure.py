@@ -16,11 +16,11 @@ from skyfold.model import Component
 from skyfold.region_files import find
 from skyfold.response import Diagonal
 from skyfold.runfolder import LATER
-from skyfold.sampling.multiscale_law import MultiScale
-from skyfold.sampling.nulls import Light, Nulls
-from skyfold.sampling.scale_law import GammaFactor, Scale
-from skyfold.sampling.structure import bound, holm, shares
-from skyfold.sampling.structure_run import DRAWS, PRODUCTS, structure
+from skyfold.sampling.laws.multiscale_law import MultiScale
+from skyfold.sampling.laws.scale_law import GammaFactor, Scale
+from skyfold.sampling.structure.nulls import Light, Nulls
+from skyfold.sampling.structure.structure import bound, holm, shares
+from skyfold.sampling.structure.structure_run import DRAWS, PRODUCTS, structure
 from skyfold_responses.psf import Psf
 
 SIZE = 16

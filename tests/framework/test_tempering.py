@@ -15,9 +15,9 @@ from skyfold.errors import ConfigError
 from skyfold.geometry import Grid
 from skyfold.model import Component, Model
 from skyfold.response import Matrix
-from skyfold.sampling.multiscale_law import MultiScale
-from skyfold.sampling.strengths import HalfCauchy
-from skyfold.sampling.tempering import SPACING, exchange, ladder
+from skyfold.sampling.chains.tempering import SPACING, exchange, ladder
+from skyfold.sampling.laws.multiscale_law import MultiScale
+from skyfold.sampling.laws.strengths import HalfCauchy
 
 
 def law_of(data, **options):

@@ -9,8 +9,8 @@ from arviz_stats.base import array_stats
 
 from skyfold.algorithms.gibbs import Gibbs
 from skyfold.model import Model
-from skyfold.sampling.multiscale_law import MultiScale
-from skyfold.sampling.strengths import Lira
+from skyfold.sampling.laws.multiscale_law import MultiScale
+from skyfold.sampling.laws.strengths import Lira
 from skyfold_image.pylira import LIRADeconvolver
 from skyfold_image.pylira import data as examples
 from skyfold_image.pylira.deconvolver import binned

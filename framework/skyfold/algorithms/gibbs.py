@@ -18,12 +18,12 @@ from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.model import Model
-from skyfold.sampling.calibration import Calibration
-from skyfold.sampling.chains import Chain, Moments, Numbers, stacked, together
-from skyfold.sampling.diagnostics import diagnose, judge
-from skyfold.sampling.law import Law
-from skyfold.sampling.tempering import ladder, numbered
-from skyfold.sampling.watch import Watch
+from skyfold.sampling.chains.calibration import Calibration
+from skyfold.sampling.chains.chains import Chain, Moments, Numbers, stacked, together
+from skyfold.sampling.chains.diagnostics import diagnose, judge
+from skyfold.sampling.chains.tempering import ladder, numbered
+from skyfold.sampling.chains.watch import Watch
+from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array, Vector
 
 Nested = Mapping[str, Mapping[str, Array]]
@@ -107,11 +107,11 @@ class Gibbs(Algorithm):
     calibration
         What is not known of the responses, and drawn along.
     moves
-        Whether light is transferred between neighbours, too (see `skyfold.sampling.moves`).
+        Whether light is transferred between neighbours, too (see `skyfold.sampling.chains.moves`).
     rungs
         Number of chains on a ladder of ever smoother laws that stand behind each chain, itself
         counted: they carry it from mode to mode, for their multiple of the work (see
-        `skyfold.sampling.tempering`).
+        `skyfold.sampling.chains.tempering`).
     """
 
     laws: Mapping[str, Law] = field(default_factory=dict)
@@ -213,7 +213,7 @@ class Gibbs(Algorithm):
         return Proposal(mean, None, spent, notes, {**memory, "series": series, "kept": stacked})
 
     def figures(self, state: State, data: DataInterface) -> Mapping[str, Any]:
-        """Return whether the chains can be believed (see `skyfold.sampling.diagnostics.judge`)."""
+        """Return whether the chains can be believed (see `diagnostics.judge`)."""
         assert isinstance(state, GibbsState)
         if not state.series:
             return {}

@@ -13,8 +13,8 @@ from skyfold.algorithm import Algorithm, Proposal, State
 from skyfold.algorithms.gibbs import BEFORE
 from skyfold.data import DataInterface
 from skyfold.model import Model
-from skyfold.sampling.chains import Numbers
-from skyfold.sampling.law import Law
+from skyfold.sampling.chains.chains import Numbers
+from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array, Vector
 
 

@@ -20,13 +20,13 @@ from skyfold.likelihood import Poisson
 from skyfold.methods import Method
 from skyfold.model import Component
 from skyfold.priors.reference import on_places
-from skyfold.sampling.calibration import Calibration
-from skyfold.sampling.hierarchy import spread
-from skyfold.sampling.law import Law
-from skyfold.sampling.multiscale_law import MultiScale
-from skyfold.sampling.psf_library import calibration_of
-from skyfold.sampling.scale_law import GammaFactor, LogNormalFactor, Scale
-from skyfold.sampling.strengths import HalfCauchy, HyperPrior, Lira
+from skyfold.sampling.chains.calibration import Calibration
+from skyfold.sampling.chains.psf_library import calibration_of
+from skyfold.sampling.laws.hierarchy import spread
+from skyfold.sampling.laws.law import Law
+from skyfold.sampling.laws.multiscale_law import MultiScale
+from skyfold.sampling.laws.scale_law import GammaFactor, LogNormalFactor, Scale
+from skyfold.sampling.laws.strengths import HalfCauchy, HyperPrior, Lira
 from skyfold.sphere import Sphere
 from skyfold.vector import Array, Vector
 
@@ -100,7 +100,7 @@ class MultiScaleMethod(Method):
         sensitivity
             That of the data by default.
         more
-            Further options of `skyfold.sampling.multiscale_law.MultiScale`.
+            Further options of `skyfold.sampling.laws.multiscale_law.MultiScale`.
 
         Raises
         ------

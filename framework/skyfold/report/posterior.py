@@ -13,11 +13,12 @@ from skyfold.errors import FileError
 from skyfold.report.folder import SCATTER, RunFolder
 from skyfold.report.markup import Html, chart, note, section, table, whole
 from skyfold.report.stills import span, still
-from skyfold.sampling import diagnostics, netcdf
-from skyfold.sampling.chain_drawing import headings, told
-from skyfold.sampling.images import tails
-from skyfold.sampling.shown import telling
-from skyfold.sampling.trace_pictures import intervals, traces, worst_first
+from skyfold.sampling.chains import diagnostics
+from skyfold.sampling.posterior import netcdf
+from skyfold.sampling.posterior.chain_drawing import headings, told
+from skyfold.sampling.posterior.images import tails
+from skyfold.sampling.posterior.shown import telling
+from skyfold.sampling.posterior.trace_pictures import intervals, traces, worst_first
 from skyfold.vector import Array
 
 PARAMETERS = 9  # whose traces are shown

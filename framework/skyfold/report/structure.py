@@ -7,7 +7,7 @@ import base64
 from skyfold.errors import FileError
 from skyfold.report.folder import RunFolder
 from skyfold.report.markup import Html, note, number, section, table
-from skyfold.sampling.structure_run import PICTURE, TABLE
+from skyfold.sampling.structure.structure_run import PICTURE, TABLE
 
 SHOWN = {
     "region": "region",

@@ -9,7 +9,7 @@ from statistics import NormalDist
 from typing import Any
 
 from skyfold.report.markup import SIGMA, Html
-from skyfold.sampling.diagnostics import doubts as chain_doubts
+from skyfold.sampling.chains.diagnostics import doubts as chain_doubts
 
 FEW_COUNTS = 50
 VANISHED = 0.2  # of its template: a fitted background is seldom so wrong

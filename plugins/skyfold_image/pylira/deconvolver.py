@@ -14,10 +14,10 @@ from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.model import Component, Model
 from skyfold.response import Diagonal, Response, Template
-from skyfold.sampling.law import Law
-from skyfold.sampling.multiscale_law import MultiScale
-from skyfold.sampling.scale_law import GammaFactor, Scale
-from skyfold.sampling.strengths import Lira
+from skyfold.sampling.laws.law import Law
+from skyfold.sampling.laws.multiscale_law import MultiScale
+from skyfold.sampling.laws.scale_law import GammaFactor, Scale
+from skyfold.sampling.laws.strengths import Lira
 from skyfold.vector import Array
 from skyfold_image.pylira.result import LIRADeconvolverResult
 from skyfold_responses.psf import Psf

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyfold.errors import DataError
-from skyfold.sampling.structure import GAMMA, Bound, bound, shares
+from skyfold.sampling.structure.structure import GAMMA, Bound, bound, shares
 from skyfold.vector import Array
 from skyfold_image.pylira.result import LIRADeconvolverResult
 

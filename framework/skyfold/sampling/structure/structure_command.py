@@ -52,7 +52,7 @@ def structure(
     from skyfold.region_files import find
     from skyfold.report import write
     from skyfold.runfolder import reopen
-    from skyfold.sampling import structure_run
+    from skyfold.sampling.structure import structure_run
 
     regions = find(region or [])
     result = reopen(run)

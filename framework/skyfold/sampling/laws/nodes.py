@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skyfold.geometry import Geometry, Grid
-from skyfold.sampling.hierarchy import Hierarchy
+from skyfold.sampling.laws.hierarchy import Hierarchy
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 

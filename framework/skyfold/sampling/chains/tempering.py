@@ -17,8 +17,8 @@ import numpy as np
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
-    from skyfold.sampling.chains import Chain
-    from skyfold.sampling.law import Law
+    from skyfold.sampling.chains.chains import Chain
+    from skyfold.sampling.laws.law import Law
 
 SPACING = 1.3  # of the strengths from rung to rung: a fifth of the exchanges is accepted, about
 

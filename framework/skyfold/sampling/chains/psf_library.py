@@ -10,9 +10,9 @@ import numpy as np
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, DataError
 from skyfold.healpix_table import opened_fits
-from skyfold.sampling.calibration import Calibration
-from skyfold.sampling.library import Library
-from skyfold.sampling.principal import Components
+from skyfold.sampling.chains.calibration import Calibration
+from skyfold.sampling.chains.library import Library
+from skyfold.sampling.chains.principal import Components
 from skyfold.vector import Array
 
 MOST_LOST = 0.01  # of the light of a PSF that may lie outside of the frame

@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 
 from skyfold.errors import DataError
 from skyfold.plotting import Picture
-from skyfold.sampling.chain_drawing import (
+from skyfold.sampling.chains.diagnostics import FEWEST, LEAST_ESS, MOST_R_HAT
+from skyfold.sampling.posterior.chain_drawing import (
     INK,
     Density,
     colour,
@@ -24,8 +25,7 @@ from skyfold.sampling.chain_drawing import (
     named_chains,
     told,
 )
-from skyfold.sampling.diagnostics import FEWEST, LEAST_ESS, MOST_R_HAT
-from skyfold.sampling.images import tails
+from skyfold.sampling.posterior.images import tails
 from skyfold.shades import BLUE, MASKED, RED
 from skyfold.vector import Array
 
@@ -179,7 +179,7 @@ def mixing(figures: Mapping[str, Array], names: Sequence[str], most: int = WORST
     ----------
     figures
         ``r_hat``, ``ess_bulk`` and ``ess_tail``, one value per parameter; NaN where nothing is
-        known (see `skyfold.sampling.diagnostics.diagnose`).
+        known (see `skyfold.sampling.chains.diagnostics.diagnose`).
     names
         Names of the parameters.
     most

@@ -17,8 +17,8 @@ from skyfold.errors import ConfigError
 from skyfold.geometry import Geometry, Grid
 from skyfold.multiscale import Tree, tree_of
 from skyfold.plotting import Picture
-from skyfold.sampling.chain_drawing import colour
-from skyfold.sampling.strengths import HalfCauchy, HyperPrior, Lira
+from skyfold.sampling.laws.strengths import HalfCauchy, HyperPrior, Lira
+from skyfold.sampling.posterior.chain_drawing import colour
 from skyfold.skymap import layout
 from skyfold.sphere import Sphere
 from skyfold.vector import Array

@@ -11,7 +11,7 @@ import numpy as np
 
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
-from skyfold.sampling.calibration import Calibration, View
+from skyfold.sampling.chains.calibration import Calibration, View
 from skyfold.vector import Array, Vector
 
 CANDIDATES = 16  # members of a library that are looked at for one draw

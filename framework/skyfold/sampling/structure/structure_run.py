@@ -16,8 +16,8 @@ from skyfold import files
 from skyfold.algorithms.gibbs import Gibbs, GibbsState
 from skyfold.errors import ConfigError, FileError, Interrupted
 from skyfold.runner import signals
-from skyfold.sampling.nulls import Light, Nulls
-from skyfold.sampling.structure import GAMMA, bound, holm, require_sense, shares
+from skyfold.sampling.structure.nulls import Light, Nulls
+from skyfold.sampling.structure.structure import GAMMA, bound, holm, require_sense, shares
 from skyfold.sums import Sums
 from skyfold.vector import Array
 
@@ -73,7 +73,7 @@ class Structure:
 
     def write(self, folder: Path) -> list[Path]:
         """Write ``structure.ecsv`` and ``structure.svg`` into a folder."""
-        from skyfold.sampling.structure_picture import picture
+        from skyfold.sampling.structure.structure_picture import picture
 
         with files.replacing(folder / TABLE) as partial:
             self.table.write(partial, format="ascii.ecsv", overwrite=True)

@@ -13,10 +13,11 @@ import numpy as np
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, DataError
 from skyfold.model import Model
-from skyfold.sampling import diagnostics, images
-from skyfold.sampling.images import Credible, field_of
-from skyfold.sampling.shown import Shown
-from skyfold.sampling.strengths import HyperPrior
+from skyfold.sampling.chains import diagnostics
+from skyfold.sampling.laws.strengths import HyperPrior
+from skyfold.sampling.posterior import images
+from skyfold.sampling.posterior.images import Credible, field_of
+from skyfold.sampling.posterior.shown import Shown
 from skyfold.vector import Array, Vector
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Posterior(Shown):
     def diagnostics(self) -> QTable:
         """Return how well each parameter is known: mean, standard deviation, R-hat, ESS, ...
 
-        What the columns mean, see `skyfold.sampling.diagnostics.diagnose`.
+        What the columns mean, see `skyfold.sampling.chains.diagnostics.diagnose`.
         """
         return diagnostics.as_table(self.columns, self._figures)
 
@@ -267,7 +268,7 @@ def posterior_of(result: Result) -> Posterior:
         If the result is not that of a sampler, or does not know its run.
     """
     from skyfold.algorithms.gibbs import Gibbs, GibbsState
-    from skyfold.sampling.multiscale_law import MultiScale
+    from skyfold.sampling.laws.multiscale_law import MultiScale
 
     problem, state = result.problem, result.state
     if problem is None or not isinstance(state, GibbsState):

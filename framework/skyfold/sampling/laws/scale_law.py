@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from skyfold.errors import ConfigError
-from skyfold.sampling.law import Law
+from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array
 
 Unknowns = dict[str, Array]

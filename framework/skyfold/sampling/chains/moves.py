@@ -21,8 +21,8 @@ import numpy as np
 from skyfold._kernels import transfer
 from skyfold.columns import Columns, from_csr
 from skyfold.data import DataInterface
-from skyfold.sampling.hierarchy import Hierarchy
-from skyfold.sampling.nodes import Nodes, Tiling
+from skyfold.sampling.laws.hierarchy import Hierarchy
+from skyfold.sampling.laws.nodes import Nodes, Tiling
 from skyfold.vector import Array
 
 SHARE = 0.3  # of the time that a chain takes

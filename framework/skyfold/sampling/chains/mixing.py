@@ -25,9 +25,9 @@ class Mixed(StoppingRule):
     """Stop when the chains have mixed, by R-hat and effective sample size of every parameter.
 
     R-hat is the largest within an origin, the effective sample size (ESS) the smaller of those of
-    bulk and tails, summed over the origins; see `skyfold.sampling.diagnostics`. Only draws after
-    burn-in count. The chains are looked at when their draws have grown by a third, and the trace
-    holds what was found as ``r_hat`` and ``ess``. Stopping when a test passes favours runs that
+    bulk and tails, summed over the origins; see `skyfold.sampling.chains.diagnostics`. Only draws
+    after burn-in count. The chains are looked at when their draws have grown by a third, and the
+    trace holds what was found as ``r_hat`` and ``ess``. Stopping when a test passes favours runs that
     pass it by luck: the more parameters are watched, the less.
 
     Parameters
@@ -52,7 +52,7 @@ class Mixed(StoppingRule):
             If the method draws no chains, or only one for each origin.
         """
         from skyfold.algorithms.gibbs import Gibbs, GibbsState
-        from skyfold.sampling.diagnostics import diagnose, worst
+        from skyfold.sampling.chains.diagnostics import diagnose, worst
 
         if not (isinstance(algorithm, Gibbs) and isinstance(state, GibbsState)):
             raise ConfigError(

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from skyfold.regions import Region
-    from skyfold.sampling.films import Film
-    from skyfold.sampling.posterior import Posterior
+    from skyfold.sampling.posterior.films import Film
+    from skyfold.sampling.posterior.posterior import Posterior
 
 MOST = 24  # parameters that are shown when none are named
 
@@ -33,7 +33,7 @@ class Shown:
         self, component: str | None = None, energy: int | None = None, level: float = 0.68
     ) -> Figure:
         """Return a figure of the counts, the posterior mean, and how well it is known."""
-        from skyfold.sampling.pictures import overview
+        from skyfold.sampling.posterior.pictures import overview
 
         return overview(self._own, component, energy, level)
 
@@ -54,7 +54,7 @@ class Shown:
         component, energy
             See `Shown`.
         """
-        from skyfold.sampling.pictures import pixel_traces
+        from skyfold.sampling.posterior.pictures import pixel_traces
 
         return pixel_traces(self._own, center, radius, component, energy)
 
@@ -76,7 +76,7 @@ class Shown:
         component, energy
             See `Shown`.
         """
-        from skyfold.sampling.pictures import region_traces
+        from skyfold.sampling.posterior.pictures import region_traces
 
         return region_traces(self._own, region, level, component, energy)
 
@@ -89,7 +89,7 @@ class Shown:
             Columns, or what several begin with, as ``sky.alpha``; by default all but blocks and
             single pixels, and of very many those that mix worst.
         """
-        from skyfold.sampling.trace_pictures import traces
+        from skyfold.sampling.posterior.trace_pictures import traces
 
         table, found = self._parameters(names)
         return traces(table, found, self._own.burn, origins=self._own.origins)
@@ -104,8 +104,8 @@ class Shown:
         level
             Which part of the draws lies between the dotted lines.
         """
-        from skyfold.sampling.prior_pictures import density
-        from skyfold.sampling.trace_pictures import distributions
+        from skyfold.sampling.posterior.prior_pictures import density
+        from skyfold.sampling.posterior.trace_pictures import distributions
 
         table, found = self._counting(names)
         known = {
@@ -124,7 +124,7 @@ class Shown:
         names
             As for `plot_traces`.
         """
-        from skyfold.sampling.trace_pictures import ranks
+        from skyfold.sampling.posterior.trace_pictures import ranks
 
         table, found = self._counting(names)
         return ranks(table, found, self._own.burn, origins=self._own.origins)
@@ -137,7 +137,7 @@ class Shown:
         names
             As for `plot_traces`: ``["sky.pixel"]`` or ``["sky.block"]``, say.
         """
-        from skyfold.sampling.trace_pictures import intervals
+        from skyfold.sampling.posterior.trace_pictures import intervals
 
         return intervals(*self._counting(names), self._own.burn)
 
@@ -149,7 +149,7 @@ class Shown:
         DataError
             If there are too few draws to tell.
         """
-        from skyfold.sampling.trace_pictures import mixing
+        from skyfold.sampling.posterior.trace_pictures import mixing
 
         self._require_draws()
         return mixing(self._own.diagnostics(), self._own.columns)
@@ -158,8 +158,8 @@ class Shown:
         """Return a figure of the posterior mean on all scales, as the multi-scale law sees it."""
         from astropy import units as u
 
-        from skyfold.sampling.planes import plane_of
-        from skyfold.sampling.prior_pictures import decomposition
+        from skyfold.sampling.posterior.planes import plane_of
+        from skyfold.sampling.posterior.prior_pictures import decomposition
 
         plane = plane_of(self._own, component, energy)
         mean = u.Quantity(plane.mean, plane.component.unit)
@@ -184,9 +184,9 @@ class Shown:
         component, energy
             See `Shown`.
         options
-            ``frames`` and ``interval``, see `skyfold.sampling.films.animation`.
+            ``frames`` and ``interval``, see `skyfold.sampling.posterior.films.animation`.
         """
-        from skyfold.sampling.films import animation
+        from skyfold.sampling.posterior.films import animation
 
         return animation(self._own, chain, cumulative, component, energy, **options)
 
@@ -198,7 +198,7 @@ class Shown:
         MissingExtraError
             If ipywidgets is not installed.
         """
-        from skyfold.sampling.films import slider
+        from skyfold.sampling.posterior.films import slider
 
         return slider(self._own, component, energy)
 
@@ -249,7 +249,7 @@ def telling(columns: Sequence[str], table: Array, figures: Any, most: int = MOST
     most
         Of more than so many only those that mix worst.
     """
-    from skyfold.sampling.trace_pictures import worst_first
+    from skyfold.sampling.posterior.trace_pictures import worst_first
 
     moving = np.any(table != table[:, :1], axis=(0, 1))
     main = [

@@ -10,8 +10,8 @@ import numpy as np
 
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
-from skyfold.sampling.calibration import ROUNDING, Calibration
-from skyfold.sampling.library import Library
+from skyfold.sampling.chains.calibration import ROUNDING, Calibration
+from skyfold.sampling.chains.library import Library
 from skyfold.vector import Array, Vector
 
 LIMIT = 5.0  # standard deviations that a principal component may be off

@@ -12,13 +12,13 @@ from skyfold.errors import ConfigError
 from skyfold.geometry import Geometry, Grid
 from skyfold.layers import Layer, energy_labels, image_layer
 from skyfold.model import Component
-from skyfold.sampling.images import field_of, interval
+from skyfold.sampling.posterior.images import field_of, interval
 from skyfold.skymap import integrated
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
-    from skyfold.sampling.posterior import Posterior
+    from skyfold.sampling.posterior.posterior import Posterior
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from skyfold.errors import ConfigError, require
 from skyfold.plotting import Picture, draw_panel
-from skyfold.sampling.planes import plane_of
+from skyfold.sampling.posterior.planes import plane_of
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
-    from skyfold.sampling.posterior import Posterior
+    from skyfold.sampling.posterior.posterior import Posterior
 
 FRAMES = 200  # of a film; of more images some are left out
 BRIGHTEST = 0.999  # quantile of the values that is shown as the brightest

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from skyfold.data import DataInterface
-from skyfold.sampling.calibration import Calibration, View
-from skyfold.sampling.law import Law
-from skyfold.sampling.tempering import exchange
-from skyfold.sampling.watch import Watch, listed
+from skyfold.sampling.chains.calibration import Calibration, View
+from skyfold.sampling.chains.tempering import exchange
+from skyfold.sampling.chains.watch import Watch, listed
+from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array, Vector
 
 HELD = 1_000_000  # values of a chain that are held before they are summed up
@@ -106,7 +106,7 @@ class Chain:
         What is not known of the responses, and what it is taken for now.
     hotter
         Chains of hotter laws beside it, one hotter than the other, with which it exchanges where
-        they are (see `skyfold.sampling.tempering`).
+        they are (see `skyfold.sampling.chains.tempering`).
     moves
         Whether the laws may take steps of their own, besides those by attributed counts.
     """

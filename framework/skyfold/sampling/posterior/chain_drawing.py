@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from skyfold.sampling.diagnostics import spoken
-from skyfold.sampling.images import tails
+from skyfold.sampling.chains.diagnostics import spoken
+from skyfold.sampling.posterior.images import tails
 from skyfold.shades import BLUE, MASKED, ORANGE, RED
 from skyfold.vector import Array
 
@@ -161,7 +161,7 @@ def headings(names: Sequence[str], brief: bool = True) -> list[str]:
     names
         Columns.
     brief
-        See `skyfold.sampling.diagnostics.spoken`.
+        See `skyfold.sampling.chains.diagnostics.spoken`.
     """
     said = [spoken(name, brief).removeprefix("the ") for name in names]
     owners = {name.partition(".")[0] for name in names if "." in name}

@@ -18,7 +18,7 @@ from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
-    from skyfold.sampling.posterior import Posterior
+    from skyfold.sampling.posterior.posterior import Posterior
 
 FILE = "posterior.nc"
 CHUNK = 1_000_000  # bytes, about

@@ -16,7 +16,7 @@ from skyfold.vector import Array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from skyfold.sampling.structure_run import Structure
+    from skyfold.sampling.structure.structure_run import Structure
 
 BINS = 60
 SPAN = 6.0  # decades below the largest value that are drawn

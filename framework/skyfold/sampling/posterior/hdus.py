@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyfold.products import sky_hdu
-from skyfold.sampling.images import field_of
-from skyfold.sampling.posterior import Posterior
+from skyfold.sampling.posterior.images import field_of
+from skyfold.sampling.posterior.posterior import Posterior
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 

@@ -14,10 +14,10 @@ from skyfold import _kernels
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.model import Component
-from skyfold.sampling.hierarchy import Hierarchy, fitting
-from skyfold.sampling.law import Law
-from skyfold.sampling.moves import Transfers
-from skyfold.sampling.strengths import HyperPrior, Lira
+from skyfold.sampling.chains.moves import Transfers
+from skyfold.sampling.laws.hierarchy import Hierarchy, fitting
+from skyfold.sampling.laws.law import Law
+from skyfold.sampling.laws.strengths import HyperPrior, Lira
 from skyfold.vector import Array
 
 Unknowns = dict[str, Array]
@@ -220,7 +220,7 @@ class MultiScale(Law):
         sweep: int,
         rng: np.random.Generator,
     ) -> Array | None:
-        """Transfer light between neighbours (see `skyfold.sampling.moves`).
+        """Transfer light between neighbours (see `skyfold.sampling.chains.moves`).
 
         Not with random origins: where chains go that obey a different prior each time depends on
         all that they do.

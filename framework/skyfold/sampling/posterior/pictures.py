@@ -19,15 +19,15 @@ from skyfold.model import Component
 from skyfold.plotting import Picture, draw_panel, panels
 from skyfold.region_files import find
 from skyfold.regions import Region, Shape
-from skyfold.sampling.chain_drawing import (
+from skyfold.sampling.posterior.chain_drawing import (
     draw_distribution,
     draw_traces,
     draw_way,
     named_chains,
     told,
 )
-from skyfold.sampling.images import tails
-from skyfold.sampling.planes import Plane, plane_of
+from skyfold.sampling.posterior.images import tails
+from skyfold.sampling.posterior.planes import Plane, plane_of
 from skyfold.shades import MASKED
 from skyfold.skymap import layout
 from skyfold.sphere import Sphere
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-    from skyfold.sampling.posterior import Posterior
+    from skyfold.sampling.posterior.posterior import Posterior
 
 NEIGHBOURS = 60  # traces of neighbours that are drawn, the brightest; more would be a smear
 LEAST = 1e-3  # of the largest mean: below that no pixel is surely lit

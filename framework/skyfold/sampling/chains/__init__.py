@@ -1,0 +1,1 @@
+"""Walks through the posterior: sweeps, other steps, what is written down, and how well they mix."""

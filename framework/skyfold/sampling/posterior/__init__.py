@@ -1,0 +1,1 @@
+"""What the draws leave behind: numbers, files and pictures."""

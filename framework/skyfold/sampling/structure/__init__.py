@@ -1,0 +1,1 @@
+"""Whether there is more than the known."""
