@@ -27,8 +27,8 @@ class Mixed(StoppingRule):
     R-hat is the largest within an origin, the effective sample size (ESS) the smaller of those of
     bulk and tails, summed over the origins; see `skyfold.sampling.chains.diagnostics`. Only draws
     after burn-in count. The chains are looked at when their draws have grown by a third, and the
-    trace holds what was found as ``r_hat`` and ``ess``. Stopping when a test passes favours runs that
-    pass it by luck: the more parameters are watched, the less.
+    trace holds what was found as ``r_hat`` and ``ess``. Stopping when a test passes favours runs
+    that pass it by luck: the more parameters are watched, the less.
 
     Parameters
     ----------
