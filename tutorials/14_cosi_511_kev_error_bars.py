@@ -25,10 +25,11 @@
 # 4. bulge and disk;
 # 5. is it calibrated?
 #
-# From a shell, for files of COSI or the demo:
+# From a shell, for files of COSI or for simulated ones:
 #
 # ```
-# skyfold demo compton --method lira -o out
+# skyfold simulate compton -o survey --nside 8 --days 1 --phi-step 10
+# skyfold run survey/run.yaml --method lira --iterations auto -o out
 # skyfold errors out --region "bulge = circle(0d, 0d, 12 deg)"
 # ```
 #

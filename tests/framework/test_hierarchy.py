@@ -43,7 +43,7 @@ def test_weights_are_shares_of_the_measure(where, seed, masked, kinds):
     measure = rng.choice([1.0, 0.3, 2.5][:kinds], size=where.shape)
     if masked:
         measure[rng.uniform(size=where.shape) < 0.4] = 0
-        measure[0] = 1
+        measures_by_energy(measure, where)[:, 0] = 1
     hierarchy = Hierarchy(where, measure)
     trees = hierarchy.trees(tuple(int(rng.integers(side)) for side in hierarchy.frame))
     nominal = [4] * hierarchy.levels if len(where.shape) > 1 else [2] * hierarchy.levels

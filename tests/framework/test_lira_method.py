@@ -67,6 +67,9 @@ def test_bounds_of_a_factor_hold():
         (lambda d: d, {"template": np.ones((3, 3))}, "template has shape (3, 3)"),
         (lambda d: d, {"alpha": (1.0, 2.0)}, "alpha"),
         (lambda d: d, {"psf_components": 2}, "give psf_library"),
+        (lambda d: d, {"half_cauchy": 1.0, "alpha": 0.1}, "give one"),
+        (lambda d: d, {"thin": 301}, "thin 301 keeps no image of 300 draws"),
+        (lambda d: d, {"origin": "anywhere"}, "origin"),
     ],
 )
 def test_what_cannot_be_done_is_said(change, options, says):

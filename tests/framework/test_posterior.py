@@ -317,7 +317,7 @@ def test_netcdf_of_an_image(result, tmp_path):
         assert draws["sky"].attrs["units"] == "ct"
         assert draws["sky"].attrs["coordinates"] == "lon lat"
         np.testing.assert_array_equal(draws["draw"][...], 20 + 3 * np.arange(67))
-        np.testing.assert_array_equal(draws["origin_of_chain"][...], [0, 0, 1, 1])
+        np.testing.assert_array_equal(stats_["origin_of_chain"][...], [0, 0, 1, 1])
         assert draws["sky_alpha"].dimensions[:2] == ("chain", "draw")
         assert draws["sky_alpha"].shape == (4, 67, 3)
         assert draws["background"].dimensions == ("chain", "draw")

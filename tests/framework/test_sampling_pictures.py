@@ -27,9 +27,10 @@ from skyfold.report.posterior import posterior as report_section
 from skyfold.response import Diagonal
 from skyfold.sampling.chains.diagnostics import diagnose, judge
 from skyfold.sampling.laws.strengths import HalfCauchy, Lira
+from skyfold.sampling.posterior import netcdf
 from skyfold.sampling.posterior.chain_drawing import POINTS, colour, extremes, headings, told
 from skyfold.sampling.posterior.planes import plane_of
-from skyfold.sampling.posterior.posterior import Posterior, netcdf
+from skyfold.sampling.posterior.posterior import Posterior
 from skyfold.sampling.posterior.prior_pictures import decomposition, density, hyper_priors
 from skyfold.sampling.posterior.shown import telling
 from skyfold.sampling.posterior.trace_pictures import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from skyfold.sampling.chains.watch import Watch
 from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array, Vector
 
+log = logging.getLogger(__name__)
 Nested = Mapping[str, Mapping[str, Array]]
 
 APPROACH = 10  # laps of Richardson-Lucy before the chains part
@@ -140,6 +142,13 @@ class Gibbs(Algorithm):
 
     def start(self, data: DataInterface, model: Model) -> GibbsState:
         """Return the state before the first lap: chains scattered around a first restoration."""
+        if self.limit is not None and self.limit <= self.burn:
+            log.warning(
+                "iterations %d end within the burn-in of %d sweeps, so that none counts: leave "
+                "iterations out (--iterations auto), or lower --burn",
+                self.limit,
+                self.burn,
+            )
         state = super().start(data, model)
         steps = RichardsonLucy().iterate(data, state)
         near = next(islice(steps, APPROACH, None)).model if APPROACH else model

@@ -72,7 +72,8 @@ def write(posterior: Posterior, path: Path) -> None:
         )
         parameters = list(_parameters(posterior))
         stats = [v for v in parameters if v.name in STATS.values()]
-        _fill(file.create_group("sample_stats"), [*_chains(posterior), *stats])
+        origin = Variable("origin_of_chain", ("chain",), np.asarray(posterior.origins))
+        _fill(file.create_group("sample_stats"), [*_chains(posterior), origin, *stats])
         _fill(file.create_group(SWEEPS), _sweeps(posterior))
         others = [v for v in parameters if v.name not in STATS.values()]
         skies = [v for name in posterior.kept for v in _sky(posterior, name)]
@@ -83,7 +84,6 @@ def _chains(posterior: Posterior) -> Iterator[Variable]:
     """Yield the places along the chains."""
     yield Variable("chain", ("chain",), np.arange(posterior.chains))
     yield Variable("draw", ("draw",), posterior.kept_sweeps)
-    yield Variable("origin_of_chain", ("chain",), np.asarray(posterior.origins))
 
 
 def _sweeps(posterior: Posterior) -> list[Variable]:
