@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 TUTORIALS = sorted((Path(__file__).resolve().parents[2] / "tutorials").glob("[0-9]*.py"))
-WITH_DATA = ("02_chandra_galactic_centre", "03_fermi_galactic_centre")
+WITH_DATA = (
+    "02_chandra_galactic_centre",
+    "03_fermi_galactic_centre",
+    "12_galactic_centre_with_error_bars",
+)
 
 
 def run(tutorial: Path, folder: Path, **environment: str) -> str:
