@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,26 +123,8 @@ def among_rows(
     DataError
         If no value can make the counts of a bin.
     """
-    given = np.ascontiguousarray(np.ravel(counts), np.int64)
-    drawn = np.zeros(values.shape, np.int64)
-    expectation, left = np.zeros(given.size), np.zeros(given.size, np.int64)
-    bad = attribute_rows(
-        rows,
-        index,
-        attitude,
-        order,
-        scales,
-        np.maximum(values, 0, dtype=np.float64),
-        given,
-        None if others is None else np.ascontiguousarray(others, np.float64),
-        key(rng),
-        drawn,
-        expectation,
-        left,
-        threads,
-    )
-    refuse(bad, given)
-    return Attribution(drawn, expectation, left)
+    response = rows, index, attitude, order, scales
+    return _attributed(attribute_rows, response, values, counts, others, rng, threads)
 
 
 def among_entries(
@@ -172,13 +155,25 @@ def among_entries(
     DataError
         If no value can make the counts of a bin.
     """
+    response = matrix.data, matrix.indices, matrix.indptr
+    return _attributed(attribute_sparse, response, values, counts, others, rng, threads)
+
+
+def _attributed(
+    kernel: Callable[..., int],
+    response: tuple[Array | None, ...],
+    values: Array,
+    counts: Array,
+    others: Array | None,
+    rng: np.random.Generator,
+    threads: int,
+) -> Attribution:
+    """Attribute counts by a kernel that reads a response of its kind."""
     given = np.ascontiguousarray(np.ravel(counts), np.int64)
     drawn = np.zeros(values.shape, np.int64)
     expectation, left = np.zeros(given.size), np.zeros(given.size, np.int64)
-    bad = attribute_sparse(
-        matrix.data,
-        matrix.indices,
-        matrix.indptr,
+    bad = kernel(
+        *response,
         np.maximum(values, 0, dtype=np.float64),
         given,
         None if others is None else np.ascontiguousarray(np.ravel(others), np.float64),

@@ -12,7 +12,6 @@ from typing import Any
 
 from skyfold import checkpoint, files, heldout, manifest, report, strength
 from skyfold.algorithm import State
-from skyfold.algorithms.gibbs import GibbsState
 from skyfold.config import RunConfig
 from skyfold.data import DataInterface
 from skyfold.document import Document
@@ -254,7 +253,7 @@ def _made(
     keeper: samples.Samples | None,
 ) -> Result:
     data = problem.data.at(state.parameters)
-    kept = keeper.arrays(state) if keeper and isinstance(state, GibbsState) else {}
+    kept = keeper.arrays(state) if keeper else {}
     return Result(data, state, trace, reason, notes, problem.demo, problem, kept)
 
 

@@ -151,7 +151,7 @@ class Gibbs(Algorithm):
             )
         state = super().start(data, model)
         steps = RichardsonLucy().iterate(data, state)
-        near = next(islice(steps, APPROACH, None)).model if APPROACH else model
+        near = next(islice(steps, APPROACH, None)).model
         bright = near.vector.only(frozenset(self.laws))
         first, *hotter = [self._begin(near, rung) for rung in range(self.rungs)]
         draws = first["draws"]
@@ -210,7 +210,7 @@ class Gibbs(Algorithm):
         rows, kept = zip(*found, strict=True)
         memory = self._memory(walks)
         series = _appended(state.series, np.array(rows))
-        stacked = Vector({name: np.array([images[name] for images in kept]) for name in kept[0]})
+        images = Vector({name: np.array([own[name] for own in kept]) for name in kept[0]})
         now = memory["mean"] if memory["counted"] else memory["draws"]
         mean = now.map(lambda v: v.mean(axis=0).astype(data.dtype))
         spent = float(sweeps * self.chains)
@@ -219,7 +219,7 @@ class Gibbs(Algorithm):
         for rung, known in enumerate(memory["hotter"], 1):
             tried, accepted = known["swaps"].sum(axis=0)
             notes[f"swapped_{rung}"] = float(accepted / max(tried, 1))
-        return Proposal(mean, None, spent, notes, {**memory, "series": series, "kept": stacked})
+        return Proposal(mean, None, spent, notes, {**memory, "series": series, "kept": images})
 
     def figures(self, state: State, data: DataInterface) -> Mapping[str, Any]:
         """Return whether the chains can be believed (see `diagnostics.judge`)."""

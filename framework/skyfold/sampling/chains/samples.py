@@ -95,7 +95,7 @@ class Samples(Observer):
         if self._file is not None:
             self._file.close()
 
-    def arrays(self, state: GibbsState) -> Mapping[str, Array]:
+    def arrays(self, state: State) -> Mapping[str, Array]:
         """Return the images by component, shape (chains, kept, ...).
 
         Raises
@@ -103,6 +103,7 @@ class Samples(Observer):
         FileError
             If images are missing.
         """
+        assert isinstance(state, GibbsState)
         images: Any = np.zeros(0, self._record)
         if self.path is None and self._held:
             images = np.concatenate(self._held)

@@ -146,7 +146,7 @@ class MultiScale(Law):
         """Draw the counts that were missed, the origin if it is not kept, strengths and values."""
         key = rng.bit_generator.random_raw(2)
         counts = self._complete(attributed, values, key)
-        origin = tuple(unknowns["origin"].tolist()) if self.hierarchy.frame else ()
+        origin = self._origin(unknowns)
         if self._mode == "random":
             origin = self._anywhere(rng)
         elif self._mode == "sampled":
@@ -168,7 +168,7 @@ class MultiScale(Law):
         counts = np.asarray(attributed, dtype=np.float64)
         if self._missed is not None:
             counts = counts + self._missed * values
-        origin = tuple(unknowns["origin"].tolist()) if self.hierarchy.frame else ()
+        origin = self._origin(unknowns)
         best, alpha, density = self.hierarchy.trees(origin).maximise(
             counts, unknowns["alpha"], self._hyper, self._total, self._scale
         )
@@ -192,8 +192,7 @@ class MultiScale(Law):
 
     def log_density(self, values: Array, unknowns: Mapping[str, Array]) -> float:
         """Return that of strengths, totals and proportions; values below 1e-300 count as that."""
-        origin = tuple(unknowns["origin"].tolist()) if self.hierarchy.frame else ()
-        return self.hierarchy.trees(origin).log_density(
+        return self.hierarchy.trees(self._origin(unknowns)).log_density(
             values, unknowns["alpha"], self._hyper, self._total, self._scale
         )
 
@@ -208,8 +207,7 @@ class MultiScale(Law):
         counts
             Counts of each value, int64, as if all were seen as well as the best.
         """
-        origin = tuple(unknowns["origin"].tolist()) if self.hierarchy.frame else ()
-        return self.hierarchy.trees(origin).log_marginal(counts, unknowns["alpha"], self._total)
+        return self._log_marginal(counts, unknowns["alpha"], self._origin(unknowns))
 
     def move(
         self,
@@ -266,17 +264,23 @@ class MultiScale(Law):
 
         What is compared is the probability of the counts over all values.
         """
-        here = self.hierarchy.trees(origin).log_marginal(counts, alpha, self._total)
+        here = self._log_marginal(counts, alpha, origin)
         beside = rng.integers(-1, 2, size=len(origin))
         for step in (self._anywhere(rng), beside.tolist()):
             there = tuple(
                 (o + s) % side
                 for o, s, side in zip(origin, step, self.hierarchy.frame, strict=True)
             )
-            value = self.hierarchy.trees(there).log_marginal(counts, alpha, self._total)
+            value = self._log_marginal(counts, alpha, there)
             if np.log(rng.uniform()) < value - here:
                 origin, here = there, value
         return origin
+
+    def _log_marginal(self, counts: Array, alpha: Array, origin: tuple[int, ...]) -> float:
+        return self.hierarchy.trees(origin).log_marginal(counts, alpha, self._total)
+
+    def _origin(self, unknowns: Mapping[str, Array]) -> tuple[int, ...]:
+        return tuple(unknowns["origin"].tolist()) if self.hierarchy.frame else ()
 
     def _unknowns(self, alpha: Array, origin: tuple[int, ...]) -> Unknowns:
         return {"alpha": alpha} | ({"origin": np.array(origin)} if self.hierarchy.frame else {})

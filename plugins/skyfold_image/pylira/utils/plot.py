@@ -82,10 +82,9 @@ def plot_parameter_traces(
     **kwargs
         Go to ``plot``.
     """
-    names = [name for name in parameter_trace.colnames if name not in NO_DENSITY]
-    figure, panels = _grid(len(names), ncols, figsize)
-    for axes, name in zip(panels, names, strict=True):
-        _draw_trace(axes, np.asarray(parameter_trace[name]), _burn_in(config), **kwargs)
+    figure, panels = _panels(parameter_trace, ncols, figsize)
+    for name, (axes, values) in panels.items():
+        _draw_trace(axes, values, _burn_in(config), **kwargs)
         axes.set(title=name, xlabel="iteration")
     return figure
 
@@ -106,10 +105,9 @@ def plot_parameter_distributions(
     **kwargs
         Go to ``hist``.
     """
-    names = [name for name in parameter_trace.colnames if name not in NO_DENSITY]
-    figure, panels = _grid(len(names), ncols, figsize)
-    for axes, name in zip(panels, names, strict=True):
-        values = np.asarray(parameter_trace[name], dtype=float)[_burn_in(config) :]
+    figure, panels = _panels(parameter_trace, ncols, figsize)
+    for name, (axes, values) in panels.items():
+        values = values[_burn_in(config) :]
         values = values[np.isfinite(values)]
         axes.hist(values, **{"bins": max(int(np.sqrt(values.size)), 1), **kwargs})
         _mark_mean(axes.axvline, axes.axvspan, values)
@@ -246,6 +244,16 @@ def densities(observed: Array, nulls: Sequence[Array], figsize: tuple[float, flo
     axes.set(xlabel="log10 xi", ylabel="density")
     axes.legend()
     return figure
+
+
+def _panels(
+    parameter_trace: Table, columns: int, figsize: tuple[float, float] | None
+) -> tuple[Figure, dict[str, tuple[Axes, Array]]]:
+    """Return a figure, and for each parameter worth drawing its panel and its values."""
+    names = [name for name in parameter_trace.colnames if name not in NO_DENSITY]
+    figure, panels = _grid(len(names), columns, figsize)
+    values = [np.asarray(parameter_trace[name], dtype=float) for name in names]
+    return figure, dict(zip(names, zip(panels, values, strict=True), strict=True))
 
 
 def _grid(
