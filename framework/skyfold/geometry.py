@@ -36,6 +36,11 @@ class Geometry(ABC):
     shape: tuple[int, ...]
     sky: bool = True
 
+    @property
+    def inside(self) -> tuple[slice, ...]:
+        """Index of the values that the data cover: all of them, unless a grid reaches beyond."""
+        return (slice(None),) * len(self.shape)
+
     @abstractmethod
     def difference(self, other: Geometry) -> str | None:
         """Return in words what keeps ``other`` from being the same places, or None."""
@@ -110,6 +115,11 @@ class Grid(Geometry):
     wcs: WCS | None = None
     energy_edges: Quantity | None = None
     field: tuple[slice, ...] | None = None
+
+    @property
+    def inside(self) -> tuple[slice, ...]:
+        """Index of the field."""
+        return self.field or super().inside
 
     def difference(self, other: Geometry) -> str | None:
         """Compare shape, coordinates (to a thousandth of a pixel) and energies."""

@@ -338,9 +338,7 @@ class Result:
     @property
     def field(self) -> tuple[slice, ...]:
         """The part of the restored sky that the data cover."""
-        geometry = self.model.components[self.sky].geometry
-        field_ = geometry.field if isinstance(geometry, Grid) else None
-        return field_ or (slice(None),) * len(geometry.shape)
+        return self.model.components[self.sky].geometry.inside
 
 
 def _every_bin(residual: Array | None, name: str) -> Array:

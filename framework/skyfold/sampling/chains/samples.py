@@ -11,7 +11,6 @@ import numpy as np
 from skyfold.algorithm import Algorithm, State
 from skyfold.algorithms.gibbs import Gibbs, GibbsState
 from skyfold.errors import FileError
-from skyfold.geometry import Grid
 from skyfold.observers import Observer
 from skyfold.vector import Array
 
@@ -41,9 +40,8 @@ class Samples(Observer):
         shapes = []
         for name in sorted(set(state.draws) & state.model.skies):
             geometry = state.model.components[name].geometry
-            field = (geometry.field if isinstance(geometry, Grid) else None) or ()
-            self._fields[name] = (..., *field)
-            shape = np.empty(geometry.shape, bool)[field].shape
+            self._fields[name] = (..., *geometry.inside)
+            shape = np.empty(geometry.shape, bool)[geometry.inside].shape
             shapes.append((name, "<f4", (algorithm.chains, *shape)))
         self._record = np.dtype(shapes)
         self._held: list[Array] = []

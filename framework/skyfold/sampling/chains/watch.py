@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from skyfold.errors import require
-from skyfold.geometry import Geometry, Grid
+from skyfold.geometry import Geometry
 from skyfold.model import Component
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
@@ -110,7 +110,7 @@ class Watch:
                 pixel = require("healpy", "healpix").ring2nest(geometry.nside, pixel)
             return pixel // geometry.nside**2
         shape = self._shape[-2:]
-        field = (getattr(geometry, "field", None) or (slice(None),) * len(self._shape))[-2:]
+        field = geometry.inside[-2:]
         labels = np.full(shape, -1)
         inside = np.zeros((), int)
         for size in self._field:
@@ -121,10 +121,9 @@ class Watch:
     @cached_property
     def _bright(self) -> Array:
         """Return the places of the brightest values, on the field that the data cover."""
-        geometry, values = self.component.geometry, self.values
-        if isinstance(geometry, Grid) and geometry.field is not None:
-            values = np.full(values.shape, -np.inf)
-            values[geometry.field] = self.values[geometry.field]
+        inside = self.component.geometry.inside
+        values = np.full(self.values.shape, -np.inf)
+        values[inside] = self.values[inside]
         number = min(BRIGHT, np.count_nonzero(np.isfinite(values)))
         return np.sort(np.argsort(-values.ravel(), kind="stable")[:number])
 
@@ -132,8 +131,7 @@ class Watch:
     def _places(self) -> list[str]:
         """Return where they are, on the field that the data cover; pixel and energy of a sphere."""
         geometry = self.component.geometry
-        field = geometry.field if isinstance(geometry, Grid) else None
-        starts = [part.start or 0 for part in field] if field else [0] * len(self._shape)
+        starts = [part.start or 0 for part in geometry.inside]
         found = np.transpose(np.unravel_index(self._bright, self._shape)) - starts
         if not isinstance(geometry, Sphere):
             return [",".join(map(str, place)) for place in found]

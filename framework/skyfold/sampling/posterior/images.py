@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from skyfold.errors import ConfigError
-from skyfold.geometry import Geometry, Grid
 from skyfold.model import Model
 from skyfold.vector import Array
 
@@ -37,9 +36,7 @@ class Credible(NamedTuple):
 
 def field_of(model: Model, component: str) -> tuple[Any, ...]:
     """Return the index of the part of a sky that the data cover."""
-    geometry: Geometry = model.components[component].geometry
-    field = geometry.field if isinstance(geometry, Grid) else None
-    return field or ()
+    return model.components[component].geometry.inside
 
 
 def tails(level: float) -> tuple[float, float]:
