@@ -138,6 +138,25 @@ class Response(ABC):
         """
         return of_units(self.forward, self.model_shape, places)
 
+    def points(self, places: Array) -> Response:
+        """Return the response of point sources; its values are their fluxes.
+
+        By default a source between pixels is shared among its neighbours, in proportion to how
+        near they are.
+
+        Parameters
+        ----------
+        places
+            x and y of each in pixels of the values, from 0 at the centre of the first, shape
+            ``(n, 2)``.
+
+        Returns
+        -------
+        response
+            Of values of shape ``(n,)``; ``(n, energy)`` if there are energies here.
+        """
+        return self @ Shared(places, self.model_shape)
+
     def at(self, parameters: Array) -> Response:
         """Return the same response with other parameters, of the same shape."""
         raise PluginError(f"{type(self).__name__} has no parameters")
@@ -261,6 +280,13 @@ class Chain(Response):
         """Return what the outer response makes of the columns of the inner one."""
         return chained(self.outer.columns, self.inner.columns(places), prod(self.data_shape))
 
+    def points(self, places: Array) -> Response:
+        """Let the inner response place the sources; factors are taken where these are."""
+        if isinstance(self.inner, Diagonal):
+            near = Shared(places, self.model_shape).adjoint(self.inner.factor)
+            return self.outer.points(places) @ Diagonal(near)
+        return self.outer @ self.inner.points(places)
+
     def at(self, parameters: Array) -> Response:
         """Hand the parameters to the response that has them."""
         if self.inner.parameters is None:
@@ -301,6 +327,45 @@ class Diagonal(Response):
         """Return the factors: each value lights its own bin."""
         bins = np.asarray(places, np.int64)
         return Columns(np.arange(len(bins) + 1), bins, np.asarray(self.factor.ravel()[bins], float))
+
+
+class Shared(Response):
+    """Point sources shared among the four pixels around each, in proportion to how near they are.
+
+    Parameters
+    ----------
+    places
+        x and y of each, in pixels from 0 at the centre of the first, shape ``(n, 2)``; beyond the
+        outermost centres the nearest counts.
+    data_shape
+        Shape of the pixels: ``(x,)``, ``(y, x)`` or ``(energy, y, x)``.
+    """
+
+    def __init__(self, places: Array, data_shape: tuple[int, ...]) -> None:
+        self.data_shape = data_shape
+        self._energies = data_shape[:-2]
+        self.model_shape = (len(places), *self._energies)
+        self._size = (1, *data_shape)[-2:]
+        places = np.clip(places[:, ::-1], 0, np.array(self._size) - 1.0)
+        first = np.floor(places).astype(int)
+        corner = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+        part = np.abs(1 - corner - (places - first)[:, None])
+        self._share = np.prod(part, axis=-1)
+        y, x = np.minimum(first[:, None] + corner, np.array(self._size) - 1).transpose(2, 0, 1)
+        self._pixel = y * self._size[1] + x
+
+    def forward(self, values: Array) -> Array:
+        """Return the light of each pixel, shape ``data_shape``."""
+        light = np.zeros((*self._energies, self._size[0] * self._size[1]), values.dtype)
+        shares = values.T[..., None] * self._share
+        np.add.at(light, (..., self._pixel), shares.astype(values.dtype, copy=False))
+        return light.reshape(self.data_shape)
+
+    def adjoint(self, weights: Array) -> Array:
+        """Return the mean weight around each source, shape ``model_shape``."""
+        flat = weights.reshape(*self._energies, -1)
+        mean: Array = np.sum(flat[..., self._pixel] * self._share, axis=-1).T
+        return mean.astype(weights.dtype, copy=False)
 
 
 class Matrix(Response):

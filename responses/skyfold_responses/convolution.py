@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,8 @@ class Fourier(Engine):
         Threads.
     transforms
         `Scipy` or `Ducc`.
+    cyclic
+        Let light that leaves at one end come in at the other: the period is the size of the data.
     """
 
     def __init__(
@@ -99,9 +102,12 @@ class Fourier(Engine):
         dtype: np.dtype[Any],
         workers: int,
         transforms: type[Scipy] | type[Ducc],
+        cyclic: bool = False,
     ) -> None:
-        from scipy.fft import next_fast_len, rfft2
+        from scipy.fft import next_fast_len
 
+        if cyclic:
+            layout = replace(layout, before=(0, 0), after=(0, 0))
         self.layout, self.dtype, self.workers = layout, dtype, workers
         self.transforms = transforms(workers)
         start, end = layout.reach
@@ -111,11 +117,10 @@ class Fourier(Engine):
                 layout.data, layout.before, layout.after, start, end, strict=True
             )
         ]
-        self.period = next_fast_len(least[0]), next_fast_len(least[1], real=True)
-        wrapped = np.zeros((len(kernel), *self.period))
-        wrapped[:, : kernel.shape[1], : kernel.shape[2]] = kernel
-        shift = [-(c + b) for c, b in zip(layout.centre, layout.before, strict=True)]
-        transform = rfft2(np.roll(wrapped, shift, axis=(1, 2)))
+        fast = next_fast_len(least[0]), next_fast_len(least[1], real=True)
+        self.period = layout.data if cyclic else fast
+        origin = tuple(c + b for c, b in zip(layout.centre, layout.before, strict=True))
+        transform = transfer(kernel, origin, self.period)
         self.spectral_dtype = np.result_type(dtype, np.complex64)
         self._columns = self._blocks(transform.shape[2], self.period[0])
         # block by block, for each plane: memory is read in the order in which it lies
@@ -161,6 +166,27 @@ class Fourier(Engine):
         """Cut ``count`` transforms of ``length`` into blocks that fit the cache."""
         size = self._block(length)
         return [slice(at, min(at + size, count)) for at in range(0, count, size)]
+
+
+def transfer(kernel: Array, origin: tuple[int, ...], period: tuple[int, ...]) -> Array:
+    """Return the half spectra of kernels on a period, ``(planes, y, x)``.
+
+    Parameters
+    ----------
+    kernel
+        Kernels, shape ``(planes, y, x)``; what is longer than the period is wrapped around.
+    origin
+        The element that leaves light where it is.
+    period
+        Pixels in y and x.
+    """
+    from scipy.fft import rfft2
+
+    y, x = ((np.arange(k) - o) % n for k, o, n in zip(kernel.shape[1:], origin, period, strict=True))
+    wrapped = np.zeros((len(kernel), *period))
+    np.add.at(wrapped, (slice(None), y[:, None], x[None, :]), kernel)
+    spectra: Array = rfft2(wrapped)
+    return spectra
 
 
 class Scipy:

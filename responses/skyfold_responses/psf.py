@@ -17,6 +17,7 @@ from skyfold.vector import Array
 from skyfold_responses.attribution import Footprints
 from skyfold_responses.convolution import Direct, Ducc, Engine, Fourier, Scipy
 from skyfold_responses.layout import Boundary, Layout, as_planes, border_pixels, lay_out
+from skyfold_responses.points import Points
 
 # The direct sum wins up to about 11 x 11 elements with AVX2 and beyond 17 x 17 with AVX-512
 # (tests/benchmarks/README.md).
@@ -91,11 +92,13 @@ class Psf(Response):
 
         layout, planes = lay_out(planes, self._planes[1:], boundary, margin, axes)
         self._layout, self._kernels, self.workers = layout, planes, workers
-        self.engine = _choose(engine, planes, layout, self.dtype, workers)
+        cyclic = boundary == "periodic"
+        self.engine = _choose(engine, planes, layout, self.dtype, workers, cyclic)
         exact = isinstance(self.engine, Direct) and bool(np.all(planes >= 0))
         self.accuracy = 0.0 if exact else 16 * float(np.finfo(self.dtype).eps)
 
         self._border = border_pixels(layout, boundary)
+        self._wraps = cyclic and isinstance(self.engine, Fourier)  # needs no frame
         model, before = (
             (layout.model, layout.before) if self._border is None else (layout.data, (0, 0))
         )
@@ -110,12 +113,13 @@ class Psf(Response):
 
     def forward(self, values: Array) -> Array:
         """Return the convolved values, shape ``data_shape``."""
-        return _like(values, self.engine.forward(self._framed(values))).reshape(self.data_shape)
+        model = values.reshape(self._model_planes) if self._wraps else self._framed(values)
+        return _like(values, self.engine.forward(model)).reshape(self.data_shape)
 
     def adjoint(self, weights: Array) -> Array:
         """Return the correlation with the kernel, shape ``model_shape``."""
         model = self.engine.adjoint(weights.reshape(self._planes))
-        if self._border is not None:
+        if self._border is not None and not self._wraps:
             for axis, index in enumerate(self._border, start=1):
                 model = _fold(model, index, axis)
         return _like(weights, model).reshape(self.model_shape)
@@ -146,6 +150,16 @@ class Psf(Response):
     def columns(self, places: Array) -> Columns:
         """Return which pixels of the data these values light, and how much."""
         return self._footprints.columns(self._model_planes, places)
+
+    def points(self, places: Array) -> Response:
+        """Return what point sources make, between pixels too: the kernel, shifted exactly."""
+        if self._options[0] == "reflect":
+            return super().points(places)
+        first = np.array([part.start or 0 for part in self.field[:-3:-1]])
+        offset = np.zeros(2)
+        offset[: first.size] = first
+        cyclic = self._options[0] == "periodic"
+        return Points([self.kernel], places - offset, self.data_shape, cyclic=cyclic)
 
     @cached_property
     def _footprints(self) -> Footprints:
@@ -225,15 +239,17 @@ class KernelTangent(Response):
         return _like(weights, np.ascontiguousarray(back)).reshape(self.model_shape)
 
 
-def _choose(name: str, kernel: Array, layout: Layout, dtype: np.dtype[Any], workers: int) -> Engine:
+def _choose(
+    name: str, kernel: Array, layout: Layout, dtype: np.dtype[Any], workers: int, cyclic: bool
+) -> Engine:
     if name == "auto":
         name = "direct" if kernel[0].size <= DIRECT_ELEMENTS else "scipy"
     if name == "direct":
         return Direct(kernel, layout, dtype, workers)
     if name == "scipy":
-        return Fourier(kernel, layout, dtype, workers, Scipy)
+        return Fourier(kernel, layout, dtype, workers, Scipy, cyclic)
     if name == "ducc":
-        return Fourier(kernel, layout, dtype, workers, Ducc)
+        return Fourier(kernel, layout, dtype, workers, Ducc, cyclic)
     raise ConfigError(f"engine {name!r} is none of auto, direct, scipy, ducc")
 
 
