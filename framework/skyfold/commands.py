@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from skyfold.errors import ConfigError, DataError, FileError, SkyfoldError
 from skyfold.registry import default_registry
@@ -369,14 +369,18 @@ def _execute(config: Any, folder: Path, arguments: Arguments) -> None:
     if not dry:
         claim(folder, arguments.overwrite)
     problem = prepare(config)
-    if not quiet:
+    if quiet:
+        _print_warnings(problem.data)
+    else:
         _print_data(problem.data)
     _refuse_warnings(problem.data, getattr(arguments, "strict", False))
     if dry:
         say(f"dry run   {problem.config.describe()}; everything fits, nothing was written")
         return
     result = run_in_folder(problem, folder, progress=not quiet, overwrite=arguments.overwrite)
-    if not quiet:
+    if quiet:
+        _print_doubts(result, sys.stderr)
+    else:
         _print_result(result, folder)
 
 
@@ -394,6 +398,19 @@ def _print_data(data: Any) -> None:
         for item in part.origin.checks:
             mark = {"ok": "ok     ", "fixed": "fixed  ", "warning": "WARNING"}[item.level]
             say(f"  {mark} {item.subject}: {item.message}")
+
+
+def _print_warnings(data: Any) -> None:
+    """Print what a quiet run has to say of its input."""
+    for item in data.checks:
+        if item.level == "warning":
+            sys.stderr.write(f"WARNING   {item.subject}: {item.message}\n")
+
+
+def _print_doubts(result: Any, stream: TextIO) -> None:
+    """Print what speaks against a result."""
+    for doubt in result.doubts:
+        stream.write(f"NOTE      {doubt}\n")
 
 
 def _refuse_warnings(data: Any, strict: bool) -> None:
@@ -423,8 +440,7 @@ def _print_result(result: Any, folder: Path) -> None:
         say(f"{'fixed' if held else 'fitted':9} {name}: {value:.4g}")
     if psf := figures.get("psf"):
         say(f"psf       {psf['fwhm']:.3g} pixels wide, given as {psf['fwhm_start']:.3g}")
-    for doubt in result.doubts:
-        say(f"NOTE      {doubt}")
+    _print_doubts(result, sys.stdout)
     for name, value in figures.get("score", {}).items():
         say(f"truth     {name}: {value:.4g}")
     files: Iterable[str] = ("report.html", "result.fits", "result.h5")

@@ -435,6 +435,7 @@ def test_a_run_folder_opens_again_with_its_posterior(tmp_path, capsys):
         ({"thin": 0}, "thin: expected a whole number of at least 1"),
         ({"thin": 50}, "thin 50 keeps no image of 40 draws"),
         ({"chains": 3, "origins": 2}, "3 chains cannot be shared out among 2 origins"),
+        ({"iterations": 10}, "10 iterations end within the burn-in of 10 sweeps"),
         ({"stop": {"mixed": 0.9}}, r"mixed\.r_hat: expected a number greater than 1"),
         ({"stop": {"mixed": {"ess": -1}}}, r"mixed\.ess: expected a number greater than 0"),
         ({"stop": {"mixed": {}}, "chains": 1}, "at least 2 chains"),

@@ -95,6 +95,9 @@ def test_one_chain_is_told_what_it_lacks(skyfold, files):
     assert "NOTE" in ended.out
     table = Table.read(files.folder / "out" / "result.fits", "PARAMETER_TRACE")
     assert len(table) == 30
+    quiet = skyfold.accepts(f"{LIRA} --burn 10 --draws 20 --overwrite")
+    assert not quiet.out
+    assert "NOTE" in quiet.err
 
 
 @pytest.mark.parametrize(

@@ -152,8 +152,13 @@ def test_folder_with_a_telling_name(skyfold, files):
 
 
 def test_quiet(skyfold):
-    ended = skyfold.accepts(f"{RUN} -q")
-    assert not ended.said
+    """Nothing is printed but problems."""
+    early = skyfold.accepts(f"{RUN} -q")
+    assert not early.out
+    assert all(line.startswith("NOTE") for line in early.err.splitlines())
+    assert "the run was too short" in early.err
+    late = skyfold.accepts(f"{RUN.replace('4', 'auto')} --overwrite -q")
+    assert not late.said
 
 
 def test_terminal_without_greek_letters(skyfold):

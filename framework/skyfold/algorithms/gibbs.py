@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,6 @@ from skyfold.sampling.chains.watch import Watch
 from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array, Vector
 
-log = logging.getLogger(__name__)
 Nested = Mapping[str, Mapping[str, Array]]
 
 APPROACH = 10  # laps of Richardson-Lucy before the chains part
@@ -134,6 +132,11 @@ class Gibbs(Algorithm):
                 f"{self.chains} chains cannot be shared out among {self.origins} origins: "
                 "let origins divide chains"
             )
+        if 0 < (self.limit or 0) <= self.burn:
+            raise ConfigError(
+                f"{self.limit} iterations end within the burn-in of {self.burn} sweeps, so that "
+                "nothing would be drawn: leave iterations out, or lower --burn"
+            )
 
     @property
     def groups(self) -> Array:
@@ -142,13 +145,6 @@ class Gibbs(Algorithm):
 
     def start(self, data: DataInterface, model: Model) -> GibbsState:
         """Return the state before the first lap: chains scattered around a first restoration."""
-        if self.limit is not None and self.limit <= self.burn:
-            log.warning(
-                "iterations %d end within the burn-in of %d sweeps, so that none counts: leave "
-                "iterations out (--iterations auto), or lower --burn",
-                self.limit,
-                self.burn,
-            )
         state = super().start(data, model)
         steps = RichardsonLucy().iterate(data, state)
         near = next(islice(steps, APPROACH, None)).model
