@@ -19,7 +19,7 @@ from skyfold.runfolder import LATER
 from skyfold.sampling.laws.multiscale_law import MultiScale
 from skyfold.sampling.laws.scale_law import GammaFactor, Scale
 from skyfold.sampling.structure.nulls import Light, Nulls
-from skyfold.sampling.structure.structure import bound, holm, shares
+from skyfold.sampling.structure.structure import bound, holm, quoted, shares
 from skyfold.sampling.structure.structure_run import DRAWS, PRODUCTS, structure
 from skyfold_responses.psf import Psf
 
@@ -308,7 +308,9 @@ def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
     assert list(found["region"]) == ["core", "side"]
     assert found["low"][0] < found["extra"][0] < found["high"][0]
     np.testing.assert_allclose(found["p_holm"], holm(found["p_empirical"]))
-    assert "6 simulations of the null model, gamma 0.005" in str(more)
+    assert "Of 6 simulations, gamma 0.005: quote p_upper" in str(more)
+    assert "The null model: no sky, but background held fixed." in str(more)
+    assert f"What speaks against the run: {result.posterior.doubts[0]}" in str(more)
     assert {path.name for path in (*more.write(tmp_path), tmp_path / DRAWS)} == set(PRODUCTS)
     assert set(PRODUCTS) <= set(LATER)  # they go when the run goes on
     structure(result, regions, simulations=4, folder=tmp_path, seed=1)
@@ -322,3 +324,10 @@ def test_only_a_sampler_is_asked():
         structure(result, find(["circle(8, 7, 2.5)"]))
     with pytest.raises(ConfigError, match="Give a region"):
         structure(result, [])
+    early = skyfold.run(data, "lira", progress=False, stop=skyfold.MaxIterations(10), burn=10)
+    with pytest.raises(ConfigError, match="no draws after its burn-in of 10 sweeps"):
+        structure(early, find(["circle(8, 7, 2.5)"]))
+
+
+def test_few_simulations_are_quoted_with_their_error():
+    assert [quoted(number) for number in (4, 399, 400, 5000)] == ["p_upper"] * 2 + ["p_bound"] * 2

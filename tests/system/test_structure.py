@@ -40,7 +40,7 @@ def test_structure_of_a_run(runs, workplace):
     command, _ = workplace(runs)
     asked = ("structure", "run", "--region", CORE, "--region", SIDE, "--gamma", "0.05", "-q")
     ended = command.accepts(*asked, "--simulations", "8")
-    assert ended.out.splitlines()[0].split()[:3] == ["region", "extra", "share"]
+    assert ended.out.splitlines()[0].split()[:3] == ["region", "extra", "low"]
     assert "sky.response" in fits.getdata(runs / "run" / "result.fits", "PARAMETER_TRACE").names
     table = Table.read(runs / "run" / "structure.ecsv")
     assert list(table["region"]) == ["core", "side"]
@@ -51,6 +51,12 @@ def test_structure_of_a_run(runs, workplace):
     assert table["tail"][1] < 0.5
     page = (runs / "run" / "report.html").read_text("utf-8")
     assert "Structure beyond the known" in page
+    picture = (runs / "run" / "structure.svg").read_text("utf-8")
+    for told in (ended.out, page, picture):
+        assert "p_upper" in told
+    for told in (ended.out, page):
+        assert "The null model: no sky, but background held fixed." in told
+        assert "What speaks against the run: " in told
 
 
 def test_what_cannot_be_asked_is_said(runs, workplace):

@@ -7,20 +7,16 @@ import base64
 from skyfold.errors import FileError
 from skyfold.report.folder import RunFolder
 from skyfold.report.markup import Html, note, number, section, table
-from skyfold.sampling.structure.structure_run import PICTURE, TABLE
+from skyfold.sampling.structure.structure_run import PICTURE, SHOWN, TABLE, remarks
 
-SHOWN = {
-    "region": "region",
-    "extra": "extra light",
-    "low": "16 %",
-    "high": "84 %",
-    "share": "share",
-    "tail": "Pr(share ≥ c)",
-    "p_bound": "p below",
-    "p_upper": "with its error",
-    "p_empirical": "p by rank",
-    "p_holm": "corrected",
-}
+MEANING = (
+    "extra is the median of the light beyond the known, low and high are the 16th and 84th "
+    "percentile; share is its part of all light, tail the posterior probability of a large share "
+    "(Stein et al. 2015). p_bound = gamma / tail is above the p-value, p_upper with its Monte "
+    "Carlo error; p_empirical, by rank among the simulations, is right for any number of them, "
+    "p_holm corrects it for the number of regions (Holm 1979). All this holds of regions that were "
+    "chosen before."
+)
 
 
 def structure(run: RunFolder) -> Html:
@@ -39,14 +35,7 @@ def structure(run: RunFolder) -> Html:
     try:
         found = Table.read(path, format="ascii.ecsv")
         rows = [[number(row[name]) for name in SHOWN] for row in found]
-        meta = found.meta
-        told = note(
-            f"Compared with {meta['simulations']} simulations of all other components alone, each "
-            "sampled like the counts observed (Stein et al. 2015). The p-value is below gamma / "
-            f"Pr(share ≥ c), gamma = {meta['gamma']:g}; by rank among the simulations it is right "
-            "for any number of them, corrected for the number of regions (Holm 1979). All this "
-            f"holds of regions that were chosen before. Light in {meta['unit'] or 'counts'}."
-        )
+        told = "".join(note(text) for text in [*remarks(found.meta), MEANING])
     except (OSError, ValueError, KeyError) as error:
         raise FileError(f"{path} is damaged or was not written by skyfold: {error}") from error
     drawn, picture = "", run.path / PICTURE
@@ -54,4 +43,4 @@ def structure(run: RunFolder) -> Html:
         uri = "data:image/svg+xml;base64," + base64.b64encode(picture.read_bytes()).decode()
         alternative = "distribution of the share, observed and under the null model"
         drawn = f'<img class="chart" src="{uri}" alt="{alternative}">'
-    return section("Structure beyond the known", table(SHOWN.values(), rows), told, drawn)
+    return section("Structure beyond the known", table(SHOWN, rows), told, drawn)

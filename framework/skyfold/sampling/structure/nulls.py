@@ -137,6 +137,15 @@ class Nulls:
             )
 
     @property
+    def known(self) -> list[str]:
+        """What the null model is made of, in words."""
+        return [
+            f"{other} {'drawn from its posterior' if other in self.gibbs.laws else 'held fixed'}"
+            for other in self.data.components
+            if other != self.name
+        ]
+
+    @property
     def _dark(self) -> Vector:
         shape = self.data.components[self.name].geometry.shape
         return Vector({self.name: np.zeros(shape, self.data.dtype)})

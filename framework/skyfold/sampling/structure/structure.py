@@ -32,6 +32,7 @@ from skyfold.vector import Array
 
 GAMMA = 0.005
 FEWEST = 4  # simulations, so that there are two in each half
+PLENTY = 400  # simulations; that p_bound holds was measured with so many
 REPETITIONS = 4000  # of the bootstrap
 LEVEL = 0.95  # confidence of the upper limit of gamma
 
@@ -144,6 +145,11 @@ def bound(observed: Array, replicates: Array, gamma: float = GAMMA, seed: int = 
         max(gamma, float(tails.mean())),
         max(gamma, float(np.quantile(means, LEVEL))),
     )
+
+
+def quoted(simulations: int) -> str:
+    """Return which bound to quote: with its Monte Carlo error unless simulations are plenty."""
+    return "p_bound" if simulations >= PLENTY else "p_upper"
 
 
 def holm(p_values: Any) -> Array:

@@ -23,9 +23,10 @@ def structure(
 ) -> None:
     """Tell how significant structure is in regions of a sampled sky, beyond the known.
 
-    The counts are compared with simulations of all other components alone, each sampled with the
-    settings of the run (Stein et al. 2015). Choose regions and gamma before you look. What was
-    done stays in the run folder: asked again for more simulations, only the new ones are worked on.
+    The counts are compared with simulations of all other components alone, the null model, each
+    sampled with the settings of the run, which should have mixed (Stein et al. 2015). Choose
+    regions and gamma before you look. What was done stays in the run folder: asked again for more
+    simulations, only the new ones are worked on.
 
     Parameters
     ----------

@@ -25,15 +25,15 @@ GREY = "0.6"
 
 def picture(found: Structure) -> Figure:
     """Return a panel per region: log10 of the share, observed and under the null model."""
-    xi, rows = found.shares, list(found.table)
+    xi, rows, quoted = found.shares, list(found.table), found.table.meta["quoted"]
     figure = Figure(figsize=(6.4, 0.6 + 2.2 * len(rows)), layout="constrained")
     for axes, row, values in zip(
         figure.subplots(len(rows), squeeze=False).ravel(), rows, np.moveaxis(xi, 1, 0), strict=True
     ):
         _panel(axes, values[0], values[1:])
         axes.axvline(_log(row["c"]), color="0.2", lw=0.8, ls="--")
-        told = f"{row['region']}: p < {row['p_bound']:.2g}, by rank {row['p_empirical']:.2g}"
-        axes.set_title(told, fontsize="medium", loc="left")
+        told = ", ".join(f"{name} {row[name]:.2g}" for name in (quoted, "p_empirical"))
+        axes.set_title(f"{row['region']}: {told}", fontsize="medium", loc="left")
     axes.set_xlabel("log10 of the share of light beyond the known (first bar: all below)")
     return figure
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -17,7 +18,14 @@ from skyfold.algorithms.gibbs import Gibbs, GibbsState
 from skyfold.errors import ConfigError, FileError, Interrupted
 from skyfold.runner import signals
 from skyfold.sampling.structure.nulls import Light, Nulls
-from skyfold.sampling.structure.structure import GAMMA, bound, holm, require_sense, shares
+from skyfold.sampling.structure.structure import (
+    GAMMA,
+    bound,
+    holm,
+    quoted,
+    require_sense,
+    shares,
+)
 from skyfold.sums import Sums
 from skyfold.vector import Array
 
@@ -27,8 +35,11 @@ if TYPE_CHECKING:
     from skyfold.regions import Region
     from skyfold.result import Result
 
+log = logging.getLogger(__name__)
 TABLE, DRAWS, PICTURE = "structure.ecsv", "structure.npz", "structure.svg"
 PRODUCTS = (TABLE, DRAWS, PICTURE)
+BOUNDS = ("p_bound", "p_upper", "p_empirical", "p_holm")
+SHOWN = ("region", "extra", "low", "high", "share", "tail", *BOUNDS)
 NUMBER = 100
 PAUSE = 20.0  # seconds between two writings of what was found so far
 
@@ -45,7 +56,8 @@ class Structure:
         ``c`` and ``tail``, the posterior probability of a share of c or more; ``p_bound``, an
         upper bound of the p-value, and ``p_upper``, the same with an upper limit of its Monte
         Carlo error; ``p_empirical``, the p-value from the rank among the simulations, and
-        ``p_holm``, that corrected for the number of regions (Holm 1979).
+        ``p_holm``, that corrected for the number of regions (Holm 1979). Its ``meta`` tell how
+        they were found (see `remarks`).
     light
         Draws of extra and known light, shape (1 + simulations, 2, regions, draws); the counts
         observed come first.
@@ -61,15 +73,12 @@ class Structure:
 
     def __repr__(self) -> str:
         """Return the table for people."""
-        shown = ("region", "extra", "share", "tail", "p_bound", "p_upper", "p_empirical", "p_holm")
         width = max(map(len, ["region", *self.table["region"]]))
-        lines = [f"{'region':{width}}" + "".join(f"{name:>13}" for name in shown[1:])]
+        lines = [f"{'region':{width}}" + "".join(f"{name:>13}" for name in SHOWN[1:])]
         for row in self.table:
-            numbers = "".join(f"{row[name]:13.4g}" for name in shown[1:])
+            numbers = "".join(f"{row[name]:13.4g}" for name in SHOWN[1:])
             lines.append(f"{row['region']:{width}}{numbers}")
-        meta = self.table.meta
-        told = f"extra light in {meta['unit']}; {meta['simulations']} simulations of the null model"
-        return "\n".join([*lines, f"{told}, gamma {meta['gamma']:g}"])
+        return "\n".join([*lines, *remarks(self.table.meta)])
 
     def write(self, folder: Path) -> list[Path]:
         """Write ``structure.ecsv`` and ``structure.svg`` into a folder."""
@@ -80,6 +89,24 @@ class Structure:
         with files.replacing(folder / PICTURE) as partial:
             picture(self).savefig(partial, format="svg")
         return [folder / TABLE, folder / PICTURE]
+
+
+def remarks(meta: Mapping[str, Any]) -> list[str]:
+    """Return what belongs to the figures, in a sentence each: which to quote, compared with what.
+
+    Parameters
+    ----------
+    meta
+        Of the table of a `Structure`.
+    """
+    why = " (it holds the Monte Carlo error of so few)" if meta["quoted"] == "p_upper" else ""
+    doubts = [f"What speaks against the run: {doubt}" for doubt in meta["doubts"]]
+    return [
+        f"Light in {meta['unit'] or 'counts'}. Of {meta['simulations']} simulations, gamma "
+        f"{meta['gamma']:g}: quote {meta['quoted']}{why}.",
+        f"The null model: no {meta['sky']}, but {', '.join(meta['null'])}.",
+        *(doubts or ["The chains of the run have mixed."]),
+    ]
 
 
 def structure(
@@ -127,7 +154,7 @@ def structure(
     Raises
     ------
     ConfigError
-        If the run was none of a sampler, or there is nothing to compare with.
+        If the run was none of a sampler or has no draws yet, or there is nothing to compare with.
     DataError
         If the other components cannot make the counts.
     Interrupted
@@ -135,9 +162,13 @@ def structure(
     """
     require_sense(simulations, gamma)
     nulls, sums = _nulls(result, regions, draws, component, seed)
+    doubts = result.posterior.doubts
+    for doubt in doubts:
+        log.warning("%s", doubt)
     found = _collected(nulls, simulations, workers, folder, progress)
     light = np.array([found[k] for k in range(simulations + 1)], np.float32)
-    return Structure(_table(light, sums, gamma, seed), light)
+    told = {"sky": nulls.name, "null": nulls.known, "doubts": doubts}
+    return Structure(_table(light, sums, gamma, {"seed": seed, **told}), light)
 
 
 def _nulls(
@@ -151,7 +182,12 @@ def _nulls(
         )
     state, gibbs = result.state, result.problem.algorithm
     assert isinstance(state, GibbsState)
-    gibbs = replace(gibbs, draws=draws or state.counted or gibbs.draws)
+    if state.counted == 0:
+        raise ConfigError(
+            f"the run has no draws after its burn-in of {gibbs.burn} sweeps yet, so there is "
+            "nothing to compare: go on with skyfold resume"
+        )
+    gibbs = replace(gibbs, draws=draws or state.counted)
     name = component or result.sky
     if name not in gibbs.laws:
         raise ConfigError(f"{name!r} was not sampled; {', '.join(gibbs.laws)} were")
@@ -232,11 +268,11 @@ def _shares(light: Array) -> Array:
     return np.stack(regions, axis=1)
 
 
-def _table(light: Array, sums: Sums, gamma: float, seed: int) -> Table:
+def _table(light: Array, sums: Sums, gamma: float, told: Mapping[str, Any]) -> Table:
     from astropy.table import Table
 
-    xi = _shares(light)
-    bounds = [bound(xi[0, r], xi[1:, r], gamma, seed) for r in range(len(sums.names))]
+    xi, number = _shares(light), len(light) - 1
+    bounds = [bound(xi[0, r], xi[1:, r], gamma, told["seed"]) for r in range(len(sums.names))]
     low, extra, high = np.percentile(light[0, 0], [15.866, 50, 84.134], axis=-1)
     ranked = [one.p_empirical for one in bounds]
     table = Table(
@@ -256,7 +292,13 @@ def _table(light: Array, sums: Sums, gamma: float, seed: int) -> Table:
             "p_empirical": ranked,
             "p_holm": holm(ranked),
         },
-        meta={"unit": sums.unit, "gamma": gamma, "simulations": len(light) - 1, "seed": seed},
+        meta={
+            "unit": sums.unit,
+            "gamma": gamma,
+            "simulations": number,
+            "quoted": quoted(number),
+            **told,
+        },
     )
     for name in ("extra", "low", "high"):
         table[name].unit = sums.unit
