@@ -18,7 +18,7 @@ from skyfold.geometry import Grid, Normalisations
 from skyfold.likelihood import Likelihood, Poisson
 from skyfold.model import Component
 from skyfold.origin import Origin
-from skyfold.response import Response, as_response
+from skyfold.response import Chain, Response, as_response
 from skyfold.vector import Array, Vector
 
 
@@ -122,27 +122,31 @@ class BinnedData(DataInterface):
 
     def forward(self, values: Mapping[str, Array]) -> Expectation:
         """Return the expected counts of the components given."""
-        parts = [r.forward(values[n]).ravel() for n, r in self.responses.items() if n in values]
+        parts = [r.forward(v).ravel() for r, v in self._through_each(values)]
         observed = sum(parts[1:], parts[0]) if parts else np.zeros(self.counts.size, self.dtype)
         return self._expectation(observed.astype(self.dtype, copy=False), values)
 
     def adjoint(self, weights: Array) -> Vector:
         """Return R^T w, for one weight per bin seen."""
-        return Vector({name: self._adjoint_of(name, weights) for name in self.responses})
+        return self._with_guests(
+            {n: self._adjoint_of(n, weights) for n in self.responses if n not in self._hosts}
+        )
 
     def e_step(self, values: Mapping[str, Array]) -> EStep:
         """Return the E-step, the heaviest component fused with the back-projection."""
         if not isinstance(self.likelihood, Poisson):
             return super().e_step(values)
-        *light, heavy = self.responses
-        others = self.forward(Vector(values).only(frozenset(light))).observed if light else None
-        observed, back, fit = self.responses[heavy].e_step(values[heavy], self.counts, others)
+        *light, heavy = [name for name in self.responses if name not in self._hosts]
+        *before, (response, most) = self._through_each(values)
+        parts = [r.forward(v).ravel() for r, v in before]
+        others = sum(parts[1:], parts[0]) if parts else None
+        observed, back, fit = response.e_step(most, self.counts, others)
         expectation = self._expectation(observed, values)
         backs = {heavy: np.ascontiguousarray(back, self.dtype)}
         if light:
             ratio, _ = self._evaluate(expectation)
             backs |= {n: self._adjoint_of(n, ratio) for n in light}
-        return EStep(expectation, Vector(backs), fit - expectation.total)
+        return EStep(expectation, self._with_guests(backs), fit - expectation.total)
 
     def back_project(self, expectation: Expectation) -> EStep:
         """Return the E-step of a model whose expectation is known."""
@@ -336,6 +340,42 @@ class BinnedData(DataInterface):
         return self.likelihood.evaluate(
             self.counts, expectation.observed, self._seen_weight, expectation.total, self._accuracy
         )
+
+    @property
+    def _hosts(self) -> dict[str, str]:
+        """Components that go through the response of another one, and which: they cost no more."""
+        return {
+            guest: host
+            for guest, chain in self.responses.items()
+            if type(chain) is Chain
+            for host, response in self.responses.items()
+            if chain.outer is response
+        }
+
+    def _through_each(self, values: Mapping[str, Array]) -> Iterator[tuple[Response, Array]]:
+        """Yield responses, and all that goes through each."""
+        hosts = self._hosts
+        for name, response in self.responses.items():
+            if name in hosts:
+                continue
+            mine = [values[name]] if name in values else []
+            for guest in (g for g, host in hosts.items() if host == name and g in values):
+                chain = self.responses[guest]
+                assert isinstance(chain, Chain)
+                mine.append(chain.inner.forward(values[guest]))
+            if mine:
+                yield response, sum(mine[1:], mine[0])
+
+    def _with_guests(self, backs: dict[str, Array]) -> Vector:
+        """Return back-projections in the order of the responses, with those of the guests."""
+        hosts, found = self._hosts, {}
+        for name, chain in self.responses.items():
+            back = backs.get(name)
+            if back is None:
+                assert isinstance(chain, Chain)
+                back = np.ascontiguousarray(chain.inner.adjoint(backs[hosts[name]]), self.dtype)
+            found[name] = back
+        return Vector(found)
 
     def _adjoint_of(self, name: str, weights: Array) -> Array:
         response = self.responses[name]

@@ -19,6 +19,7 @@ def skyfold_register(registry: Registry) -> None:
     registry.methods.add("lira", "skyfold.methods.lira:LIRA")
     registry.methods.add("lira-mode", "skyfold.methods.lira:LIRAMode")
     registry.methods.add("map", "skyfold.methods.map:MAP")
+    registry.methods.add("two-channel", "skyfold.methods.two_channel:TwoChannel")
     registry.algorithms.add("richardson-lucy", "skyfold.algorithms.richardson_lucy:RichardsonLucy")
     registry.algorithms.add("blind", "skyfold.algorithms.blind:Blind")
     registry.algorithms.add("gibbs", "skyfold.algorithms.gibbs:Gibbs")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from skyfold.methods import Method
     from skyfold.observers import Observer
     from skyfold.simulate import Demo
+    from skyfold.star_request import Stars
     from skyfold.stopping import StoppingRule
 
 LONGEST = 1000  # iterations for rules that may never speak
@@ -47,6 +48,8 @@ class RunConfig:
         Stop after so many, or ``auto``: when the method finds it right. By default ``stop``
         decides, within 1000, or more if the method would do more; without it the instrument, else
         ``auto``.
+    stars
+        Point sources that are restored with the sky: their ``list``, and how it is read.
     stop
         Further stopping rules by name; the first that speaks ends the run.
     seed
@@ -64,6 +67,7 @@ class RunConfig:
     data: list[dict[str, Any]]
     method: dict[str, Any] = field(default_factory=dict)
     iterations: Annotated[int, Field(ge=0)] | Literal["auto"] | None = None
+    stars: dict[str, Any] = field(default_factory=dict)
     stop: dict[str, Any] = field(default_factory=dict)
     seed: Annotated[int, Field(ge=0)] = 0
     checkpoint: Duration = "5 min"
@@ -103,8 +107,9 @@ class RunConfig:
         if isinstance(content.get("method"), str):
             content["method"] = {"name": content["method"]}
         elif isinstance(content.get("method"), Mapping) and content["method"]:
-            usual = "map" if "prior" in content["method"] else "rl"
-            content["method"] = {"name": usual, **content["method"]}
+            content["method"] = {"name": method_of(content["method"]), **content["method"]}
+        if isinstance(content.get("stars"), str | Path):
+            content["stars"] = {"list": content["stars"]}
         if "data" not in content:
             raise place.error("there is no 'data' section; say at least data: {counts: FILE}")
         known = [f.name for f in dataclasses.fields(cls) if f.name != "place"]
@@ -168,8 +173,17 @@ class RunConfig:
         method: Method = options.build(entry, given, self.place / "method", known=known)
         return method
 
+    def build_stars(self) -> Stars:
+        """Return what is asked of the point sources."""
+        from skyfold.star_request import Stars
+
+        place = self.place / "stars"
+        return options.build(Stars, resolve_files(Stars, self.stars, place), place)
+
     def with_files(self) -> RunConfig:
-        """Return the same request, in which files of its method are named from the root."""
+        """Return the same request, in which its files but those of the data have full names."""
+        from skyfold.star_request import Stars
+
         registry = default_registry()
         entry = registry.methods[self.method["name"]]
         method = {
@@ -183,7 +197,8 @@ class RunConfig:
                 k: v if isinstance(v, Prior) else self._prior_options(k, v)
                 for k, v in priors.items()
             }
-        return dataclasses.replace(self, method=method)
+        stars = resolve_files(Stars, self.stars, self.place / "stars")
+        return dataclasses.replace(self, method=method, stars=stars)
 
     def build_layouts(self, folder: Path, data: DataInterface) -> list[Observer]:
         """Return observers that write the results of a run folder in further ways."""
@@ -254,6 +269,11 @@ def _in_full(entry: Any, given: Any) -> dict[str, Any]:
 
 def _fields(entry: Any) -> set[str]:
     return {f.name for f in dataclasses.fields(entry)}
+
+
+def method_of(given: Mapping[str, Any]) -> Any:
+    """Return the method that options are meant for."""
+    return given.get("name", "map" if "prior" in given else "rl")
 
 
 def load(path: Path, flags: Sequence[str] = ()) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +11,16 @@ from textwrap import wrap
 from typing import Any
 
 from skyfold import options, strict_yaml
-from skyfold.config import RunConfig, load, named
+from skyfold.checking import as_number, bracketed
+from skyfold.config import RunConfig, load, method_of, named
 from skyfold.document import Document, suggestion
 from skyfold.errors import ConfigError, FileError
 from skyfold.inputs import split_part
 from skyfold.parameters import Parameter
 from skyfold.registry import default_registry
+from skyfold.star_request import Stars
 
+log = logging.getLogger(__name__)
 Arguments = argparse.Namespace
 CONFIGURATIONS = (".yaml", ".yml")
 
@@ -68,9 +72,7 @@ def _changes(arguments: Arguments, document: Document) -> list[tuple[tuple[Any, 
         if (value := getattr(arguments, name, None)) is not None:
             changes.append(((name,), value, f"--{name}"))
     if method := getattr(arguments, "method", None):
-        kept = document.data.get("method")
-        kept = kept if isinstance(kept, Mapping) and kept.get("name") == method else {}
-        changes.append((("method",), {**kept, "name": method}, "--method"))
+        changes.append((("method",), _replaced(document, method), "--method"))
     for rule in getattr(arguments, "stop", []):
         name, equals, value = rule.partition("=")
         entry = default_registry().stopping_rules.get(name)
@@ -87,7 +89,9 @@ def _changes(arguments: Arguments, document: Document) -> list[tuple[tuple[Any, 
     takes = {option.name: option for option in options.describe(opener)}
     for flag, value in _pairs(arguments.rest, takes):
         keys: tuple[Any, ...] = tuple(flag.removeprefix("--").replace("-", "_").split("."))
-        if keys[0] not in takes:
+        if keys[0] == "stars":
+            changes.append((keys if keys[1:] else ("stars", "list"), value, flag))
+        elif keys[0] not in takes:
             changes.append((("method", *keys), value, flag))
         elif count:
             changes += [(("data", i, *keys), value, flag) for i in range(count)]
@@ -101,6 +105,20 @@ def _changes(arguments: Arguments, document: Document) -> list[tuple[tuple[Any, 
     return changes
 
 
+def _replaced(document: Document, method: str) -> dict[str, Any]:
+    """Return the section of a method in place of that of a file; what goes with that is told."""
+    given = document.data.get("method")
+    given = given if isinstance(given, Mapping) else {}
+    if given and method_of(given) != method:
+        if lost := [key for key in given if key != "name"]:
+            log.warning(
+                "%s: --method %s replaces method %s and its options: %s",
+                document.place("method").origin, method, method_of(given), ", ".join(lost),
+            )  # fmt: skip
+        given = {}
+    return {**given, "name": method}
+
+
 def _pairs(rest: Sequence[str], takes: Mapping[str, Parameter]) -> list[tuple[str, Any]]:
     """Return flags and values.
 
@@ -112,7 +130,10 @@ def _pairs(rest: Sequence[str], takes: Mapping[str, Parameter]) -> list[tuple[st
     while waiting:
         flag, equals, value = waiting.pop(0).partition("=")
         if not flag.startswith("--"):
-            raise ConfigError(f"{flag}: not a flag; files come first, flags after them")
+            remedy = "files come first, flags after them"
+            if as_number(flag) is not None:
+                remedy = "a list is written with commas, as in 1,2,3"
+            raise ConfigError(f"{flag}: not a flag; {remedy}")
         given: Any = True
         if equals:
             given = value
@@ -132,6 +153,8 @@ def _pairs(rest: Sequence[str], takes: Mapping[str, Parameter]) -> list[tuple[st
                 continue
             if parameter is not None and parameter.type.startswith("a mapping"):
                 raise ConfigError(f"{flag} {given}: write {flag} NAME=VALUE, as in {flag} tsv=0.1")
+            if parameter is not None:
+                given = bracketed(given, parameter)
             given = strict_yaml.scalar(given)
         pairs.append((flag, given))
     _require_once([flag for flag, _ in pairs], takes)
@@ -162,7 +185,8 @@ def _require_once(flags: Sequence[str], takes: Mapping[str, Parameter]) -> None:
             several = _takes_several(takes.get(flag[2:].replace("-", "_")))
             names = f"; give each a name, as in {flag} one=FILE {flag} two=FILE" if several else ""
             raise ConfigError(f"{flag} is given twice{names}")
-        if inside := [other for other in flags if other.startswith(f"{flag}.")]:
+        inside = [other for other in flags if other.startswith(f"{flag}.")]
+        if inside and flag != "--stars":  # whose bare flag is their list
             raise ConfigError(f"{flag} and {inside[0]} contradict each other; name all or none")
 
 
@@ -173,11 +197,14 @@ def _parameter(flag: str, takes: Mapping[str, Parameter]) -> Parameter | None:
     methods = {
         o.name: o for name in registry.methods for o in options.describe(registry.methods[name])
     }
-    known = {*takes, *methods, *registry.refinements} - {"refinements"}
+    known = {*takes, *methods, *registry.refinements, "stars"} - {"refinements"}
     if key not in known:
         near = suggestion(key, known).replace("_", "-")
         raise ConfigError(f"unknown flag {flag}. {near}")
     nested = "." in flag
+    if key == "stars":
+        asked = {o.name: o for o in options.describe(Stars)}
+        return asked.get(flag.partition(".")[2].replace("-", "_")) if nested else asked["list"]
     return takes.get(key) or (None if nested else methods.get(key))
 
 
@@ -225,6 +252,8 @@ def help_for(command: str, arguments: Arguments) -> int:
         sys.stdout.write(f"\noptions of instrument {instrument}{more}:\n" + "\n".join(lines) + "\n")
         said |= {option.name for option in options.describe(registry.instruments[instrument])}
     if command == "run":
+        sys.stdout.write("\npoint sources, restored with the sky:\n")
+        _nested_options("--", {"stars": Stars})
         _help_for_methods()
     return 0
 

@@ -96,6 +96,8 @@ def prepare(
     demo = demo_of(config) if data is None else None
     if data is None:
         data = demo.data if demo else open_data(config)
+    if config.stars:
+        data = config.build_stars().added_to(data)
     config = config.advised(data)
     method = config.build_method()
     stop = config.build_stop(method.until, own)
@@ -209,6 +211,7 @@ def run(
     method: str | None = None,
     iterations: int | Literal["auto"] | None = None,
     *,
+    stars: Any = None,
     stop: StoppingRule | Mapping[str, Any] | None = None,
     output: str | Path | None = None,
     seed: int | None = None,
@@ -229,6 +232,10 @@ def run(
     iterations
         When to stop, if ``stop`` does not say otherwise; "auto" lets the method decide, and is
         the default unless there is a rule or the instrument advises a number.
+    stars
+        Point sources that are restored with the sky, as the component ``stars``: a file, ``find``,
+        or a mapping with their ``list`` and how it is read, as in a configuration; `Sources`; a
+        table; or x and y of each in pixels from 0 at the centre of the first, shape ``(n, 2)``.
     stop
         A stopping rule of your own: ``DeltaLogLikelihood(0.1) | MaxIterations(500)``, or rules by
         name, as in a configuration: ``{"relative_gap": 1e-3}``.
@@ -258,20 +265,26 @@ def run(
     Interrupted
         If a signal ended the run; what was reached is its ``result``, and in ``output``.
     """
+    from skyfold.points import with_points
     from skyfold.runfolder import run_in_folder, run_in_memory
+    from skyfold.star_request import as_sources
 
     named = dict(stop) if isinstance(stop, Mapping) else {}
     own = None if isinstance(stop, Mapping) else stop
     if isinstance(data, str | Path) and Path(data).suffix in (".yaml", ".yml"):
-        said = {"iterations": iterations, "seed": seed, "method.name": method}
+        said = {"iterations": iterations, "seed": seed, "method.name": method, "stars": stars}
         said |= {f"method.{name}": value for name, value in options.items()}
         said |= {f"stop.{name}": value for name, value in named.items()}
         given = {key: value for key, value in said.items() if value is not None}
         problem = prepare(RunConfig.read(Path(data), given=given), own=own)
     else:
         opened, options = _open(data, options)
+        named_stars = stars if isinstance(stars, str | Path | Mapping) else {}
+        if stars is not None and named_stars is not stars:
+            opened = with_points(opened, as_sources(stars))
         config = RunConfig.of(
             data=[],
+            stars=named_stars,
             method={**({"name": method} if method else {}), **options},
             iterations=iterations,
             stop=named,

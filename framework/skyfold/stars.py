@@ -39,7 +39,7 @@ def smooth_level(data: BinnedData, name: str) -> Array:
     """
     from scipy.ndimage import binary_dilation
 
-    sigma = _spread(_star(data.whole[name]))
+    sigma = spread_of(data.whole[name])
     counts, used = np.asarray(data.full_counts, float), data.weight > 0
     below, level = used, np.zeros(data.shape)
     for _ in range(4):
@@ -141,6 +141,11 @@ def _star(response: Response) -> Array:
     sky = np.zeros(response.model_shape)
     sky[tuple(n // 2 for n in sky.shape)] = 1.0
     return response.forward(sky)
+
+
+def spread_of(response: Response) -> float:
+    """Return the standard deviation, in pixels of the counts, of what a response makes of a star."""
+    return _spread(_star(response))
 
 
 def _spread(star: Array) -> float:

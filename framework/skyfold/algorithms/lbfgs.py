@@ -50,16 +50,39 @@ class LBFGS(Algorithm):
     At a root of zero there is no slope; small values that should rise are therefore given a step
     of their own. Along a step d the expectation is ``e + 2 a R(u d) + a^2 R(d^2)``. The whole step
     needs one forward product; if it is too long, a second one gives all the shorter ones.
+
+    With the flux conserved the roots lie on the ellipsoid ``s . u^2 = const``: the slope loses its
+    part along u, by one multiplier, and what a step adds across is scaled back.
+
+    Parameters
+    ----------
+    conserve_flux
+        Keep the expected counts of all that is fitted as they are at the start: for priors that
+        would otherwise lower them. Lower bounds must be zero.
     """
 
+    conserve_flux: bool = False
+
     def start(self, data: DataInterface, model: Model) -> LBFGSState:
-        """Return the state before the first lap."""
+        """Return the state before the first lap.
+
+        Raises
+        ------
+        ConfigError
+            If the flux is to be conserved of values with a lower bound other than zero.
+        """
+        if self.conserve_flux and any(model.components[n].bounds[0] != 0 for n in model.free):
+            raise ConfigError("the flux is conserved only of values whose lower bound is zero")
         return LBFGSState.of(super().start(data, model))
 
     def m_step(self, state: State, data: DataInterface) -> Proposal:
         """Return the quasi-Newton step, or the part of it that raises the objective."""
         assert isinstance(state, LBFGSState)
         model, slope = state.model, gradient(state, data, self.priors)
+        sensitivity = data.sensitivity.only(frozenset(slope))
+        if self.conserve_flux:
+            flux = sensitivity.dot(model)
+            slope = slope - sensitivity * (slope.dot(model) / flux)
         bounds = {name: model.components[name].bounds for name in slope}
         old = Vector({n: model[n].astype(np.float64) for n in slope})
         roots = Vector({n: np.sqrt(np.maximum(old[n] - low, 0)) for n, (low, _) in bounds.items()})
@@ -75,12 +98,16 @@ class LBFGS(Algorithm):
 
         def allowed(step: Vector) -> Vector:
             lifted = _lifted(step, state, data, slope, roots)
-            return lifted.map(lambda d, u, top: np.clip(d, -top - u, top - u), roots, tops)
+            lifted = lifted.map(lambda d, u, top: np.clip(d, -top - u, top - u), roots, tops)
+            if self.conserve_flux:  # tangent to the ellipsoid
+                lifted = lifted - roots * ((sensitivity * roots).dot(lifted) / flux)
+            return lifted
 
         step = allowed(_two_loop(inside, moves, bends, metric))
         if step.dot(rising) <= 0:
             moves, bends, step = (), (), allowed(inside * metric.scale)
-        path = _Path(data, state.expectation, roots, step)
+        kept = sensitivity if self.conserve_flux else None
+        path = _Path(data, state, roots, step, kept)
 
         def objective(share: float) -> float:
             there = model.with_values(lows + path.values(share))
@@ -127,29 +154,46 @@ def _lifted(
 
 
 class _Path:
-    """The curve ``(u + a d)^2`` and what is expected along it, counting the products."""
+    """The curve ``(u + a d)^2`` and what is expected along it, counting the products.
 
-    def __init__(self, data: DataInterface, here: Expectation, roots: Vector, step: Vector) -> None:
-        self.data, self.here, self.roots, self.step = data, here, roots, step
+    With the flux kept, by the sensitivity s, both are scaled back by ``s.u^2 / s.(u + a d)^2``.
+    """
+
+    def __init__(
+        self, data: DataInterface, state: State, roots: Vector, step: Vector, kept: Vector | None
+    ) -> None:
+        self.data, self.here, self.roots, self.step = data, state.expectation, roots, step
         self.ahead, self.bent = roots * step * 2.0, step * step
         self.whole = self._forward(self.ahead + self.bent)
         self.products = 0.5
         self.line: Expectation | None = None
+        self.kept = kept
+        if kept is not None:
+            fixed = state.model.vector.only(frozenset(state.model) - state.model.free)
+            self.fixed = self._forward(fixed)
+            self.flux, self.across = kept.dot(roots * roots), kept.dot(self.bent)
 
     def values(self, share: float) -> Vector:
         """Return how far the values lie above their bound there."""
         there = self.roots + self.step * share
-        return there * there
+        return there * there * self._scale(share)
 
     def expectation(self, share: float) -> Expectation:
         """Return what is expected there."""
-        if share == 1:
-            return self.here + self.whole
         if share == 0:
             return self.here
-        if self.line is None:
-            self.line, self.products = self._forward(self.ahead), 1.0
-        return self.here + self.whole * share**2 + self.line * (share - share**2)
+        if share == 1:
+            there = self.here + self.whole
+        else:
+            if self.line is None:
+                self.line, self.products = self._forward(self.ahead), 1.0
+            there = self.here + self.whole * share**2 + self.line * (share - share**2)
+        if self.kept is None:
+            return there
+        return self.fixed + (there + self.fixed * -1.0) * self._scale(share)
+
+    def _scale(self, share: float) -> float:
+        return 1.0 if self.kept is None else self.flux / (self.flux + share**2 * self.across)
 
     def _forward(self, values: Vector) -> Expectation:
         return self.data.forward(values.map(lambda v: v.astype(self.data.dtype)))

@@ -1,0 +1,245 @@
+"""Point sources as a component of a model: one flux for each, at given places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyfold.attribution import Attribution
+from skyfold.binned import BinnedData
+from skyfold.data import DataInterface
+from skyfold.errors import ConfigError, require
+from skyfold.geometry import Geometry, Grid
+from skyfold.joint import JointData
+from skyfold.model import Component
+from skyfold.origin import Check
+from skyfold.response import Chain, Matrix, Response, Shared
+from skyfold.sources import placed
+from skyfold.sphere import Sphere
+from skyfold.vector import Array
+
+if TYPE_CHECKING:
+    from astropy.units import Quantity
+
+    from skyfold.sources import Sources
+
+MOST_IN_STARS = 0.9  # of the counts; else what lies below could start at nothing
+
+
+@dataclass(frozen=True, eq=False)
+class PointList(Geometry):
+    """Places of point sources: one value for each, or one for each and every energy.
+
+    Parameters
+    ----------
+    names
+        What each is called.
+    places
+        x and y in pixels of the data, from 0 at the centre of the first, or longitude and latitude
+        in degrees, shape ``(n, 2)``.
+    frame
+        Celestial frame of longitude and latitude; empty for pixels.
+    energies
+        Number of energies; none where values have no energy.
+    """
+
+    names: tuple[str, ...]
+    places: Array
+    frame: str = ""
+    energies: int | None = None
+    sky = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """One value for each source, or for each source and energy."""
+        return (len(self.names),) if self.energies is None else (len(self.names), self.energies)
+
+    def difference(self, other: Geometry) -> str | None:
+        """Compare names and places (to a thousandth of a pixel or degree)."""
+        if not isinstance(other, PointList):
+            return f"point sources against {type(other).__name__}"
+        if self.names != other.names or self.shape != other.shape:
+            return f"{len(self.names)} point sources against {len(other.names)} others"
+        apart = np.abs(self.places - other.places).max(axis=1, initial=0)
+        if self.frame != other.frame or np.max(apart, initial=0) > 1e-3:
+            i = int(np.argmax(apart))
+            return f"source {self.names[i]!r} at {self.places[i]} against {other.places[i]}"
+        return None
+
+    def smooth(self, values: Array, fwhm: Quantity) -> Array:
+        """Refuse: a point has no width."""
+        raise ConfigError("point sources cannot be smoothed")
+
+
+def with_points(
+    data: DataInterface, sources: Sources, name: str = "stars", each: bool = False
+) -> DataInterface:
+    """Return data with one more component: the fluxes of point sources.
+
+    They are seen as the sky is: through its exposure, and exactly between its pixels where it is
+    convolved with a PSF; in proportion to the nearest pixels elsewhere.
+
+    Parameters
+    ----------
+    data
+        Data with one sky.
+    sources
+        The sources; those without a flux start with an equal share of half the counts.
+    name
+        Name of the component.
+    each
+        Whether each observation has fluxes of its own, named ``stars 1``, ``stars 2``, ...;
+        else all see the same.
+
+    Raises
+    ------
+    DataError
+        If a source lies outside, or there are no coordinates for its place.
+    ConfigError
+        If the data have several skies, or a component of that name.
+    """
+    if isinstance(data, JointData):
+        names = [f"{name} {i}" if each else name for i in range(1, len(data.members) + 1)]
+        pairs = zip(data.members, names, strict=True)
+        return JointData([with_points(member, sources, own) for member, own in pairs])
+    assert isinstance(data, BinnedData)
+    if name in data.components:
+        raise ConfigError(f"the data have a component {name!r} already")
+    sky = _one_sky(data)
+    component = data.components[sky]
+    places, response, unit = _seen(data, sources, sky)
+    frame = sources.frame if isinstance(component.geometry, Sphere) else ""
+    energies = response.model_shape[1] if len(response.model_shape) > 1 else None
+    geometry = PointList(sources.names, places, frame, energies)
+    start = _first_fluxes(data, sources, response)
+    added = Component(geometry, unit, start=start)
+    origin = data.origin
+    if sources.file:
+        origin = replace(origin, files=(*origin.files, ("stars", sources.file)))
+    checks = (*origin.checks, *sources.checks, Check("ok", name, _told(sources, unit)))
+    return BinnedData(
+        data.full_counts,
+        {**data.whole, name: response},
+        data.weight,
+        likelihood=data.likelihood,
+        components={**data.components, name: added},
+        origin=replace(origin, checks=checks),
+        dtype=data.dtype,
+    )
+
+
+def point_components(components: Mapping[str, Component]) -> dict[str, PointList]:
+    """Return the point sources among the components."""
+    return {
+        name: part.geometry
+        for name, part in components.items()
+        if isinstance(part.geometry, PointList)
+    }
+
+
+class Few(Chain):
+    """A chain with few values: worked out once, as the columns that these few need."""
+
+    def forward(self, values: Array) -> Array:
+        """Return the product with the columns."""
+        return self._matrix.forward(values)
+
+    def adjoint(self, weights: Array) -> Array:
+        """Return the product with the columns, transposed."""
+        return self._matrix.adjoint(weights)
+
+    def rows(self, bins: Array) -> Response:
+        """Work the columns out for these bins alone."""
+        columns = super().rows(bins).columns(np.arange(prod(self.model_shape)))
+        return Matrix(columns.csr(len(bins)).T.tocsr(), self.model_shape)
+
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
+        """Attribute by the columns."""
+        return self._matrix.attribute(values, counts, others, rng)
+
+    @cached_property
+    def _matrix(self) -> Matrix:
+        columns = self.columns(np.arange(prod(self.model_shape)))
+        matrix = columns.csr(prod(self.data_shape)).T.tocsr()
+        return Matrix(matrix, self.model_shape, self.data_shape)
+
+
+def _one_sky(data: BinnedData) -> str:
+    skies = [name for name, part in data.components.items() if part.geometry.sky]
+    if len(skies) != 1:
+        raise ConfigError(f"point sources need data with one sky; there are {len(skies)}")
+    return skies[0]
+
+
+def _seen(data: BinnedData, sources: Sources, sky: str) -> tuple[Array, Response, str]:
+    """Return places, response and unit of point sources."""
+    component, response = data.components[sky], data.whole[sky]
+    geometry = component.geometry
+    if isinstance(geometry, Sphere):
+        places = placed(sources, geometry)
+        sight = Few(response, _interpolation(geometry, places))
+        return places, sight, _per_source(component.unit)
+    own = data.origin.geometry if isinstance(data.origin.geometry, Grid) else geometry
+    places = placed(sources, own)
+    assert isinstance(own, Grid)
+    assert isinstance(geometry, Grid)
+    on_sky = on_grid(places, own, geometry)
+    if np.array_equal(on_sky, np.rint(on_sky)):  # then they go through the PSF with the sky
+        return places, response @ Shared(on_sky, geometry.shape), component.unit
+    return places, response.points(on_sky), component.unit
+
+
+def on_grid(places: Array, own: Grid, grid: Grid) -> Array:
+    """Return places in pixels of the data, in pixels of the sky that is modelled."""
+    inside = [s.indices(n) for s, n in zip(grid.inside, grid.shape, strict=True)][:-3:-1]
+    moved = places.copy()
+    for axis, (first, end, _) in enumerate(inside):
+        block = (end - first) / own.shape[-1 - axis]
+        moved[:, axis] = (places[:, axis] + 0.5) * block - 0.5 + first
+    return moved
+
+
+def _interpolation(sphere: Sphere, places: Array) -> Matrix:
+    """Return the map from fluxes to intensities around them, for each energy."""
+    from scipy.sparse import coo_array, identity, kron
+
+    healpy = require("healpy", "healpix")
+    lon, lat = places.T
+    pixels, share = healpy.get_interp_weights(sphere.nside, lon, lat, sphere.nested, lonlat=True)
+    source = np.broadcast_to(np.arange(len(places)), pixels.shape)
+    entries = (share / sphere.pixel_area).ravel(), (pixels.ravel(), source.ravel())
+    one = coo_array(entries, shape=(sphere.pixels, len(places)))
+    energies = sphere.shape[1]
+    return Matrix(kron(one, identity(energies)).tocsr(), (len(places), energies), sphere.shape)
+
+
+def _per_source(unit: str) -> str:
+    from astropy import units as u
+
+    return str((u.Unit(unit) * u.sr).decompose(bases=[u.cm, u.s, u.keV, u.rad]).to_string())
+
+
+def _first_fluxes(data: BinnedData, sources: Sources, response: Response) -> Array:
+    """Return the fluxes to start from; those not given share half of the counts."""
+    total = float(np.sum(data.full_counts * (data.weight > 0)))
+    sensitivity = response.sensitivity(data.weight)
+    even = 0.5 * total / np.maximum(sensitivity * max(sensitivity.size, 1), 1e-300)
+    if sources.flux is None:
+        return even
+    given = sources.flux.reshape(-1, *(1,) * (sensitivity.ndim - 1))
+    given = given / (sensitivity.size / max(len(given), 1))
+    start: Array = np.where(np.isfinite(given), given, even)
+    made = float(np.sum(sensitivity * start))
+    return start * (0.5 * total / made) if made > MOST_IN_STARS * total else start
+
+
+def _told(sources: Sources, unit: str) -> str:
+    count = len(sources.names)
+    return f"{count} point source{'' if count == 1 else 's'}, fluxes in {unit or 'counts'}"

@@ -1,0 +1,85 @@
+"""What a run is told of its point sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from skyfold.geometry import FWHM_PER_SIGMA
+from skyfold.points import with_points
+from skyfold.source_files import from_table, read_sources
+from skyfold.source_finding import find_sources
+from skyfold.sources import Sources
+from skyfold.stars import spread_of
+
+if TYPE_CHECKING:
+    from skyfold.binned import BinnedData
+    from skyfold.data import DataInterface
+
+FIND = "find"
+
+
+@dataclass(frozen=True)
+class Stars:
+    """Point sources that are restored with the sky.
+
+    Parameters
+    ----------
+    list
+        File with their places: text with a star per line, ``x y magnitude``; a table (ECSV, CSV,
+        FITS) with columns ``x, y`` or ``ra, dec``; regions of DS9. Or ``find``: sought in the
+        image.
+    origin
+        Number of the first pixel; by default what a table says of itself, else 1.
+    magzero
+        Magnitude of one count.
+    free
+        Fit the positions too, starting from those of the list.
+    each
+        Fit the fluxes of each observation separately: light curves.
+    threshold
+        Significance in sigma above which a star is found.
+    """
+
+    list: Path | Literal["find"]
+    origin: Literal[0, 1] | None = None
+    magzero: float = 20.0
+    free: bool = False
+    each: bool = False
+    threshold: float = 5.0
+
+    def added_to(self, data: DataInterface) -> DataInterface:
+        """Return data with the point sources as one more component, ``stars``.
+
+        Raises
+        ------
+        DataError
+            If the list is none, or a star is not on the data.
+        FileError
+            If it cannot be read.
+        """
+        if str(self.list) == FIND:
+            sources = self._found(data.parts[0])
+        else:
+            sources = read_sources(self.list, origin=self.origin, magzero=self.magzero)
+        return with_points(data, sources, each=self.each)
+
+    def _found(self, data: BinnedData) -> Sources:
+        (sky,) = (name for name, part in data.components.items() if part.geometry.sky)
+        image = np.where(data.weight > 0, data.full_counts, np.nan)
+        image = image if image.ndim < 3 else image.sum(axis=0)
+        fwhm = FWHM_PER_SIGMA * spread_of(data.whole[sky])
+        return find_sources(image, fwhm, self.threshold)
+
+
+def as_sources(given: Any, origin: int = 0) -> Sources:
+    """Return point sources from a table, or from x and y of each, shape ``(n, 2)``."""
+    if isinstance(given, Sources):
+        return given
+    if hasattr(given, "colnames"):
+        return from_table(given, origin=origin)
+    places = np.asarray(given, float).reshape(-1, 2)
+    return Sources(tuple(str(i + 1) for i in range(len(places))), places - origin)
