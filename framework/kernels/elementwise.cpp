@@ -245,6 +245,7 @@ template <class T> void bind(py::module_& m) {
 void bind_attribute(py::module_& m);
 void bind_conjugate(py::module_& m);
 void bind_draws(py::module_& m);
+void bind_entropy(py::module_& m);
 void bind_trees(py::module_& m);
 void bind_transfer(py::module_& m);
 
@@ -255,6 +256,7 @@ PYBIND11_MODULE(_kernels, m) {
   bind_attribute(m);
   bind_conjugate(m);
   bind_draws(m);
+  bind_entropy(m);
   bind_trees(m);
   bind_transfer(m);
 }

@@ -53,6 +53,27 @@ def conjugate_direction(
     out: NDArray[Any],
     threads: int = 1,
 ) -> tuple[float, float]: ...
+def relative_entropy(
+    values: NDArray[np.float64], level: NDArray[np.float64], threads: int = 1
+) -> float: ...
+def entropy_step(
+    values: NDArray[np.float64],
+    back: NDArray[np.float64],
+    sensitivity: NDArray[np.float64],
+    level: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    pulls: tuple[float, float, float],
+    out: NDArray[np.float64],
+    threads: int = 1,
+) -> list[float]: ...
+def entropy_along(
+    values: NDArray[np.float64],
+    step: NDArray[np.float64],
+    level: NDArray[np.float64],
+    level_step: NDArray[np.float64],
+    share: float,
+    threads: int = 1,
+) -> list[float]: ...
 def attribute_rows(
     rows: NDArray[Any],
     index: NDArray[np.int64] | None,

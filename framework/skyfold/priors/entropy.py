@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import e
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -13,13 +13,14 @@ import numpy as np
 from pydantic import Field
 
 from skyfold.errors import ConfigError
-from skyfold.geometry import Geometry
+from skyfold.geometry import FWHM_PER_SIGMA, Geometry, Grid
 from skyfold.options import Length, build
 from skyfold.priors import Prior
 from skyfold.priors.reference import on_places
 from skyfold.vector import Array
 
 SMALLEST = float(np.finfo(np.float32).tiny)
+NOISE = 16 * float(np.finfo(np.float64).eps)  # rounding of a Fourier transform, of the largest
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,49 @@ class Smoothed:
     ----------
     smooth
         Full width at half maximum, as an angle or in pixels: "5 pix".
+    cyclic
+        Let light that leaves at one edge come in at the other, as PLUCY does, instead of holding
+        it back. The Gaussian is sampled, and ends at five sigma and at half the size of the image.
     """
 
     smooth: Length
+    cyclic: bool = False
+
+    def __call__(self, values: Array, geometry: Geometry) -> Array:
+        """Return the smoothed values; the map is its own transpose."""
+        if not self.cyclic:
+            return geometry.smooth(values, self.smooth)
+        if not isinstance(geometry, Grid):
+            raise ConfigError(f"smooth: {type(geometry).__name__} has no edges to be cyclic at")
+        sigma = geometry.pixels(self.smooth) / FWHM_PER_SIGMA
+        return _convolved(values, _transfer(geometry.shape[-2:], sigma))
+
+    def above_noise(self, level: Array) -> Array:
+        """Return smoothed values, raised where they are no more than rounding."""
+        floor = NOISE * float(np.max(level, initial=0.0)) if self.cyclic else 0.0
+        raised: Array = np.maximum(level, max(floor, SMALLEST))
+        return raised
+
+
+@lru_cache(maxsize=8)
+def _transfer(shape: tuple[int, ...], sigma: float) -> Array:
+    """Return the half spectrum of a Gaussian of pixels, cut at five sigma; it is real."""
+    from scipy.fft import rfftn
+
+    away = [np.minimum(np.arange(n), n - np.arange(n)) for n in shape]  # of a period
+    square = np.asarray(sum(axis**2 for axis in np.ix_(*away)))
+    kernel = np.where(square < 25 * sigma**2, np.exp(-square / (2 * sigma**2)), 0.0)
+    return np.ascontiguousarray(rfftn(kernel / kernel.sum()).real)
+
+
+def _convolved(values: Array, transfer: Array) -> Array:
+    from scipy.fft import irfftn, rfftn
+
+    axes = tuple(range(-transfer.ndim, 0))
+    spectrum = rfftn(values, axes=axes)
+    spectrum *= transfer
+    image: Array = irfftn(spectrum, values.shape[-transfer.ndim :], axes, overwrite_x=True)
+    return image
 
 
 @dataclass(frozen=True)
@@ -85,20 +126,20 @@ class Entropy(Prior):
     def value(self, values: Array, geometry: Geometry) -> float:
         """Return the log-density; a value of zero adds zero."""
         _, log = self._level_and_log(values, geometry)
-        constant = 0 if self._floats else 1
+        constant = 0 if self.floats else 1
         return self.coefficient * float(np.sum(values * (constant - log)))
 
     def gradient(self, values: Array, geometry: Geometry) -> Array:
         """Return ``-c log(x / m)``; with a floating m ``c (G(x / m) - 1 - log(x / m))``."""
         level, log = self._level_and_log(values, geometry)
-        if self._floats:
+        if self.floats:
             log += 1 - self._smooth(values / level, geometry)
         return -self.coefficient * log
 
     def curvature(self, values: Array, geometry: Geometry) -> Array:
         """Return ``c / x``; with a floating m ``2 c (1 + G(x / m)) / x``."""
         bend: Array = self.coefficient / np.maximum(values, SMALLEST)
-        if self._floats:
+        if self.floats:
             level, _ = self._level_and_log(values, geometry)
             bend *= 2 + 2 * self._smooth(values / level, geometry)
         return bend
@@ -106,32 +147,37 @@ class Entropy(Prior):
     def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
         """Return the second derivative times a direction v: ``-c v / x``, or through m too."""
         change = direction / np.maximum(values, SMALLEST)
-        if self._floats:
+        if self.floats:
             level, _ = self._level_and_log(values, geometry)
             moved = self._smooth(direction, geometry) / level
             change -= moved + self._smooth((direction - values * moved) / level, geometry)
         return -self.coefficient * change
 
+    @property
+    def floats(self) -> bool:
+        """Whether the reference is the present image, smoothed."""
+        return isinstance(self.reference, Smoothed)
+
+    def level(self, values: Array, geometry: Geometry) -> Array:
+        """Return m: linear in the values if it floats, the same for all values otherwise."""
+        return self._smooth(values, geometry) if self.floats else self._reference_on(geometry)
+
+    def above_noise(self, level: Array) -> Array:
+        """Return m without the rounding that would make it zero or negative."""
+        return cast(Smoothed, self.reference).above_noise(level) if self.floats else level
+
     def lift(self, values: Array, geometry: Geometry) -> float:
         """Return ``c sum m / e``, which x has at ``m / e``; zero with a floating m."""
-        if self._floats:
+        if self.floats:
             return 0.0
         return self.coefficient * float(np.sum(self._reference_on(geometry))) / e
 
-    @property
-    def _floats(self) -> bool:
-        return isinstance(self.reference, Smoothed)
-
     def _smooth(self, values: Array, geometry: Geometry) -> Array:
-        fwhm = cast(Smoothed, self.reference).smooth
-        return geometry.smooth(values, fwhm)  # G is symmetric: its own transpose
+        return cast(Smoothed, self.reference)(values, geometry)
 
     def _level_and_log(self, values: Array, geometry: Geometry) -> tuple[Array, Array]:
         """Return m and ``log(x / m)``."""
-        if self._floats:
-            level = np.maximum(self._smooth(values, geometry), SMALLEST)
-        else:
-            level = self._reference_on(geometry)
+        level = self.above_noise(self.level(values, geometry))
         return level, np.log(np.maximum(values, SMALLEST) / level)
 
     def _reference_on(self, geometry: Geometry) -> Array:

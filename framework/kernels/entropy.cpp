@@ -1,0 +1,159 @@
+// Relative entropy towards a level, -sum x log(x / m), in single passes over memory: its value, its
+// pull beside that of the counts, and its slope along a line on which the level moves too.
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <vector>
+
+#include "arrays.hpp"
+#include "dispatch.hpp"
+#include "elementary.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+constexpr double tiny = std::numeric_limits<double>::min();
+
+// log(x / m) where both are above zero, and 0 elsewhere.
+SKYFOLD_INLINE double log_ratio(double x, double m) {
+  const double ratio = x > 0 && m > 0 ? x / m : 1.0;
+  return log_of(ratio < tiny ? tiny : ratio);
+}
+
+SKYFOLD_CLONES double value_chunk(const double* x, const double* m, py::ssize_t size) {
+  double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+  for (py::ssize_t i = 0; i < size; ++i) sum -= x[i] * log_ratio(x[i], m[i]);
+  return sum;
+}
+
+// What pulls on all values alike: the strength of the entropy, and the multipliers of both parts.
+struct Pulls {
+  double strength, counts, entropy;
+};
+
+// Squares of the two parts of a step and of their sum, and how often the step may be taken.
+struct Steps {
+  double counts, entropy, both, reach;
+};
+
+SKYFOLD_CLONES Steps step_chunk(const double* x, const double* b, const double* s, const double* m, const double* g,
+                                Pulls pulls, double* d, py::ssize_t size) {
+  double counts = 0.0, entropy = 0.0, both = 0.0, reach = std::numeric_limits<double>::infinity();
+#pragma omp simd reduction(+ : counts, entropy, both) reduction(min : reach)
+  for (py::ssize_t i = 0; i < size; ++i) {
+    const double here = s[i] > 0 ? x[i] : 0.0, per = s[i] > 0 ? 1.0 / s[i] : 0.0;
+    const double first = here * (b[i] * per + pulls.counts);
+    const double second =
+        here * (pulls.strength * (g[i] - 1.0 - log_ratio(x[i], m[i])) * per + pulls.entropy);
+    const double step = first + second;
+    d[i] = step;
+    counts += first * first;
+    entropy += second * second;
+    both += step * step;
+    const double often = step < 0 ? here / -step : std::numeric_limits<double>::infinity();
+    reach = often < reach ? often : reach;
+  }
+  return {counts, entropy, both, reach};
+}
+
+struct Along {
+  double slope, bend;
+};
+
+SKYFOLD_CLONES Along along_chunk(const double* x, const double* d, const double* m, const double* dm, double a,
+                                 py::ssize_t size) {
+  double slope = 0.0, bend = 0.0;
+#pragma omp simd reduction(+ : slope, bend)
+  for (py::ssize_t i = 0; i < size; ++i) {
+    const double p = x[i] + a * d[i], c = m[i] + a * dm[i];
+    const double on = p > 0 && c > 0 ? 1.0 : 0.0, above = on > 0 ? p : 1.0, below = on > 0 ? c : 1.0;
+    const double falls = dm[i] / below, moves = falls - d[i] / above;
+    slope += on * (above * falls - (log_ratio(above, below) + 1.0) * d[i]);
+    bend += on * above * moves * moves;
+  }
+  return {slope, bend};
+}
+
+// Work by chunks; what they find is added up in their order, whatever the threads.
+template <class Found, class Work> std::vector<Found> by_chunks(py::ssize_t size, [[maybe_unused]] int threads, Work work) {
+  if (threads < 1) throw py::value_error("threads must be at least 1");
+  py::gil_scoped_release unlocked;
+  const py::ssize_t chunks = (size + chunk - 1) / chunk;
+  std::vector<Found> parts(chunks);
+#pragma omp parallel for num_threads(threads) if (threads > 1 && size >= parallel) schedule(static)
+  for (py::ssize_t c = 0; c < chunks; ++c) parts[c] = work(c * chunk, std::min(chunk, size - c * chunk));
+  return parts;
+}
+
+using Values = Array<double>;
+
+} // namespace
+
+// -sum x log(x / m) over all values where both are above zero.
+double relative_entropy(const Values& values, const Values& level, int threads) {
+  if (level.size() != values.size()) throw py::value_error("values and level must have the same size");
+  const double *x = values.data(), *m = level.data();
+  double sum = 0.0;
+  for (double part : by_chunks<double>(values.size(), threads, [&](py::ssize_t at, py::ssize_t size) {
+         return value_chunk(x + at, m + at, size);
+       }))
+    sum += part;
+  return sum;
+}
+
+// out = x (b / s + mu) + x (c (g - 1 - log(x / m)) / s + nu), zero where nothing is seen (s = 0), for
+// pulls = (c, mu, nu). Returns the sums of squares of the first term, the second and both, and how
+// often the step may be taken before a value is below zero.
+std::array<double, 4> entropy_step(const Values& values, const Values& back, const Values& sensitivity,
+                                   const Values& level, const Values& spread, std::array<double, 3> pulls, Values& out,
+                                   int threads) {
+  const py::ssize_t all = values.size();
+  for (const auto* other : {&back, &sensitivity, &level, &spread, static_cast<const Values*>(&out)})
+    if (other->size() != all) throw py::value_error("all arrays must have the same size");
+  const double *x = values.data(), *b = back.data(), *s = sensitivity.data(), *m = level.data(), *g = spread.data();
+  double* d = out.mutable_data();
+  const Pulls pull{pulls[0], pulls[1], pulls[2]};
+  Steps sum{0.0, 0.0, 0.0, std::numeric_limits<double>::infinity()};
+  for (const Steps& part : by_chunks<Steps>(all, threads, [&](py::ssize_t at, py::ssize_t size) {
+         return step_chunk(x + at, b + at, s + at, m + at, g + at, pull, d + at, size);
+       })) {
+    sum.counts += part.counts;
+    sum.entropy += part.entropy;
+    sum.both += part.both;
+    sum.reach = std::min(sum.reach, part.reach);
+  }
+  return {sum.counts, sum.entropy, sum.both, sum.reach};
+}
+
+// Slope of -sum P log(P / C) by a, and minus its second derivative, with P = x + a d and C = m + a q;
+// values where P or C is not above zero are left out.
+std::array<double, 2> entropy_along(const Values& values, const Values& step, const Values& level,
+                                    const Values& level_step, double share, int threads) {
+  const py::ssize_t all = values.size();
+  for (const auto* other : {&step, &level, &level_step})
+    if (other->size() != all) throw py::value_error("all arrays must have the same size");
+  const double *x = values.data(), *d = step.data(), *m = level.data(), *q = level_step.data();
+  std::array<double, 2> sum{0.0, 0.0};
+  for (const Along& part : by_chunks<Along>(all, threads, [&](py::ssize_t at, py::ssize_t size) {
+         return along_chunk(x + at, d + at, m + at, q + at, share, size);
+       })) {
+    sum[0] += part.slope;
+    sum[1] += part.bend;
+  }
+  return sum;
+}
+
+void bind_entropy(py::module_& m) {
+  m.def("relative_entropy", &relative_entropy, py::arg("values").noconvert(), py::arg("level").noconvert(),
+        py::arg("threads") = 1);
+  m.def("entropy_step", &entropy_step, py::arg("values").noconvert(), py::arg("back").noconvert(),
+        py::arg("sensitivity").noconvert(), py::arg("level").noconvert(), py::arg("spread").noconvert(),
+        py::arg("pulls"), py::arg("out").noconvert(), py::arg("threads") = 1);
+  m.def("entropy_along", &entropy_along, py::arg("values").noconvert(), py::arg("step").noconvert(),
+        py::arg("level").noconvert(), py::arg("level_step").noconvert(), py::arg("share"), py::arg("threads") = 1);
+}
