@@ -70,9 +70,17 @@ def _hint(parameter: Parameter, value: Any) -> str:
             return f" (write {number:g}, without quotes or underscores)"
         if bool in kinds and value.lower() in _TRUTH:
             return f" (write {_TRUTH[value.lower()]})"
+        if (inside := bracketed(value.strip("()[] "), parameter)).startswith("["):
+            return f" (write {inside})"
     elif str in kinds and isinstance(value, bool | int | float):
         return f' (write "{shown(value)}", in quotes)'
     return ""
+
+
+def bracketed(text: str, parameter: Parameter) -> str:
+    """Return numbers with commas between them as YAML writes a list, where one may be meant."""
+    numbers = "," in text and all(as_number(part) is not None for part in text.split(","))
+    return f"[{text}]" if numbers and parameter.several else text
 
 
 def _plain(value: Any) -> Any:

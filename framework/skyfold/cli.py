@@ -55,12 +55,32 @@ with --significance also significance.fits, and the report again.
 """
 
 
+class _Once(argparse.Action):
+    """Stores a value; a second one is refused, not taken in place of the first."""
+
+    given = False
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: Any, values: Any, flag: str | None = None
+    ) -> None:
+        if flag and self.given:
+            parser.error(f"{flag} is given twice")
+        self.given = True
+        setattr(namespace, self.dest, values)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes each flag once, unless it is made to collect."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.register("action", None, _Once)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     raw = argparse.RawDescriptionHelpFormatter
-    top = argparse.ArgumentParser(
-        prog="skyfold", description=DESCRIPTION, epilog=FIRST_STEPS, formatter_class=raw
-    )
+    top = _Parser(prog="skyfold", description=DESCRIPTION, epilog=FIRST_STEPS, formatter_class=raw)
     top.add_argument("--version", action="store_true", help="print the version and end")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 

@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -54,6 +54,12 @@ class Parameter:
     def type(self) -> str:
         """The type in words."""
         return in_words(self.annotation)
+
+    @property
+    def several(self) -> bool:
+        """Whether it may be a list."""
+        kinds = (get_origin(kind) for kind in members(self.annotation))
+        return any(kind in (list, tuple, Sequence) for kind in kinds)
 
 
 def parameters_of(entry: Entry) -> dict[str, Parameter]:

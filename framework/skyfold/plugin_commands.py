@@ -10,9 +10,10 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from textwrap import wrap
-from typing import Any, get_origin
+from typing import Any
 
 from skyfold import options, strict_yaml
+from skyfold.checking import as_number, bracketed
 from skyfold.document import suggestion
 from skyfold.errors import ConfigError
 from skyfold.parameters import Parameter, members, summary
@@ -73,7 +74,7 @@ def help_for(name: str, command: Callable[..., Any]) -> str:
     from skyfold.requests import option_lines
 
     takes = options.describe(command)
-    places = [p.name.upper() + (" ..." if _several(p) else "") for p in takes if p.required]
+    places = [p.name.upper() + (" ..." if p.several else "") for p in takes if p.required]
     text = (inspect.getdoc(command) or "").partition("Parameters\n---")[0].strip()
     positional = [
         line
@@ -93,10 +94,10 @@ def _read(words: Sequence[str], takes: Mapping[str, Parameter], name: str) -> di
     waiting = list(words)
     while waiting:
         word = waiting.pop(0)
-        if not word.startswith("-") or _is_number(word):
+        if not word.startswith("-") or as_number(word) is not None:
             if not places:
                 raise ConfigError(f"{name}: {word}: nothing more is expected; see {name} --help")
-            place = places[0] if _several(places[0]) else places.pop(0)
+            place = places[0] if places[0].several else places.pop(0)
             _set(given, place, word)
             continue
         flag, equals, value = word.partition("=")
@@ -110,10 +111,10 @@ def _read(words: Sequence[str], takes: Mapping[str, Parameter], name: str) -> di
         elif not equals and (not waiting or waiting[0].startswith("--")):
             raise ConfigError(f"{name}: {flag} needs a value: {parameter.type}")
         else:
-            if parameter.name in given and not _several(parameter):
+            if parameter.name in given and not parameter.several:
                 raise ConfigError(f"{name}: {flag} is given twice")
             _set(given, parameter, value if equals else waiting.pop(0))
-            while _several(parameter) and waiting and _is_number(waiting[0]):
+            while parameter.several and waiting and as_number(waiting[0]) is not None:
                 _set(given, parameter, waiting.pop(0))
     for parameter in takes.values():
         if parameter.required and parameter.name not in given:
@@ -126,27 +127,11 @@ def _set(given: dict[str, Any], parameter: Parameter, text: str) -> None:
     """Store what a word says; lists grow word by word, or come whole as ``1,2`` or ``[1, 2]``."""
     words = ("text", "a file name", '"')
     plain = any(word in parameter.type for word in words) and not text.startswith(("[", "{"))
-    if _several(parameter) and "," in text and not plain and not text.startswith("["):
-        text = f"[{text}]"
-    value = text if plain else strict_yaml.scalar(text)
-    if _several(parameter) and not isinstance(value, list):
+    value = text if plain else strict_yaml.scalar(bracketed(text, parameter))
+    if parameter.several and not isinstance(value, list):
         given.setdefault(parameter.name, []).append(value)
     else:
         given[parameter.name] = value
-
-
-def _several(parameter: Parameter) -> bool:
-    return any(
-        get_origin(kind) in (list, tuple, Sequence) for kind in members(parameter.annotation)
-    )
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _indented(text: str) -> list[str]:

@@ -48,6 +48,7 @@ def from_arguments(arguments: Arguments) -> RunConfig:
         document = Document({"data": _entries(arguments)}, "")
     for path, value, flag in _changes(arguments, document):
         document = document.replaced(path, value, flag)
+    _require_different("--set", arguments.set)
     for assignment in arguments.set:
         document = strict_yaml.override(document, assignment)
     return RunConfig.from_document(document)
@@ -73,6 +74,7 @@ def _changes(arguments: Arguments, document: Document) -> list[tuple[tuple[Any, 
             changes.append(((name,), value, f"--{name}"))
     if method := getattr(arguments, "method", None):
         changes.append((("method",), _replaced(document, method), "--method"))
+    _require_different("--stop", getattr(arguments, "stop", []))
     for rule in getattr(arguments, "stop", []):
         name, equals, value = rule.partition("=")
         entry = default_registry().stopping_rules.get(name)
@@ -176,6 +178,14 @@ def _goal(arguments: Arguments, document: Document, flags: Sequence[str]) -> str
         raise ConfigError(f"--converge goes to the optimum, {said} does not: leave one of them out")
     prior = "prior" in given or any(flag.startswith("--prior") for flag in flags)
     return said or ("map" if prior else "ml")
+
+
+def _require_different(flag: str, assignments: Sequence[str]) -> None:
+    """Refuse two values of one key."""
+    keys = [assignment.partition("=")[0].strip() for assignment in assignments]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ConfigError(f"{flag} {key} is given twice")
 
 
 def _require_once(flags: Sequence[str], takes: Mapping[str, Parameter]) -> None:

@@ -176,6 +176,12 @@ def test_out_of_range(skyfold, files, new, says):
         ("--align reproject", ("--align reproject", "--exposure")),
         ("--psf-keep --psf-resample", ("--psf-keep", "--psf-resample")),
         ("--psf 'gauss:2 pix'", ("--psf is given twice",)),
+        ("--seed 1 --seed 2", ("--seed is given twice",)),
+        ("--output other", ("--output is given twice",)),
+        ("--stop wall_time='1 s' --stop wall_time='2 s'", ("--stop wall_time is given twice",)),
+        ("--set seed=1 --set seed=2", ("--set seed is given twice",)),
+        ("--hyper 1 0.02 1", ("0.02: not a flag; a list is written with commas",)),
+        ("--method lira --hyper (1,0.02,1)", ("hyper: expected a list of 3", "write [1,0.02,1]")),
         ("--background bg.fits --background 3", ("--background is given twice", "a name, as in")),
         ("--background a=bg.fits --background 3", ("--background and --background.a contradict",)),
         ("counts.fits", ("counts.fits: not a flag",)),
@@ -187,6 +193,22 @@ def test_out_of_range(skyfold, files, new, says):
 def test_contradictions(skyfold, files, flags, says):
     files.observation()
     skyfold.refuses(2, f"run counts.fits --psf psf.fits -o out {flags}", says=says)
+
+
+def test_Y10_a_method_in_place_of_another_takes_its_options_along(skyfold, configured):
+    configured("name: rl", "prior: {tsv: 0.1}")
+    says = ("run.yaml:4: --method lira replaces method map and its options: prior",)
+    skyfold.accepts("run run.yaml --method lira --iterations auto --dry-run", says=says)
+    kept = skyfold.accepts("run run.yaml --method map --dry-run")
+    assert not kept.err
+
+
+def test_lists_without_brackets(skyfold, files):
+    files.observation()
+    line = "run counts.fits --psf psf.fits --method lira --hyper 1,0.02,1 --burn 3 --draws 5 -o out"
+    skyfold.accepts(f"{line} --chains 1")
+    config = json.loads((files.folder / "out" / "manifest.json").read_text())["config"]
+    assert config["method"]["hyper"] == [1, 0.02, 1]
 
 
 def test_Y10_the_same_counts_twice(skyfold, files):
