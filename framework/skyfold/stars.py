@@ -144,7 +144,7 @@ def _star(response: Response) -> Array:
 
 
 def spread_of(response: Response) -> float:
-    """Return the standard deviation, in pixels of the counts, of what a response makes of a star."""
+    """Return the standard deviation, in pixels, of what a response makes of a star."""
     return _spread(_star(response))
 
 

@@ -182,7 +182,8 @@ def transfer(kernel: Array, origin: tuple[int, ...], period: tuple[int, ...]) ->
     """
     from scipy.fft import rfft2
 
-    y, x = ((np.arange(k) - o) % n for k, o, n in zip(kernel.shape[1:], origin, period, strict=True))
+    sizes = zip(kernel.shape[1:], origin, period, strict=True)
+    y, x = ((np.arange(elements) - o) % n for elements, o, n in sizes)
     wrapped = np.zeros((len(kernel), *period))
     np.add.at(wrapped, (slice(None), y[:, None], x[None, :]), kernel)
     spectra: Array = rfft2(wrapped)

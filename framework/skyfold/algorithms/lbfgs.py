@@ -10,6 +10,7 @@ import numpy as np
 from skyfold.algorithm import Algorithm, Proposal, State
 from skyfold.ascent import backtrack, gradient, least
 from skyfold.data import DataInterface, Expectation
+from skyfold.errors import ConfigError
 from skyfold.metric import Metric
 from skyfold.model import Model
 from skyfold.priors import Prior, derivative, log_densities
