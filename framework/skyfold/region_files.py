@@ -113,8 +113,23 @@ def _number(word: str) -> tuple[float, bool]:
         raise ValueError(f"{word!r} is neither a number of pixels nor an angle") from error
 
 
-def _read_file(path: Path) -> list[Region]:
-    """Return the regions of a file of DS9 or CASA; excluded ones are cut out of all others."""
+def opened(path: Path, how: str) -> list[Any]:
+    """Return the regions of a file of DS9 or CASA, as the package `regions` reads them.
+
+    Parameters
+    ----------
+    path
+        The file.
+    how
+        What to put into it, for messages.
+
+    Raises
+    ------
+    DataError, FileError
+        If it is no such file, or something in it is no region.
+    MissingExtraError
+        If the package is not installed.
+    """
     package = require("regions", "regions")
     try:
         with warnings.catch_warnings(record=True) as skipped:
@@ -122,19 +137,25 @@ def _read_file(path: Path) -> list[Region]:
             found = package.Regions.read(str(path))
     except Exception as error:  # its parsers raise whatever they stumble over
         raise FileError(f"{path} is no region file: {error}") from error
-    shapes = [(_from_package(one, path), one) for one in found]
-    if skipped or not shapes:
+    if skipped or not found:
         said = str(skipped[0].message) if skipped else "there is no region in it"
-        raise DataError(f"{path}: {said}; {HOW}")
+        raise DataError(f"{path}: {said}; {how}")
+    return list(found)
+
+
+def _read_file(path: Path) -> list[Region]:
+    """Return the regions of a file of DS9 or CASA; excluded ones are cut out of all others."""
+    shapes = [(_from_package(one, path), one) for one in opened(path, HOW)]
     holes = tuple(shape for shape, one in shapes if not one.meta.get("include", True))
     wanted = [(shape, one) for shape, one in shapes if one.meta.get("include", True)]
     return [
-        Region(_label(one, f"{path.stem}-{i}" if len(wanted) > 1 else path.stem), shape, holes)
+        Region(label(one, f"{path.stem}-{i}" if len(wanted) > 1 else path.stem), shape, holes)
         for i, (shape, one) in enumerate(wanted, 1)
     ]
 
 
-def _label(found: Any, otherwise: str) -> str:
+def label(found: Any, otherwise: str) -> str:
+    """Return what a region is called in its file."""
     return str(found.meta.get("text") or found.meta.get("label") or otherwise)
 
 

@@ -1,0 +1,212 @@
+"""What was measured of point sources, as a table, as files, and in the layout of PLUCY."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyfold import files
+from skyfold.errors import ConfigError, DataError, FileError
+from skyfold.geometry import Geometry, Grid
+from skyfold.source_rows import CARD
+from skyfold.sources import Sources
+from skyfold.sphere import Sphere
+from skyfold.vector import Array
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+FAINT = 3.0  # sigma
+BLENDED = -0.3  # correlation with a neighbour below which light may have gone to the wrong one
+NO_MAGNITUDE = -100.0  # of a star without light, in PLUCY's table
+PER_MAGNITUDE = 2.5 / np.log(10)
+
+
+def source_table(
+    sources: Sources,
+    geometry: Geometry,
+    places: Array,
+    flux: Array,
+    *,
+    error: Array | None = None,
+    correlation: Array | None = None,
+    shift: Array | None = None,
+    shift_error: Array | None = None,
+    magzero: float = 20.0,
+    unit: str = "",
+    border: float = 0.0,
+) -> Table:
+    """Return what was measured of point sources, one row for each.
+
+    ``name``; ``x, y``, counted as ``origin`` in the metadata says, ``ra, dec`` (ICRS) where the
+    image has coordinates; ``lon, lat`` on a sphere, with ``frame`` in the metadata; ``flux``,
+    ``flux_error``, ``mag``, ``mag_error``, ``first_flux``; ``dx, dy``, by how much positions were
+    moved, and their errors; the lowest ``correlation`` with another source, and which is this
+    ``neighbour``; ``psf``; ``flags``: *edge* close to the border, *zero* without light, *faint*
+    below 3 sigma, *blended* with a correlation below -0.3.
+
+    Parameters
+    ----------
+    sources
+        Their list.
+    geometry
+        Places of the data.
+    places
+        Where the list puts them, as `skyfold.sources.placed` tells, shape ``(n, 2)``.
+    flux, error
+        What was measured, shape ``(n,)`` or ``(n, energy)``.
+    correlation
+        That of the fluxes, shape ``(n, n)``.
+    shift, shift_error
+        By how much positions were moved, in the unit of the places, shape ``(n, 2)``.
+    magzero
+        Magnitude of a flux of one.
+    unit
+        Unit of the fluxes, as text; empty for counts.
+    border
+        Within so many pixels of the border, a source is flagged.
+    """
+    from astropy.table import Table
+
+    now = places if shift is None else places + shift
+    table = Table({"name": np.array(sources.names)}, meta={"magzero": magzero})
+    _add_places(table, now, geometry)
+    table["flux"] = flux
+    if error is not None:
+        table["flux_error"] = error
+    with np.errstate(divide="ignore", invalid="ignore"):
+        table["mag"] = np.where(flux > 0, magzero - 2.5 * np.log10(flux), np.nan)
+        if error is not None:
+            table["mag_error"] = np.where(flux > 0, PER_MAGNITUDE * error / flux, np.nan)
+    if sources.flux is not None:
+        table["first_flux"] = sources.flux
+        table["first_flux"].unit = sources.unit or unit or "ct"
+    for name in ("flux", "flux_error"):
+        if name in table.colnames:
+            table[name].unit = unit or "ct"
+    length = "deg" if isinstance(geometry, Sphere) else "pix"
+    for moved, titles in ((shift, ("dx", "dy")), (shift_error, ("dx_error", "dy_error"))):
+        for i, title in enumerate(titles if moved is not None else ()):
+            table[title] = np.asarray(moved)[:, i]
+            table[title].unit = length
+    if correlation is not None and len(sources) > 1:
+        others = np.where(np.eye(len(sources), dtype=bool), np.inf, correlation)
+        table["correlation"] = others.min(axis=1)
+        table["neighbour"] = table["name"][others.argmin(axis=1)]
+    if sources.psf is not None:
+        table["psf"] = sources.psf + 1
+    table["flags"] = _flags(table, now, geometry, border)
+    return table
+
+
+def _add_places(table: Table, places: Array, geometry: Geometry) -> None:
+    if isinstance(geometry, Sphere):
+        table.meta["frame"] = geometry.frame
+        for name, values in zip(("lon", "lat"), places.T, strict=True):
+            table[name] = values
+            table[name].unit = "deg"
+        return
+    assert isinstance(geometry, Grid)
+    table.meta["origin"] = 0
+    wcs, found = geometry.crop().wcs, dict(zip(("x", "y"), places.T, strict=True))
+    if wcs is not None:
+        sky = wcs.pixel_to_world(*places.T).icrs
+        found |= {"ra": sky.ra.deg, "dec": sky.dec.deg}
+    for name, values in found.items():
+        table[name] = values
+        table[name].unit = "pix" if name in ("x", "y") else "deg"
+
+
+def _flags(table: Table, places: Array, geometry: Geometry, border: float) -> list[str]:
+    """Return what to beware of in each row."""
+    flux = np.asarray(table["flux"]).reshape(len(table), -1).sum(axis=1)
+    found = {"edge": np.zeros(len(table), bool), "zero": flux <= 0}
+    if isinstance(geometry, Grid):
+        size = np.array(geometry.crop().shape[:-3:-1])
+        near = np.minimum(places[:, : len(size)] + 0.5, size - 0.5 - places[:, : len(size)])
+        found["edge"] = near.min(axis=1) < border
+    if "flux_error" in table.colnames:
+        error = np.asarray(table["flux_error"]).reshape(len(table), -1)
+        found["faint"] = (flux > 0) & (flux < FAINT * np.sqrt(np.sum(error**2, axis=1)))
+    if "correlation" in table.colnames:
+        found["blended"] = np.asarray(table["correlation"]) < BLENDED
+    return [" ".join(name for name, on in found.items() if on[i]) for i in range(len(table))]
+
+
+def write_sources(table: Table, path: Path) -> None:
+    """Write a table of sources as ECSV or FITS, by the ending of its name; whole or not at all.
+
+    `skyfold.source_files.read_sources` takes either as a list.
+
+    Raises
+    ------
+    ConfigError
+        If the ending is neither ``.ecsv`` nor ``.fits``.
+    DataError
+        If a name holds what FITS cannot.
+    FileError
+        If it cannot be written.
+    """
+    import warnings
+
+    suffix = path.suffix.lower()
+    if suffix not in (".ecsv", ".fits"):
+        raise ConfigError(f"{path}: tables of stars are written as .ecsv or .fits")
+    if suffix == ".fits":
+        if odd := [name for name in table["name"] if not str(name).isascii()]:
+            raise DataError(f"{path}: FITS cannot hold the name {odd[0]!r}; write .ecsv")
+        meta = {CARD if key == "origin" else key: value for key, value in table.meta.items()}
+        table = table.copy()
+        table.meta = meta
+    with files.replacing(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of cards with long names, which are read back
+        form = "fits" if suffix == ".fits" else "ascii.ecsv"
+        table.write(partial, format=form, overwrite=True)
+
+
+def historical_table(table: Table, path: Path, header: Mapping[str, object]) -> None:
+    """Write a table of sources as PLUCY does: text with a header and seven columns.
+
+    Number, x and y as the list had them, counted from 1, first flux, flux, magnitude and, if
+    the list tells PSFs, their numbers, as ``I6, F7.2, F7.2, F12.2, F12.2, F7.3, I5``; a number too
+    long for its column pushes the others to the right. A star without light has magnitude -100.
+
+    Parameters
+    ----------
+    table
+        What `source_table` returns for an image, fluxes without energies.
+    path
+        The file, which must not exist.
+    header
+        What to say above the columns, title by title.
+
+    Raises
+    ------
+    DataError
+        If the sources are not those of one image.
+    FileError
+        If there is such a file, or it cannot be written.
+    """
+    if path.exists():
+        raise FileError(f"{path} exists already; give another name, or remove it")
+    if "x" not in table.colnames or np.ndim(table["flux"]) > 1:
+        raise DataError(f"{path}: this layout holds stars of one image, without energies")
+    moved = np.array(
+        [table[d] if d in table.colnames else np.zeros(len(table)) for d in ("dx", "dy")]
+    )
+    x, y = np.array([table["x"], table["y"]]) - moved + 1 - table.meta["origin"]
+    first = table["first_flux"] if "first_flux" in table.colnames else np.full(len(table), np.nan)
+    magnitude = np.nan_to_num(np.asarray(table["mag"]), nan=NO_MAGNITUDE)
+    titles = f"#{'No':>5}{'X':>7}{'Y':>7}{'First flux':>12}{'Flux':>12}{'Mag':>7}"
+    psf = table["psf"] if "psf" in table.colnames else None
+    lines = [*(f"# {key}: {value}" for key, value in header.items()), "#"]
+    lines.append(titles if psf is None else f"{titles}{'PSF':>5}")
+    for i, row in enumerate(zip(x, y, first, table["flux"], magnitude, strict=True)):
+        forms = ("6.2f", "6.2f", "11.2f", "11.2f", "6.3f")
+        cells = [f"{i + 1:5d}", *(f"{v:{form}}" for v, form in zip(row, forms, strict=True))]
+        cells += [] if psf is None else [f"{psf[i]:4d}"]
+        lines.append("".join(f" {cell}" for cell in cells))
+    files.write_text(path, "\n".join(lines) + "\n")
