@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from skyfold.response import Diagonal, Matrix, Response, Template, check_adjoint
     from skyfold.result import Result
     from skyfold.runner import iterate, read, resume, run
+    from skyfold.runner import open as open
     from skyfold.sphere import Sphere
     from skyfold.stopping import (
         DeltaLogLikelihood,
@@ -56,7 +57,7 @@ _HOMES = {
     "priors": ("Prior",),
     "response": ("Diagonal", "Matrix", "Response", "Template", "check_adjoint"),
     "result": ("Result",),
-    "runner": ("iterate", "read", "resume", "run"),
+    "runner": ("iterate", "open", "read", "resume", "run"),
     "sphere": ("Sphere",),
     "stopping": (
         "DeltaLogLikelihood",
@@ -128,4 +129,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, "open", "__version__"]  # a star import leaves Python's own open alone

@@ -99,7 +99,13 @@ def resume_in_folder(
         stop = {rule: value for rule, value in config.stop.items() if rule not in counting}
         config = replace(config, iterations=iterations, stop=stop)
     with files.locked(folder):
-        _clear(folder, LATER)  # they belong to the state that the run leaves
+        if outdated := [name for name in LATER if (folder / name).exists()]:
+            log.warning(
+                "%s: %s are removed: they belong to the state that the run leaves; work them out "
+                "again in the end",
+                folder, ", ".join(outdated),
+            )  # fmt: skip
+        _clear(folder, LATER)
         problem, state, trace = _opened_again(folder, notes, config, data)
         notes |= {"status": "running", "config": config.to_dict()}
         notes["resumed"] = [*notes.get("resumed", []), manifest.now()]
@@ -108,7 +114,7 @@ def resume_in_folder(
 
 
 def reopen(folder: Path, data: DataInterface | None = None) -> Result:
-    """Return the result that a run folder holds, its data opened again.
+    """Return the result that a run folder holds, its data opened again; nothing is written.
 
     Raises
     ------
@@ -124,6 +130,12 @@ def reopen(folder: Path, data: DataInterface | None = None) -> Result:
         raise ConfigError(
             f"the run in {folder} has no state yet; go on with: skyfold resume {folder}"
         )
+    if notes.get("status") != "finished":
+        log.warning(
+            "the run in %s has not ended: this is what it held after iteration %d; go on with: "
+            "skyfold resume %s",
+            folder, state.iteration, folder,
+        )  # fmt: skip
     reason = str(notes.get("results", {}).get("stop_reason", ""))
     keeper = samples.keeper(problem.algorithm, problem.start, folder)
     return _made(problem, notes, state, trace, reason, keeper)

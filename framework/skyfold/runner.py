@@ -346,6 +346,32 @@ def resume(
     return resume_in_folder(Path(folder), iterations, progress, opened)
 
 
+def open(folder: str | Path, *, data: Any = None) -> Result:
+    """Return the result of a run folder; nothing in it is changed.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    data
+        The same data again, for a run that was started from arrays.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds no run, or one that never came as far as a state.
+    DataError
+        If the data are not what they were.
+
+    Examples
+    --------
+    >>> skyfold.open("out").posterior.diagnostics()  # doctest: +SKIP
+    """
+    from skyfold.runfolder import reopen
+
+    return reopen(Path(folder), None if data is None else _open(data, {})[0])
+
+
 def _open(data: Any, given: dict[str, Any]) -> tuple[DataInterface, dict[str, Any]]:
     """Return opened data, and the options that are not the instrument's."""
     from skyfold.data import DataInterface

@@ -22,7 +22,7 @@ from skyfold.errors import ConfigError, DataError, FileError
 from skyfold.geometry import Grid
 from skyfold.model import Component, Model
 from skyfold.response import Diagonal
-from skyfold.runfolder import reopen, run_in_memory
+from skyfold.runfolder import run_in_memory
 from skyfold.runner import Problem
 from skyfold.sampling.chains.mixing import Mixed
 from skyfold.sampling.laws.law import Law
@@ -157,6 +157,16 @@ def test_a_region_has_the_draws_of_its_flux(result, monkeypatch):
     assert trace.unit == u.ct
     monkeypatch.setattr(blocks, "BLOCK", 100)
     np.testing.assert_allclose(result.posterior.region(shape).trace.value, trace.value)
+
+
+def test_the_flux_of_a_region_is_told_in_a_line(result, sphere):
+    region = result.posterior.region("circle(3, 3, 2)")
+    kept = result.posterior.samples().shape[1]
+    assert f"4 x {kept} draws>" in repr(region)
+    assert f"<Credible: {region.flux.value:.5f}"[:-2] in repr(region)
+    several = repr(sphere.posterior.region("circle(0d, 0d, 30 deg)"))
+    assert len(several) < 200
+    assert several.count("[") == 3
 
 
 def test_errors_of_regions_are_those_of_the_draws(result):
@@ -410,7 +420,9 @@ def test_a_run_folder_opens_again_with_its_posterior(tmp_path, capsys):
 
     in_memory = small_run(tmp_path, thin=4).posterior
     done = small_run(tmp_path, output=tmp_path / "run", thin=4).posterior
-    again = reopen(tmp_path / "run").posterior
+    left = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    again = skyfold.open(tmp_path / "run").posterior
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == left
     assert isinstance(again.samples().base, np.memmap)
     for other in (done, again):
         np.testing.assert_array_equal(other.samples(), in_memory.samples())

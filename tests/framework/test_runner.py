@@ -143,7 +143,7 @@ def test_an_existing_run_is_not_overwritten(data, tmp_path):
     assert json.loads((tmp_path / "manifest.json").read_text())["results"]["iterations"] == 2
 
 
-def test_a_signal_ends_the_iteration_and_the_run_is_kept(data, tmp_path):
+def test_a_signal_ends_the_iteration_and_the_run_is_kept(data, tmp_path, caplog):
     class Signal(Observer):
         def on_iteration(self, state, trace):
             if state.iteration == 3:
@@ -153,6 +153,8 @@ def test_a_signal_ends_the_iteration_and_the_run_is_kept(data, tmp_path):
         skyfold.run(data, iterations=9, output=tmp_path, observers=[Signal()], progress=False)
     assert json.loads((tmp_path / "manifest.json").read_text())["status"] == "interrupted"
     assert (tmp_path / "result.fits").exists()
+    assert skyfold.open(tmp_path, data=data).state.iteration == 3
+    assert "has not ended: this is what it held after iteration 3" in caplog.text
 
 
 def test_a_run_from_arrays_cannot_be_resumed_by_itself(data, tmp_path):

@@ -62,8 +62,10 @@ def test_errors_of_an_early_stop(runs, workplace):
     assert mean.shape == deviation.shape == image.shape
     assert np.corrcoef(mean.ravel(), image.ravel())[0, 1] > 0.95
     command.accepts("errors early --significance", says=("significance.fits",))
-    command.accepts("resume early --iterations 16 -q")
-    for name in ("errors.ecsv", "bootstrap.fits", "significance.fits"):
+    outdated = ("errors.ecsv", "bootstrap.fits", "significance.fits")
+    said = f"early: {', '.join(outdated)} are removed"
+    command.accepts("resume early --iterations 16 -q", says=(said,))
+    for name in outdated:
         assert not (runs / "early" / name).exists()
 
 

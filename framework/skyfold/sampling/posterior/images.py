@@ -33,6 +33,15 @@ class Credible(NamedTuple):
     high: Quantity
     trace: Quantity
 
+    def __repr__(self) -> str:
+        """Return it without the draws."""
+        flux, low, high = (np.array2string(each.value, precision=5) for each in self[:3])
+        chains, kept = self.trace.shape[:2]
+        return (
+            f"<Credible: {flux} {self.flux.unit}, between {low} and {high}; "
+            f"{chains} x {kept} draws>"
+        )
+
 
 def field_of(model: Model, component: str) -> tuple[Any, ...]:
     """Return the index of the part of a sky that the data cover."""
