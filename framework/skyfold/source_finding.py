@@ -88,10 +88,13 @@ def find_sources(image: Array, fwhm: float, threshold: float = 5.0) -> Sources:
     detection = require("photutils.detection", "stars")
     counts = np.asarray(image, float)
     mask = ~np.isfinite(counts)
-    if counts.ndim != 2 or mask.all():
+    if counts.ndim != 2:
         raise DataError(f"stars are found in an image (y, x); here is {counts.shape}")
+    if mask.all():
+        raise DataError("no pixel of the image is finite, so there are no stars to find")
     level, noise = _background(counts, mask, fwhm)
-    finder = detection.DAOStarFinder(threshold * noise, max(fwhm, 1.0))
+    width = max(fwhm, 1.0)
+    finder = detection.DAOStarFinder(threshold * noise, width, min_separation=width)
     found = _quiet(finder, np.where(mask, 0.0, counts - level), mask)
     if found is None:
         raise DataError(
