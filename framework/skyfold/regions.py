@@ -17,6 +17,8 @@ from skyfold.vector import Array
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
 
+LATTICE = 200  # points along each side of a shape that is measured
+
 
 @dataclass(frozen=True, eq=False)
 class Shape:
@@ -48,7 +50,21 @@ class Shape:
 
     def inside(self, geometry: Geometry) -> Array:
         """Return how much of each pixel is inside, 0 or 1: shape ``(y, x)`` or ``(pixel, 1)``."""
-        u, v = self._offsets(geometry)
+        return self._contains(*self._offsets(geometry))
+
+    def beyond(self, grid: Grid) -> float:
+        """Return how much of the area lies outside of an image, from 0 to 1."""
+        reach = max(self.sizes or np.hypot(*self._corners().T))
+        places = np.linspace(-reach, reach, LATTICE)
+        u, v = (offset.ravel() for offset in np.meshgrid(places, places))
+        within = self._contains(u, v) > 0
+        x, y = self._pixels(u[within], v[within], grid)
+        ny, nx = grid.shape
+        seen = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
+        return float(1 - np.mean(seen)) if seen.size else 0.0
+
+    def _contains(self, u: Array, v: Array) -> Array:
+        """Return whether offsets from the centre are inside, 0 or 1."""
         if self.kind == "polygon":
             return self._within_corners(u, v)
         turn = np.deg2rad(self.angle)
@@ -80,6 +96,22 @@ class Shape:
         centre = self._at(self._middle, positions.frame.name)
         return _project(centre, positions, flat=self.kind == "polygon")
 
+    def _pixels(self, u: Array, v: Array, grid: Grid) -> tuple[Array, Array]:
+        """Return the places of offsets in pixels of an image: what `_offsets` undoes."""
+        if not self.sky:
+            return u + self._middle[0], v + self._middle[1]
+        from astropy.units import deg, rad
+        from astropy.wcs.utils import wcs_to_celestial_frame
+
+        distance = np.hypot(u, v)
+        if self.kind == "polygon":
+            distance = np.rad2deg(np.arctan(np.deg2rad(distance)))
+        centre = self._at(self._middle, wcs_to_celestial_frame(grid.wcs).name)
+        there = centre.directional_offset_by(np.arctan2(-u, v) * rad, distance * deg)
+        assert grid.wcs is not None
+        x, y = grid.wcs.world_to_pixel(there)
+        return x, y
+
     @property
     def _middle(self) -> Array:
         if not self.sky or len(self.points) == 1:
@@ -101,15 +133,15 @@ class Shape:
     def _within_corners(self, u: Array, v: Array) -> Array:
         from matplotlib.path import Path as Outline
 
-        if self.sky:
-            corners = self._at(self.points, "icrs")  # offsets are the same in every frame
-            x, y = _project(self._at(self._middle, "icrs"), corners, flat=True)
-        else:
-            x, y = (self.points - self._middle).T
-        found = Outline(np.stack([x, y], axis=1)).contains_points(
-            np.stack([u.ravel(), v.ravel()], axis=1)
-        )
+        found = Outline(self._corners()).contains_points(np.stack([u.ravel(), v.ravel()], axis=1))
         return found.reshape(u.shape).astype(float)
+
+    def _corners(self) -> Array:
+        """Return the offsets of the corners of a polygon, shape ``(n, 2)``."""
+        if not self.sky:
+            return self.points - self._middle
+        corners = self._at(self.points, "icrs")  # offsets are the same in every frame
+        return np.stack(_project(self._at(self._middle, "icrs"), corners, flat=True), axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +217,12 @@ class Region:
             full[geometry.field[-2:]] = found
             return full
         return found
+
+    def beyond(self, geometry: Geometry) -> float:
+        """Return how much of its area lies outside of an image, from 0 to 1; of all else 0."""
+        if not (isinstance(geometry, Grid) and isinstance(self.shape, Shape)):
+            return 0.0
+        return self.shape.beyond(_spatial(geometry)) if len(geometry.shape) > 1 else 0.0
 
 
 def _project(centre: SkyCoord, positions: SkyCoord, flat: bool) -> tuple[Array, Array]:

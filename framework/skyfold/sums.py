@@ -20,6 +20,7 @@ from skyfold.vector import Array, Vector
 
 log = logging.getLogger(__name__)
 TOTAL = "total"
+LEAST_BEYOND = 0.005  # of a region: what is not worth a word
 
 
 class Sums:
@@ -124,6 +125,11 @@ def _require_seen(
             f"region {region.name!r}: none of its pixels is both seen by the instrument and "
             "restored: it lies outside of the exposure or of the mask"
         )
+    if (share := region.beyond(part.geometry)) > LEAST_BEYOND:
+        log.warning(
+            "region %r: %.0f %% of its area lies outside of the image; the light there is missing",
+            region.name, 100 * share,
+        )  # fmt: skip
     if lost := np.count_nonzero(inside & ~seen):
         log.warning(
             "region %r: %d of its %d values are not seen or masked; their light is missing",

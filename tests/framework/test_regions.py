@@ -9,11 +9,15 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError, FileError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.healpix_table import to_table
+from skyfold.model import Component, Model
 from skyfold.region_files import find, parse
+from skyfold.response import Diagonal
 from skyfold.sphere import Sphere
+from skyfold.sums import Sums
 
 IMAGE = Grid((40, 60))
 
@@ -60,6 +64,34 @@ def test_shapes_hold_as_many_pixels_as_their_area(text, area):
     assert weights.shape == IMAGE.shape
     assert set(np.unique(weights)) == {0, 1}
     assert weights.sum() == pytest.approx(area, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("circle(30, 20, 8)", 0),
+        ("circle(-0.5, 20, 8)", 0.5),
+        ("circle(59.5, 39.5, 8)", 0.75),
+        ("annulus(30, 39.5, 4, 9)", 0.5),
+        ("box(-0.5, 20, 20, 10, 90)", 0.5),
+        ("ellipse(30, 1, 12, 5, 90)", 0.42),
+        ("polygon(-10.5, 10, 9.5, 10, 9.5, 20, -10.5, 20)", 0.5),
+    ],
+)
+def test_what_lies_outside_of_the_image_is_known(text, share):
+    assert parse(text).beyond(IMAGE) == pytest.approx(share, abs=0.02)
+    assert parse(text).beyond(Sphere(4)) == 0
+
+
+@pytest.mark.parametrize("text", ["circle(266.4d, -29d, {}d)", "box(266.4d, -29d, {0}d, {0}d, 20)"])
+def test_what_lies_outside_is_the_same_by_angles(text):
+    half = sky_grid(angle=30).wcs.pixel_to_world(-0.5, 20)
+    moved = text.replace("266.4d, -29d", f"{half.ra.deg}d, {half.dec.deg}d").format(8 / 3600)
+    assert parse(moved).beyond(sky_grid(angle=30)) == pytest.approx(0.5, abs=0.02)
+    assert parse(text.format(8 / 3600)).beyond(sky_grid(angle=30)) == 0
+    galactic = half.galactic
+    other = f"galactic; circle({galactic.l.deg}d, {galactic.b.deg}d, 8 arcsec)"
+    assert parse(other).beyond(sky_grid(angle=30)) == pytest.approx(0.5, abs=0.02)
 
 
 def test_pixels_count_from_zero_and_x_comes_first():
@@ -279,3 +311,13 @@ def test_reading_regions_is_silent(tmp_path):
         warnings.simplefilter("error")
         (region,) = find([path])
     assert region.name == "one"
+
+
+def test_light_beyond_the_image_is_told(caplog):
+    data = BinnedData(np.ones((8, 8)), {"sky": Diagonal(np.ones((8, 8)))},
+                      components={"sky": Component(Grid((8, 8)))})  # fmt: skip
+    Sums(data, Model.start(data), "sky", [parse("half = circle(-0.5, 4, 3)")])
+    assert "region 'half': 50 % of its area lies outside of the image" in caplog.text
+    caplog.clear()
+    Sums(data, Model.start(data), "sky", [parse("circle(4, 4, 3)")])
+    assert not caplog.text
