@@ -46,12 +46,15 @@ class PointList(Geometry):
         Celestial frame of longitude and latitude; empty for pixels.
     energies
         Number of energies; none where values have no energy.
+    listed
+        The list that they are from.
     """
 
     names: tuple[str, ...]
     places: Array
     frame: str = ""
     energies: int | None = None
+    listed: Sources | None = None
     sky = False
 
     @property
@@ -115,7 +118,7 @@ def with_points(
     places, response, unit = _seen(data, sources, sky)
     frame = sources.frame if isinstance(component.geometry, Sphere) else ""
     energies = response.model_shape[1] if len(response.model_shape) > 1 else None
-    geometry = PointList(sources.names, places, frame, energies)
+    geometry = PointList(sources.names, places, frame, energies, sources)
     start = _first_fluxes(data, sources, response)
     added = Component(geometry, unit, start=start)
     origin = data.origin
@@ -186,7 +189,9 @@ def _seen(data: BinnedData, sources: Sources, sky: str) -> tuple[Array, Response
         places = placed(sources, geometry)
         sight = Few(response, _interpolation(geometry, places))
         return places, sight, _per_source(component.unit)
-    own = data.origin.geometry if isinstance(data.origin.geometry, Grid) else geometry
+    own = data.origin.geometry
+    if not isinstance(own, Grid):
+        own = Grid(data.shape) if isinstance(geometry, Grid) else geometry
     places = placed(sources, own)
     assert isinstance(own, Grid)
     assert isinstance(geometry, Grid)
