@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyfold.errors import ConfigError
-from skyfold.geometry import Geometry
+from skyfold.geometry import Geometry, Normalisations
 from skyfold.vector import Array, Vector
 
 if TYPE_CHECKING:
@@ -110,6 +111,21 @@ class Model(Mapping[str, Array]):
     def skies(self) -> frozenset[str]:
         """Names of the fitted components on a sky geometry."""
         return frozenset(name for name in self.free if self.components[name].geometry.sky)
+
+    def normalisations(self, most: float = inf) -> dict[str, float]:
+        """Return the factors of backgrounds and baselines by name.
+
+        Parameters
+        ----------
+        most
+            Components of more factors are left out.
+        """
+        return {
+            name if value.size == 1 else f"{name}[{i}]": float(v)
+            for name, value in self.items()
+            if isinstance(self.components[name].geometry, Normalisations) and value.size <= most
+            for i, v in enumerate(value)
+        }
 
     def chosen(self, names: tuple[str, ...] | None) -> frozenset[str]:
         """Return the fitted components among ``names``; all skies if there are no names.

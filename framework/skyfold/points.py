@@ -80,7 +80,11 @@ class PointList(Geometry):
 
 
 def with_points(
-    data: DataInterface, sources: Sources, name: str = "stars", each: bool = False
+    data: DataInterface,
+    sources: Sources,
+    name: str = "stars",
+    each: bool = False,
+    free: bool = False,
 ) -> DataInterface:
     """Return data with one more component: the fluxes of point sources.
 
@@ -98,6 +102,9 @@ def with_points(
     each
         Whether each observation has fluxes of its own, named ``stars 1``, ``stars 2``, ...;
         else all see the same.
+    free
+        Whether their places are to be fitted: then those in whole pixels, too, are seen through a
+        response of their own that can move them.
 
     Raises
     ------
@@ -109,13 +116,13 @@ def with_points(
     if isinstance(data, JointData):
         names = [f"{name} {i}" if each else name for i in range(1, len(data.members) + 1)]
         pairs = zip(data.members, names, strict=True)
-        return JointData([with_points(member, sources, own) for member, own in pairs])
+        return JointData([with_points(member, sources, own, free=free) for member, own in pairs])
     assert isinstance(data, BinnedData)
     if name in data.components:
         raise ConfigError(f"the data have a component {name!r} already")
     sky = _one_sky(data)
     component = data.components[sky]
-    places, response, unit = _seen(data, sources, sky)
+    places, response, unit = _seen(data, sources, sky, free)
     frame = sources.frame if isinstance(component.geometry, Sphere) else ""
     energies = response.model_shape[1] if len(response.model_shape) > 1 else None
     geometry = PointList(sources.names, places, frame, energies, sources)
@@ -181,34 +188,52 @@ def _one_sky(data: BinnedData) -> str:
     return skies[0]
 
 
-def _seen(data: BinnedData, sources: Sources, sky: str) -> tuple[Array, Response, str]:
+def _seen(data: BinnedData, sources: Sources, sky: str, free: bool) -> tuple[Array, Response, str]:
     """Return places, response and unit of point sources."""
     component, response = data.components[sky], data.whole[sky]
-    geometry = component.geometry
+    geometry, own = component.geometry, places_of(data)
+    places = placed(sources, own)
     if isinstance(geometry, Sphere):
-        places = placed(sources, geometry)
         sight = Few(response, _interpolation(geometry, places))
         return places, sight, _per_source(component.unit)
-    own = data.origin.geometry
-    if not isinstance(own, Grid):
-        own = Grid(data.shape) if isinstance(geometry, Grid) else geometry
-    places = placed(sources, own)
     assert isinstance(own, Grid)
     assert isinstance(geometry, Grid)
     on_sky = on_grid(places, own, geometry)
-    if np.array_equal(on_sky, np.rint(on_sky)):  # then they go through the PSF with the sky
+    if not free and np.array_equal(on_sky, np.rint(on_sky)):  # through the PSF with the sky
         return places, response @ Shared(on_sky, geometry.shape), component.unit
     return places, response.points(on_sky), component.unit
 
 
+def places_of(data: BinnedData) -> Geometry:
+    """Return what the places of point sources are places on: the pixels of the data, or a sphere.
+
+    Raises
+    ------
+    ConfigError
+        If the data have no sky, or several.
+    """
+    sky = data.components[_one_sky(data)].geometry
+    if isinstance(data.origin.geometry, Grid) and not isinstance(sky, Sphere):
+        return data.origin.geometry
+    return Grid(data.shape) if isinstance(sky, Grid) else sky
+
+
 def on_grid(places: Array, own: Grid, grid: Grid) -> Array:
     """Return places in pixels of the data, in pixels of the sky that is modelled."""
-    inside = [s.indices(n) for s, n in zip(grid.inside, grid.shape, strict=True)][:-3:-1]
-    moved = places.copy()
-    for axis, (first, end, _) in enumerate(inside):
-        block = (end - first) / own.shape[-1 - axis]
-        moved[:, axis] = (places[:, axis] + 0.5) * block - 0.5 + first
+    first = np.zeros(2)
+    for axis, part in enumerate(grid.inside[:-3:-1]):
+        first[axis] = part.indices(grid.shape[-1 - axis])[0]
+    moved: Array = (places + 0.5) * fineness(own, grid) - 0.5 + first
     return moved
+
+
+def fineness(own: Grid, grid: Grid) -> Array:
+    """Return how many pixels of the sky one pixel of the data has in x and y."""
+    block = np.ones(2)
+    for axis, part in enumerate(grid.inside[:-3:-1]):
+        size = len(range(*part.indices(grid.shape[-1 - axis])))
+        block[axis] = size / own.shape[-1 - axis]
+    return block
 
 
 def _interpolation(sphere: Sphere, places: Array) -> Matrix:

@@ -129,12 +129,7 @@ class Result:
     @property
     def normalisations(self) -> dict[str, float]:
         """Fitted or fixed factors of backgrounds and baselines."""
-        return {
-            name if value.size == 1 else f"{name}[{i}]": float(v)
-            for name, value in self.model.items()
-            if not self.model.components[name].geometry.sky
-            for i, v in enumerate(value)
-        }
+        return self.model.normalisations()
 
     @cached_property
     def posterior(self) -> Posterior:

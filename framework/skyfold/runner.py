@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from skyfold.strength import Strengths
 
 log = logging.getLogger(__name__)
+FACTORS = 16  # of one component that the trace tells at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,19 +61,13 @@ class Problem:
 
     def row(self, state: State, seconds: float) -> dict[str, float]:
         """Return the row of the trace for a state: what is worth knowing and is one number."""
-        norms = {
-            name if value.size == 1 else f"{name}[{i}]": float(v)
-            for name, value in state.model.items()
-            if not state.model.components[name].geometry.sky and value.size <= 16
-            for i, v in enumerate(value)
-        }
         return {
             "iteration": state.iteration,
             "log_likelihood": state.log_likelihood,
             "expected": state.expectation.total,
             "products": state.products,
             "seconds": seconds,
-            **norms,
+            **state.model.normalisations(most=FACTORS),
             **state.notes,
             **self.stop.columns(state, self.data.at(state.parameters), self.algorithm),
         }

@@ -49,6 +49,8 @@ class Sources:
         Where they come from: for messages.
     checks
         What was found on reading them.
+    magzero
+        Magnitude of a flux of one.
 
     Raises
     ------
@@ -65,6 +67,7 @@ class Sources:
     origin: int = 0
     file: str = ""
     checks: tuple[Check, ...] = ()
+    magzero: float = 20.0
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -210,7 +213,7 @@ def _pixels(places: Array, frame: str, grid: Grid) -> Array:
         warnings.simplefilter("ignore")  # far from an image, its distortion has no inverse:
         found = np.stack(grid.wcs.world_to_pixel(coordinates), axis=1)
         back = grid.wcs.pixel_to_world(*found.T)  # seen here
-    near = back.separation(coordinates) < SAME * grid.pixel_size
+    near = back.separation(coordinates.transform_to(back.frame)) < SAME * grid.pixel_size
     pixels[on] = np.where(near[:, None], found, np.nan)
     return pixels
 

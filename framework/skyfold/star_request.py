@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -65,6 +65,7 @@ class Stars:
             sources = self._found(data.parts[0])
         else:
             sources = read_sources(self.list, origin=self.origin, magzero=self.magzero)
+        sources = replace(sources, magzero=self.magzero)
         return with_points(data, sources, each=self.each)
 
     def _found(self, data: BinnedData) -> Sources:
