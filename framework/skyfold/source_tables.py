@@ -156,7 +156,7 @@ def write_sources(table: Table, path: Path) -> None:
     if suffix not in (".ecsv", ".fits"):
         raise ConfigError(f"{path}: tables of stars are written as .ecsv or .fits")
     if suffix == ".fits":
-        if odd := [name for name in table["name"] if not str(name).isascii()]:
+        if odd := [name for name in map(str, table["name"]) if not name.isascii()]:
             raise DataError(f"{path}: FITS cannot hold the name {odd[0]!r}; write .ecsv")
         meta = {CARD if key == "origin" else key: value for key, value in table.meta.items()}
         table = table.copy()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS, Sip
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyfold.errors import ConfigError, DataError, MissingExtraError
@@ -96,9 +96,10 @@ def test_a_line_of_pixels_has_places():
         placed(sources, Grid((8,)))
 
 
+@settings(max_examples=30)
 @given(
     x=st.floats(-0.4, 59.4), y=st.floats(-0.4, 39.4),
-    frame=st.sampled_from(["icrs", "galactic", "fk5", "barycentrictrueecliptic"]),
+    frame=st.sampled_from(["icrs", "galactic", "fk4", "barycentrictrueecliptic"]),
     ctype=st.sampled_from(["RA---TAN DEC--TAN", "GLON-CAR GLAT-CAR", "RA---SIN DEC--SIN"]),
 )  # fmt: skip
 def test_positions_on_the_sky_reach_their_pixels(x, y, frame, ctype):
