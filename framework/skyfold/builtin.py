@@ -20,6 +20,8 @@ def skyfold_register(registry: Registry) -> None:
     registry.methods.add("lira-mode", "skyfold.methods.lira:LIRAMode")
     registry.methods.add("map", "skyfold.methods.map:MAP")
     registry.methods.add("two-channel", "skyfold.methods.two_channel:TwoChannel")
+    registry.methods.add("plucy", "skyfold.methods.plucy:PLUCY")
+    registry.methods.add("coadd", "skyfold.methods.coadd:Coadd")
     registry.algorithms.add("richardson-lucy", "skyfold.algorithms.richardson_lucy:RichardsonLucy")
     registry.algorithms.add("blind", "skyfold.algorithms.blind:Blind")
     registry.algorithms.add("gibbs", "skyfold.algorithms.gibbs:Gibbs")
@@ -29,6 +31,8 @@ def skyfold_register(registry: Registry) -> None:
     registry.algorithms.add("one-step-late", "skyfold.algorithms.one_step_late:OneStepLate")
     registry.algorithms.add("sgp", "skyfold.algorithms.sgp:ScaledGradientProjection")
     registry.algorithms.add("ordered-subsets", "skyfold.algorithms.ordered_subsets:OrderedSubsets")
+    registry.algorithms.add("plucy", "skyfold.algorithms.plucy:Plucy")
+    registry.algorithms.add("coadd", "skyfold.algorithms.coadd:Coadd")
     registry.algorithms.add("lbfgs", "skyfold.algorithms.lbfgs:LBFGS")
     for name, entry in {
         "response_weighting": "ResponseWeighting",

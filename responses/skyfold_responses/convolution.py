@@ -122,7 +122,8 @@ class Fourier(Engine):
         origin = tuple(c + b for c, b in zip(layout.centre, layout.before, strict=True))
         transform = transfer(kernel, origin, self.period)
         self.spectral_dtype = np.result_type(dtype, np.complex64)
-        self._columns = self._blocks(transform.shape[2], self.period[0])
+        self._cyclic, whole = cyclic, [slice(0, transform.shape[2])]
+        self._columns = whole if cyclic else self._blocks(transform.shape[2], self.period[0])
         # block by block, for each plane: memory is read in the order in which it lies
         self._factors = [
             [np.ascontiguousarray(plane[:, c], self.spectral_dtype) for c in self._columns]
@@ -138,6 +139,8 @@ class Fourier(Engine):
         return self._convolve(data, self.layout.model, adjoint=True)
 
     def _convolve(self, image: Array, shape: Pair, *, adjoint: bool) -> Array:
+        if self._cyclic:
+            return self._around(image, adjoint=adjoint)
         period_x, (planes, given_y, given_x) = self.period[1], image.shape
         spectrum = np.empty((max(given_y, shape[0]), period_x // 2 + 1), self.spectral_dtype)
         lines = np.zeros((self._block(period_x), period_x), self.dtype)
@@ -157,6 +160,16 @@ class Fourier(Engine):
                 block = self.transforms.back(spectrum[rows], period_x, adjoint=adjoint)
                 result[p, rows] = block[:, : shape[1]]
         return result
+
+    def _around(self, image: Array, *, adjoint: bool) -> Array:
+        """Return the planes convolved on their own period: nothing is zero or thrown away."""
+        made = []
+        for p, plane in enumerate(image.astype(self.dtype, copy=False)):
+            (factor,) = self._factors[p % len(self._factors)]
+            spectrum = self.transforms.rows(plane, adjoint=adjoint)
+            spectrum = self.transforms.filter_columns(spectrum, factor, adjoint=adjoint)
+            made.append(self.transforms.back(spectrum, self.period[1], adjoint=adjoint))
+        return made[0][None] if len(made) == 1 else np.stack(made)
 
     def _block(self, length: int) -> int:
         """Return how many transforms of this length fit the cache, for each worker."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from math import inf, log, prod, sqrt
-from typing import NamedTuple
+from math import inf, log, prod
 
 import numpy as np
 
-from skyfold._kernels import entropy_along, entropy_step, relative_entropy
 from skyfold.algorithm import REFRESH, Algorithm, Proposal, State
 from skyfold.ascent import reach
-from skyfold.data import DataInterface, Expectation
+from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.model import Model
 from skyfold.points import point_components
+from skyfold.priors.channel import Channel
 from skyfold.priors.entropy import Entropy
 from skyfold.vector import Array, Vector
 
@@ -45,24 +44,6 @@ class PlucyState(State):
     level: Array = field(default_factory=lambda: np.zeros(0))
     accelerating: bool = False
     before: float = -inf
-
-
-class Step(NamedTuple):
-    """What all values are pulled by.
-
-    Attributes
-    ----------
-    values
-        Changes of all that is fitted.
-    reach
-        How often it may be taken before a value is below zero.
-    convergence
-        Length of the step of the sky, relative to those of its two parts.
-    """
-
-    values: Vector
-    reach: float
-    convergence: float
 
 
 @dataclass(frozen=True)
@@ -100,7 +81,7 @@ class Plucy(Algorithm):
     guard: bool = False
     accelerate: bool = True
 
-    def start(self, data: DataInterface, model: Model) -> PlucyState:
+    def start(self, data: DataInterface, model: Model) -> State:
         """Return the state before the first lap, with as many expected counts as observed.
 
         Raises
@@ -112,25 +93,35 @@ class Plucy(Algorithm):
         """
         self._require_known(model)
         first = super().start(data, balanced(data, model))
-        state = PlucyState.of(first, level=self._level(first.model), accelerating=self.accelerate)
+        level = self._level(first.model)
+        state = PlucyState.of(first, level=level, accelerating=self.accelerate)
         return self._told(self._judged(state), data)
 
     def m_step(self, state: State, data: DataInterface) -> Proposal:
         """Return the step, lengthened if asked, with its expectation and level."""
         assert isinstance(state, PlucyState)
-        values, longest, convergence = self._pull(state, data)
-        ahead = data.forward(values)
-        level_ahead = self._level_ahead(state.model, values)
-        accelerating = state.accelerating or self._fell(state)
+        old, channel = state.model.vector, self._channel(state.model)
+        step, longest, convergence = self._pulled(state, data)
+        ahead = data.forward(step)
+        level_ahead = channel.level_ahead(step[channel.name]) if channel else np.zeros(0)
+        accelerating = state.accelerating or _fell(state)
         share = min(1.0, 0.9 * longest)
         if accelerating:
-            slopes = self._slopes(state, data, (values, ahead, level_ahead))
+
+            def slopes(share: float) -> tuple[float, float]:
+                _, slope, bend = data.along(state.expectation, ahead, share)
+                if channel:
+                    line = (step[channel.name], level_ahead)
+                    rise, bent = channel.along(state.level, line, share)
+                    slope, bend = slope + rise, bend + bent
+                return slope, bend
+
             share = _newton(slopes, 1 + 0.9 * (longest - 1) if longest > 1 else 0.9 * longest)
         elif share < 1:
-            tell.info("iteration %d: %g of the step taken: no value falls below zero",
-                      state.iteration + 1, share)  # fmt: skip
-        new = values.map(lambda d, x: (x + share * d).astype(data.dtype), state.model.vector)
-        level = state.level + share * level_ahead
+            words = "iteration %d: %g of the step taken, so that no value falls below zero"
+            tell.info(words, state.iteration + 1, share)
+        new = step.map(lambda d, x: _moved(x, d, share).astype(data.dtype, copy=False), old)
+        level = _moved(state.level, level_ahead, share)
         if (state.iteration + 1) % REFRESH == 0:
             level = self._level(state.model.with_values(new))
         notes = {"acceleration": share, "largest_acceleration": longest, "convergence": convergence}
@@ -148,18 +139,15 @@ class Plucy(Algorithm):
 
     def _judged(self, state: State) -> State:
         """Return a state with the entropy of its sky."""
-        if not isinstance(state, PlucyState) or not self.priors:
+        channel = self._channel(state.model)
+        if not isinstance(state, PlucyState) or channel is None:
             return state
-        sky, prior = self._entropy(state.model)
-        values = state.model[sky].astype(np.float64, copy=False)
-        value = prior.coefficient * relative_entropy(values, prior.above_noise(state.level))
-        if not prior.floats:
-            value += prior.coefficient * float(np.sum(values))
-        return replace(state, log_prior=value)
+        level = channel.prior.above_noise(state.level)
+        return replace(state, level=level, log_prior=channel.value(level))
 
     def _told(self, state: State, data: DataInterface) -> State:
         """Return a state with its figures as PLUCY gives them: per count, per pixel of the sky."""
-        total = state.expectation.total
+        total, channel = state.expectation.total, self._channel(state.model)
         pixels = sum(state.model[name].size for name in state.model.skies)
         bins = sum(prod(part.shape) for part in data.parts)
         likelihood = (state.log_likelihood + total) / total - log(total * max(pixels, 1) / bins)
@@ -167,100 +155,50 @@ class Plucy(Algorithm):
             "objective": likelihood + state.log_prior / total,
             "mean_log_likelihood": likelihood,
         }
-        if self.priors:
-            notes["entropy"] = state.log_prior / self._entropy(state.model)[1].coefficient / total
+        if channel:
+            notes["entropy"] = state.log_prior / channel.prior.coefficient / total
         if stars := frozenset(point_components(state.model.components)):
             light = state.model.vector.only(stars).dot(data.sensitivity)
             notes["share_of_stars"] = light / total
         return replace(state, notes={**state.notes, **notes})
 
-    def _pull(self, state: PlucyState, data: DataInterface) -> Step:
-        """Return the step that conserves the expected counts."""
-        model = state.model
+    def _pulled(self, state: PlucyState, data: DataInterface) -> tuple[Vector, float, float]:
+        """Return the step, how often it may be taken, and the convergence parameter.
+
+        That is the length of the step of the sky, over the sum of the lengths of its two parts.
+        """
+        model, channel = state.model, self._channel(state.model)
         free = model.vector.only(model.free)
-        seen = free.dot(data.sensitivity)
-        pulls, steps, longest, convergence = [-free.dot(state.back) / seen, 0.0], {}, inf, 1.0
-        sky, strength = "", 0.0
-        if self.priors:
-            sky, prior = self._entropy(model)
-            strength = prior.coefficient
-            drawn = model[sky].astype(np.float64, copy=False)
-            level = prior.above_noise(state.level)
-            # x . S' is this for a floating level and for a fixed one
-            pulls[1] = -strength * relative_entropy(drawn, level) / seen
-            spread = np.ones_like(drawn)
-            if prior.floats:
-                spread = prior.level(drawn / level, model.components[sky].geometry)
-            steps[sky], out = spread, spread  # each of its values is read before it is written
-            back, sensitivity = (
-                np.ascontiguousarray(v[sky], np.float64) for v in (state.back, data.sensitivity)
+        known = model.vector.only(frozenset(model) - model.free)
+        seen = state.expectation.total - known.dot(data.sensitivity)
+        pull, drag = -free.dot(state.back) / seen, 0.0
+        steps, longest, convergence = {}, inf, 1.0
+        if channel:
+            name, drag = channel.name, -channel.uphill(state.log_prior) / seen
+            steps[name], (counts, entropy, both), longest = channel.step(
+                state.level, state.back[name], data.sensitivity[name], (pull, drag)
             )
-            first, second, both, longest = entropy_step(
-                drawn, back, sensitivity, level, spread, (strength, *pulls), out
-            )
-            apart = sqrt(first) + sqrt(second)
-            convergence = sqrt(both) / apart if apart > 0 else 0.0
-        for name, values in free.items():
-            if name != sky:
-                s = data.sensitivity[name]
-                per = np.divide(state.back[name], s, out=np.zeros(s.shape), where=s > 0)
-                steps[name] = np.where(s > 0, values * (per + sum(pulls)), 0.0)
-        others = Vector(steps).only(frozenset(free) - {sky})
-        return Step(Vector(steps), min(longest, reach(model, others)), convergence)
+            convergence = both / (counts + entropy) if both > 0 else 0.0
+        for name in [name for name in free if name not in steps]:
+            s = data.sensitivity[name]
+            per = np.divide(state.back[name], s, out=np.zeros(s.shape), where=s > 0)
+            steps[name] = np.where(s > 0, free[name] * (per + pull + drag), 0.0)
+            longest = min(longest, reach(model, Vector({name: steps[name]})))
+        return Vector(steps), longest, convergence
 
-    def _slopes(
-        self, state: PlucyState, data: DataInterface, line: tuple[Vector, Expectation, Array]
-    ) -> Callable[[float], tuple[float, float]]:
-        """Return the slope of the objective, and minus the second one, at a share of the step."""
-        values, ahead, level_ahead = line
-
-        def slopes(share: float) -> tuple[float, float]:
-            _, slope, bend = data.along(state.expectation, ahead, share)
-            if self.priors:
-                sky, prior = self._entropy(state.model)
-                drawn = state.model[sky].astype(np.float64, copy=False)
-                rise, bent = entropy_along(drawn, values[sky], state.level, level_ahead, share)
-                if not prior.floats:
-                    rise += float(np.sum(values[sky]))
-                slope, bend = slope + prior.coefficient * rise, bend + prior.coefficient * bent
-            return slope, bend
-
-        return slopes
-
-    def _fell(self, state: PlucyState) -> bool:
-        fall = state.before - state.objective
-        if not fall > ROUNDING * abs(state.objective):
-            return False
-        tell.warning(
-            "iteration %d: the objective fell by %g; steps are accelerated from now on",
-            state.iteration,
-            fall,
-        )
-        return True
-
-    def _entropy(self, model: Model) -> tuple[str, Entropy]:
-        """Return the component that the entropy is on, and the entropy."""
-        (prior,) = self.priors.values()
-        assert isinstance(prior, Entropy)
-        (sky,) = prior.chosen(model)
-        return sky, prior
+    def _channel(self, model: Model) -> Channel | None:
+        """Return the sky that the entropy is on."""
+        for prior in self.priors.values():
+            (name,) = prior.chosen(model)
+            assert isinstance(prior, Entropy)
+            values = model[name].astype(np.float64, copy=False)
+            return Channel(name, values, prior, model.components[name].geometry)
+        return None
 
     def _level(self, model: Model) -> Array:
         """Return what the sky is drawn to."""
-        if not self.priors:
-            return np.zeros(0)
-        sky, prior = self._entropy(model)
-        values = model[sky].astype(np.float64, copy=False)
-        return np.ascontiguousarray(prior.level(values, model.components[sky].geometry))
-
-    def _level_ahead(self, model: Model, step: Vector) -> Array:
-        """Return how the level changes with a step."""
-        if not self.priors:
-            return np.zeros(0)
-        sky, prior = self._entropy(model)
-        if not prior.floats:
-            return np.zeros(step[sky].shape)
-        return prior.level(step[sky], model.components[sky].geometry)
+        channel = self._channel(model)
+        return channel.level() if channel else np.zeros(0)
 
     def _require_known(self, model: Model) -> None:
         if self.refinements:
@@ -300,6 +238,21 @@ def balanced(data: DataInterface, model: Model) -> Model:
         factors |= dict.fromkeys(model.skies, (room - share * points) / skies)
     scaled = {n: (model[n] * f).astype(model[n].dtype) for n, f in factors.items()}
     return model.with_values(Vector(scaled))
+
+
+def _fell(state: PlucyState) -> bool:
+    """Tell whether the objective fell, and say so."""
+    fall = state.before - state.objective
+    if not fall > ROUNDING * abs(state.objective):
+        return False
+    words = "iteration %d: the objective fell by %g; steps are accelerated from now on"
+    tell.warning(words, state.iteration, fall)
+    return True
+
+
+def _moved(start: Array, step: Array, share: float) -> Array:
+    """Return a place on the way along a step, in the memory of the step."""
+    return np.add(start, np.multiply(step, share, out=step), out=step)
 
 
 def _newton(slopes: Callable[[float], tuple[float, float]], longest: float) -> float:

@@ -67,12 +67,20 @@ def _transfer(shape: tuple[int, ...], sigma: float) -> Array:
 
 
 def _convolved(values: Array, transfer: Array) -> Array:
-    from scipy.fft import irfftn, rfftn
+    """Return values convolved on the period of their last axes, by ducc0 where it is installed."""
+    axes, length = tuple(range(-transfer.ndim, 0)), values.shape[-1]
+    try:
+        from ducc0.fft import c2r, r2c
+    except ImportError:
+        from scipy.fft import fftn, ifftn, irfft, rfft
 
-    axes = tuple(range(-transfer.ndim, 0))
-    spectrum = rfftn(values, axes=axes)
-    spectrum *= transfer
-    image: Array = irfftn(spectrum, values.shape[-transfer.ndim :], axes, overwrite_x=True)
+        spectrum = fftn(rfft(values), axes=axes[:-1], overwrite_x=True)
+        spectrum *= transfer
+        image: Array = irfft(ifftn(spectrum, axes=axes[:-1], overwrite_x=True), length)
+    else:
+        spectrum = r2c(values, axes=axes)
+        spectrum *= transfer
+        image = c2r(spectrum, axes=axes, lastsize=length, forward=False, inorm=2)
     return image
 
 
@@ -98,7 +106,7 @@ class Entropy(Prior):
         What the values are drawn to, m, in the unit of the component: a number; a FITS image or
         HEALPix map, or an array, shaped like the restored image or the whole model grid, all above
         zero, without energies the same for all; or ``{smooth: "5 pix"}``, the full width at half
-        maximum by which the present image is smoothed.
+        maximum by which the present image is smoothed, with ``cyclic: true`` around its edges.
     components
         Names of the components; by default all skies.
 

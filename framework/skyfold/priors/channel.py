@@ -1,0 +1,95 @@
+"""A sky and the entropy on it, for steps along which sky and level are linear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from skyfold._kernels import entropy_along, entropy_step, relative_entropy
+from skyfold.geometry import Geometry
+from skyfold.priors.entropy import Entropy
+from skyfold.vector import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """A sky and the entropy on it: what `Entropy` says, without smoothing what is smoothed.
+
+    Parameters
+    ----------
+    name
+        Name of its component.
+    values
+        Its values, in float64.
+    prior
+        The entropy.
+    geometry
+        Where the values live.
+    """
+
+    name: str
+    values: Array
+    prior: Entropy
+    geometry: Geometry
+
+    def level(self) -> Array:
+        """Return what the sky is drawn to."""
+        return np.array(self.prior.level(self.values, self.geometry), np.float64, order="C")
+
+    def level_ahead(self, step: Array) -> Array:
+        """Return how that changes with a step."""
+        if not self.prior.floats:
+            return np.zeros(self.values.shape)
+        return self.prior.level(step, self.geometry)
+
+    def value(self, level: Array) -> float:
+        """Return the log-density."""
+        made = relative_entropy(self.values, level)
+        if not self.prior.floats:
+            made += float(np.sum(self.values))
+        return self.prior.coefficient * made
+
+    def uphill(self, value: float) -> float:
+        """Return the sum of values times slope, where the log-density is ``value``."""
+        if self.prior.floats:
+            return value  # it is of degree one
+        return value - self.prior.coefficient * float(np.sum(self.values))
+
+    def step(
+        self, level: Array, back: Array, sensitivity: Array, pulls: tuple[float, float]
+    ) -> tuple[Array, tuple[float, float, float], float]:
+        """Return a multiplicative step, and how often it may be taken above zero.
+
+        Parameters
+        ----------
+        level
+            What the sky is drawn to.
+        back, sensitivity
+            R^T q and R^T w.
+        pulls
+            What is added for counts and for entropy to the relative step of every value.
+
+        Returns
+        -------
+        step, lengths, reach
+            ``x (back / s + pulls[0]) + x (slope / s + pulls[1])``, the lengths of its two terms
+            and of their sum, and how often it may be taken.
+        """
+        slope = np.ones(self.values.shape)
+        if self.prior.floats:
+            slope = self.prior.level(self.values / level, self.geometry)
+        back, sensitivity = (np.ascontiguousarray(v, np.float64) for v in (back, sensitivity))
+        all_pulls = (self.prior.coefficient, *pulls)
+        counts, entropy, both, reach = entropy_step(
+            self.values, back, sensitivity, level, slope, all_pulls, slope
+        )  # each slope is read before the step takes its place
+        return slope, (sqrt(counts), sqrt(entropy), sqrt(both)), reach
+
+    def along(self, level: Array, line: tuple[Array, Array], share: float) -> tuple[float, float]:
+        """Return slope and bend of the log-density at a share of a step of sky and level."""
+        rise, bend = entropy_along(self.values, line[0], level, line[1], share)
+        if not self.prior.floats:
+            rise += float(np.sum(line[0]))
+        return self.prior.coefficient * rise, self.prior.coefficient * bend
