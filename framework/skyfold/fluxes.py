@@ -126,11 +126,11 @@ def fluxes(
     columns, maps = sums.columns(), None
     meta: dict[str, Any] = {"unit": sums.unit}
     correlation: Array | None = None
-    watched = partial(_watched, progress=progress)
+    watch_for = partial(watched, progress=progress)
     if {"sandwich", "laplace"} & set(methods):
         _require_known_response(result)
         algorithm = _of(result).algorithm
-        watch = partial(watched, doing="solving for the errors")
+        watch = partial(watch_for, doing="solving for the errors")
         found = scatter(result.state, result.data, algorithm.priors, sums.functions, watch)
         _require_maximum(sums, found.remaining, found.sandwich)
         for method in [m for m in METHODS[:2] if m in methods]:
@@ -140,7 +140,7 @@ def fluxes(
         columns["prior"] = sums.joined @ found.pulled
         meta["products"] = found.products
     if "bootstrap" in methods:
-        watch = partial(watched, doing="repeating the run")
+        watch = partial(watch_for, doing="repeating the run")
         maps = bootstrap(repeatable(_of(result), result), sums.functions, replicas, seed, watch)
         drawn = maps.values @ sums.joined.T
         columns["error_bootstrap"] = np.std(drawn, axis=0, ddof=1)
@@ -243,7 +243,7 @@ def _table(columns: dict[str, Any], unit: str, meta: dict[str, Any]) -> Table:
     return table
 
 
-def _watched(things: Iterable[Any], doing: str, progress: bool) -> Iterable[Any]:
+def watched(things: Iterable[Any], doing: str, progress: bool) -> Iterable[Any]:
     """Hand things on, under a bar on a terminal."""
     from tqdm.auto import tqdm
 

@@ -1,0 +1,306 @@
+"""What was measured of point sources: fluxes with their errors, places, and what to beware of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyfold import astrometry
+from skyfold.errors import ConfigError, NumericalError
+from skyfold.fluxes import watched
+from skyfold.geometry import FWHM_PER_SIGMA, Grid
+from skyfold.model import Model
+from skyfold.points import PointList, places_of, point_components
+from skyfold.residuals import deviance_residual
+from skyfold.sampling.posterior.images import deviation
+from skyfold.source_tables import BLENDED, source_table
+from skyfold.sources import Sources
+from skyfold.stars import spread_of
+from skyfold.uncertainty import AT_THE_MAXIMUM, Scatter, scatter
+from skyfold.vector import Array, Vector
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from skyfold.binned import BinnedData
+    from skyfold.result import Result
+
+log = logging.getLogger(__name__)
+TABLE, REGIONS = "stars.ecsv", "stars.reg"
+PRODUCTS = (TABLE, REGIONS)
+WORK = 2e7  # stars times values of the model up to which errors are worked out unasked
+UNSETTLED = 0.3  # sigma that a flux may still be away from its maximum
+NEAR = 2.0  # pixels from a star in which residuals are its own
+OFF = 5.0  # sigma of a residual there above which its PSF or its place is wrong
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """How far fluxes and places may be off, star by star in the order of the functions.
+
+    Parameters
+    ----------
+    flux
+        Covariance of the fluxes over repeated observations, or of the draws of a posterior.
+    posterior
+        Width of the posterior of each flux, if that is something else.
+    moves
+        Errors of the places in pixels, shape ``(n, 2)``, where places were fitted too.
+    reason
+        Why there are none, if there are none.
+    """
+
+    flux: Array
+    posterior: Array | None = None
+    moves: Array | None = None
+    reason: str = ""
+
+
+def photometry(result: Result, errors: bool | None = None) -> Table:
+    """Return what was measured of the point sources of a run, one row for each.
+
+    What the columns mean, see `skyfold.source_tables.source_table`. ``flux_error`` is the scatter
+    of repeated observations to first order, the background fitted anew in each; the width of the
+    posterior beside it, ``flux_error_posterior``, is larger where a prior counts for little.
+    After a sampler ``flux_error`` is the standard deviation of the draws. ``residual`` is the
+    largest of a pixel within two pixels of the star, in sigma.
+
+    Where each observation has fluxes of its own there is a row for each star and observation, and
+    a column ``component`` that tells them apart.
+
+    Parameters
+    ----------
+    result
+        The result.
+    errors
+        Whether errors are worked out, a linear system for each star: by default where that does
+        not take long. Where there are none they are NaN, and ``meta["errors"]`` tells why.
+
+    Raises
+    ------
+    ConfigError
+        If the run has no point sources.
+    """
+    from astropy.table import vstack
+
+    lists = point_components(result.model.components)
+    if not lists:
+        raise ConfigError("this run has no point sources; give them with --stars")
+    found = _errors(result, lists, errors)
+    tables, first = [], 0
+    for name, points in lists.items():
+        end = first + int(np.prod(points.shape))
+        tables.append(_measured(result, name, points, found, slice(first, end)))
+        first = end
+    if len(tables) > 1:
+        for name, table in zip(lists, tables, strict=True):
+            table.add_column(np.full(len(table), name), name="component", index=1)
+    table = vstack(tables, metadata_conflicts="silent")
+    table.meta |= _about(result)
+    if found.reason:
+        log.warning("no errors of the fluxes of stars: %s", found.reason)
+        table.meta["errors"] = found.reason
+    return table
+
+
+def figures(table: Table) -> dict[str, Any]:
+    """Return what the manifest tells of stars: their number, and which to beware of."""
+    names = [str(name) for name in table["name"]]
+    if "component" in table.colnames:
+        names = [f"{n} ({c})" for n, c in zip(names, table["component"], strict=True)]
+    told: dict[str, Any] = {"number": len(table)}
+    if "correlation" in table.colnames:
+        pairs = zip(names, table["neighbour"], table["correlation"], strict=True)
+        told["blended"] = [[n, str(o), float(c)] for n, o, c in pairs if c < BLENDED]
+    if "residual" in table.colnames:
+        pairs = zip(names, table["residual"], strict=True)
+        told["off"] = [[n, float(sigma)] for n, sigma in pairs if abs(sigma) > OFF]
+    return told
+
+
+def _measured(
+    result: Result, name: str, points: PointList, errors: Errors, own: slice
+) -> Table:
+    """Return the table of one component; `own` are its rows among all errors."""
+    part = next(part for part in result.data.parts if name in part.components)
+    component, geometry = result.model.components[name], places_of(part)
+    sources = points.listed or Sources(points.names, points.places, points.frame)
+    flux, shift, shift_error = np.asarray(result.model[name], float), None, None
+    if errors.moves is not None:
+        shift, shift_error = astrometry.moved_by(part, result.state), errors.moves
+    covariance = errors.flux[own, own]
+    table = source_table(
+        sources,
+        geometry,
+        points.places,
+        flux,
+        error=np.sqrt(np.diag(covariance)).reshape(flux.shape),
+        correlation=_correlation(_together(covariance, len(sources))),
+        shift=shift,
+        shift_error=shift_error,
+        unit=component.unit,
+        border=_half_width(part) if isinstance(geometry, Grid) else 0.0,
+    )
+    if errors.posterior is not None:
+        width = errors.posterior[own].reshape(flux.shape)
+        after = table.colnames.index("flux_error") + 1
+        table.add_column(width, name="flux_error_posterior", index=after)
+        table["flux_error_posterior"].unit = table["flux"].unit
+    image = _residual(result, part)
+    if image is not None:
+        now = points.places if shift is None else points.places + shift
+        table["residual"] = [_worst(image, place) for place in now]
+        table["residual"].format = ".2f"
+    return table
+
+
+def _errors(result: Result, lists: Mapping[str, PointList], asked: bool | None) -> Errors:
+    """Return the errors of all values of all point sources, or why there are none."""
+    state, size = result.state, sum(prod(points.shape) for points in lists.values())
+    if result.samples:
+        return _drawn(result, lists)
+    if reason := _left_out(result, lists, size, asked):
+        return _none(size, reason)
+    assert result.problem is not None
+    algorithm = result.problem.algorithm
+    moving = [name for name in state.parameters if name in astrometry.free_places(result.data)]
+    functions = list(_units(result.model, lists))
+    solve = scatter
+    if moving:
+        solve, number = astrometry.scatter, len(next(iter(lists.values())).names)
+        for row in np.eye(2 * number):
+            functions.append(Vector({astrometry.MOVES: row.reshape(number, 2)}))
+    watch = partial(watched, doing="errors of the stars", progress=True)
+    try:
+        found = solve(state, result.data, algorithm.priors, functions, watch)
+    except (ConfigError, NumericalError) as error:
+        return _none(size, str(error))
+    except KeyboardInterrupt:
+        return _none(size, "interrupted; ask for them again in Python: skyfold.open(folder).stars")
+    return _judged(result, found, size, bool(moving))
+
+
+def _left_out(
+    result: Result, lists: Mapping[str, PointList], size: int, asked: bool | None
+) -> str:
+    """Return why no errors are worked out; nothing if they are."""
+    if asked is None and result.problem is not None and result.problem.config.stars:
+        asked = result.problem.config.build_stars().errors
+    if asked is False:
+        return "not asked for"
+    if result.problem is None:
+        return "this result does not know its run: take that of skyfold.run"
+    if result.manifest.get("status") == "interrupted":
+        return "the run was interrupted before its maximum"
+    places = astrometry.free_places(result.data)
+    if others := [name for name in result.state.parameters if name not in places]:
+        return f"the PSF was restored too ({', '.join(others)}), and errors take it for known"
+    values = sum(value.size for value in result.model.values())
+    if asked is None and size * values > WORK:
+        return (
+            f"{size} stars on {values} values take a while; ask for them with --stars.errors true"
+        )
+    return ""
+
+
+def _none(size: int, reason: str) -> Errors:
+    return Errors(np.full((size, size), np.nan), reason=reason)
+
+
+def _units(model: Model, lists: Mapping[str, PointList]) -> Iterator[Vector]:
+    """Yield the functions that are single fluxes."""
+    for name, points in lists.items():
+        for row in np.eye(prod(points.shape), dtype=model[name].dtype):
+            yield Vector({name: row.reshape(points.shape)})
+
+
+def _judged(result: Result, found: Scatter, size: int, moving: bool) -> Errors:
+    """Return errors, unless the run is too far from its maximum for them."""
+    sigma = np.sqrt(np.diag(found.sandwich))
+    away = np.divide(np.abs(found.remaining), sigma, out=np.zeros(sigma.shape), where=sigma > 0)
+    if np.max(away[:size]) > UNSETTLED:
+        return _none(
+            size,
+            f"the run ended before its maximum: a flux would still move by {np.max(away):.2g} "
+            f"sigma. {AT_THE_MAXIMUM}",
+        )
+    flux, posterior = found.sandwich[:size, :size], np.sqrt(np.diag(found.laplace))[:size]
+    moves = sigma[size:].reshape(-1, 2) if moving else None
+    return Errors(flux, posterior, moves)
+
+
+def _drawn(result: Result, lists: Mapping[str, PointList]) -> Errors:
+    """Return the scatter of the draws of a posterior; correlations where each flux was traced."""
+    drawn, blocks = result.posterior, []
+    for name, points in lists.items():
+        spread = deviation(drawn.means[name], drawn.spreads[name], drawn.draws).ravel()
+        own = [i for i, title in enumerate(drawn.columns) if title.partition("[")[0] == name]
+        matrix = np.diag(spread**2)
+        if len(own) == prod(points.shape) > 1 and drawn.draws > 1:
+            table = drawn.table[:, drawn.burn :, own].reshape(-1, len(own))
+            matrix = np.cov(table, rowvar=False)
+        blocks.append(matrix)
+    from scipy.linalg import block_diag
+
+    reason = "" if drawn.draws > 1 else "nothing was drawn after burn-in yet"
+    return Errors(block_diag(*blocks), reason=reason)
+
+
+def _together(covariance: Array, sources: int) -> Array:
+    """Return the covariance of the sums over energy."""
+    blocks = covariance.reshape(sources, -1, sources, covariance.shape[1] // max(sources, 1))
+    joined: Array = blocks.sum(axis=(1, 3))
+    return joined
+
+
+def _correlation(covariance: Array) -> Array:
+    """Return correlations; zero where one of two does not scatter."""
+    sigma = np.sqrt(np.diag(covariance))
+    scale = np.outer(sigma, sigma)
+    found = np.where(np.isfinite(scale), 0.0, np.nan)
+    np.divide(covariance, scale, out=found, where=scale > 0)
+    return found
+
+
+def _half_width(part: BinnedData) -> float:
+    """Return half of the width of the PSF in pixels."""
+    (sky,) = (name for name, own in part.components.items() if own.geometry.sky)
+    return FWHM_PER_SIGMA / 2 * spread_of(part.whole[sky])
+
+
+def _residual(result: Result, part: BinnedData) -> Array | None:
+    """Return the residual of an image, all energies together, in sigma; None of other data."""
+    explained = next(e for e, p in zip(result.explained, result.data.parts, strict=True) if p is part)
+    if explained.expectation is None or not isinstance(places_of(part), Grid):
+        return None
+    energies = tuple(range(part.full_counts.ndim - 2))
+    counts, expected = part.full_counts * (part.weight > 0), explained.expectation * part.weight
+    weight = (part.weight > 0).any(axis=energies).astype(float)
+    return deviance_residual(counts.sum(axis=energies), expected.sum(axis=energies), weight)
+
+
+def _worst(image: Array, place: Array) -> float:
+    """Return the residual farthest from zero near a place; NaN where nothing was counted."""
+    distance = sum(
+        (axis - at) ** 2 for axis, at in zip(np.indices(image.shape)[::-1], place, strict=False)
+    )
+    near = image[(distance <= NEAR**2) & np.isfinite(image)]
+    return float(near[np.argmax(np.abs(near))]) if near.size else np.nan
+
+
+def _about(result: Result) -> dict[str, Any]:
+    """Return what a table of stars tells of the run that measured them."""
+    config = result.manifest.get("config", {})
+    told = {"data": ", ".join(part.origin.name for part in result.data.parts)}
+    told |= {key: config.get("method", {}).get(key) for key in ("name", "strength", "smooth")}
+    told["method"] = told.pop("name")
+    roles = {role: path for part in result.data.parts for role, path in part.origin.files}
+    told |= {role: roles.get(role) for role in ("psf", "stars")}
+    told["iterations"] = result.state.iteration
+    return {key: value for key, value in told.items() if value is not None}
