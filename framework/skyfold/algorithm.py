@@ -121,6 +121,8 @@ class Algorithm(ABC):
     ----------
     takes_priors
         Whether the steps heed priors.
+    takes_places
+        Whether the places of point sources may be fitted between the steps.
     """
 
     refinements: tuple[Refinement, ...] = ()
@@ -129,6 +131,7 @@ class Algorithm(ABC):
     seed: int = 0
     limit: int | None = None
     takes_priors: ClassVar[bool] = True
+    takes_places: ClassVar[bool] = True
 
     @abstractmethod
     def m_step(self, state: State, data: DataInterface) -> Proposal:

@@ -216,7 +216,10 @@ class BinnedData(DataInterface):
             return self
         other = {n: r.at(parameters[n]) if n in parameters else r for n, r in self.whole.items()}
         origin = replace(self.origin, options={})
-        return self._through(other, components=self.components, origin=origin)
+        same = self._through(other, components=self.components, origin=origin)
+        moved = {n: same._sensitivity_of(other[n]) for n in other if n in parameters}
+        same.sensitivity = Vector({**self.sensitivity, **moved})
+        return same
 
     def tangent(self, values: Mapping[str, Array], suffix: str = "") -> BinnedData:
         """Return the same counts as a linear problem in the parameters, by component."""

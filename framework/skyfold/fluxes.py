@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyfold import files
+from skyfold import astrometry, files
 from skyfold.bootstrap import Bootstrap, bootstrap, repeatable
 from skyfold.errors import ConfigError
 from skyfold.products import sky_hdu
@@ -131,7 +131,8 @@ def fluxes(
         _require_known_response(result)
         algorithm = _of(result).algorithm
         watch = partial(watch_for, doing="solving for the errors")
-        found = scatter(result.state, result.data, algorithm.priors, sums.functions, watch)
+        solve = astrometry.scatter if result.state.parameters else scatter
+        found = solve(result.state, result.data, algorithm.priors, sums.functions, watch)
         _require_maximum(sums, found.remaining, found.sandwich)
         for method in [m for m in METHODS[:2] if m in methods]:
             covariance = sums.joined @ getattr(found, method) @ sums.joined.T
@@ -205,7 +206,7 @@ def _of(result: Result) -> Any:
 
 def _require_known_response(result: Result) -> None:
     """Refuse errors that would leave out a response restored along with the sky."""
-    if result.state.parameters:
+    if result.state.parameters.keys() - astrometry.free_places(result.data):
         raise ConfigError(
             "the PSF was restored too, and sandwich and laplace take it for known; only the "
             "bootstrap repeats that as well (--method bootstrap)"

@@ -283,8 +283,7 @@ class Chain(Response):
     def points(self, places: Array) -> Response:
         """Let the inner response place the sources; factors are taken where these are."""
         if isinstance(self.inner, Diagonal):
-            near = Shared(places, self.model_shape).adjoint(self.inner.factor)
-            return self.outer.points(places) @ Diagonal(near)
+            return Weighted(self.outer.points(places), places, self.inner.factor)
         return self.outer @ self.inner.points(places)
 
     def at(self, parameters: Array) -> Response:
@@ -327,6 +326,31 @@ class Diagonal(Response):
         """Return the factors: each value lights its own bin."""
         bins = np.asarray(places, np.int64)
         return Columns(np.arange(len(bins) + 1), bins, np.asarray(self.factor.ravel()[bins], float))
+
+
+class Weighted(Chain):
+    """Point sources times a factor that a map has at their places.
+
+    Parameters
+    ----------
+    points
+        The sources.
+    places
+        x and y of each in pixels of the map, shape ``(n, 2)``.
+    factor
+        The map.
+    """
+
+    def __init__(self, points: Response, places: Array, factor: Array) -> None:
+        self._places, self._factor = places, factor
+        super().__init__(points, Diagonal(Shared(places, factor.shape).adjoint(factor)))
+
+    def at(self, parameters: Array) -> Response:
+        """Return the same sources elsewhere, with the factors that the map has there."""
+        places, known = self._places, self.outer.parameters
+        if known is not None and known.shape == places.shape:
+            places = places + (parameters - known)
+        return Weighted(self.outer.at(parameters), places, self._factor)
 
 
 class Shared(Response):

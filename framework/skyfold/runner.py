@@ -91,8 +91,9 @@ def prepare(
     demo = demo_of(config) if data is None else None
     if data is None:
         data = demo.data if demo else open_data(config)
-    if config.stars:
-        data = config.build_stars().added_to(data)
+    stars = config.build_stars() if config.stars else None
+    if stars:
+        data = stars.added_to(data)
     config = config.advised(data)
     method = config.build_method()
     stop = config.build_stop(method.until, own)
@@ -100,6 +101,8 @@ def prepare(
     seen, algorithm = method.prepare(data)
     limit = config.iterations if isinstance(config.iterations, int) else None
     algorithm = replace(algorithm, seed=config.seed, limit=limit)
+    if stars:
+        algorithm = stars.loop(algorithm, seen)
     start = algorithm.start(seen, Model.start(seen))
     for refine in algorithm.refinements:  # what one of them refuses is said before the work
         refine(start, Proposal(start.model.vector.only(start.model.free)), seen)

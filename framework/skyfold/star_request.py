@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from skyfold.geometry import FWHM_PER_SIGMA
-from skyfold.points import with_points
+from skyfold.errors import ConfigError
+from skyfold.geometry import FWHM_PER_SIGMA, Grid
+from skyfold.points import fineness, places_of, with_points
 from skyfold.source_files import from_table, read_sources
 from skyfold.source_finding import find_sources
 from skyfold.sources import Sources
 from skyfold.stars import spread_of
 
 if TYPE_CHECKING:
+    from skyfold.algorithm import Algorithm
     from skyfold.binned import BinnedData
     from skyfold.data import DataInterface
 
 FIND = "find"
+FARTHEST = 1.5  # widths of the PSF that a star may go from where it was listed
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Stars:
         Fit the fluxes of each observation separately: light curves.
     threshold
         Significance in sigma above which a star is found.
+    errors
+        Work out the errors of the fluxes; by default where that does not take long.
     """
 
     list: Path | Literal["find"]
@@ -50,6 +55,7 @@ class Stars:
     free: bool = False
     each: bool = False
     threshold: float = 5.0
+    errors: bool | None = None
 
     def added_to(self, data: DataInterface) -> DataInterface:
         """Return data with the point sources as one more component, ``stars``.
@@ -66,7 +72,32 @@ class Stars:
         else:
             sources = read_sources(self.list, origin=self.origin, magzero=self.magzero)
         sources = replace(sources, magzero=self.magzero)
-        return with_points(data, sources, each=self.each)
+        return with_points(data, sources, each=self.each, free=self.free)
+
+    def loop(self, algorithm: Algorithm, data: DataInterface) -> Algorithm:
+        """Return the algorithm, which moves the sources too if their places are to be fitted.
+
+        Raises
+        ------
+        ConfigError
+            If they cannot be, with this algorithm.
+        """
+        if not self.free:
+            return algorithm
+        from skyfold.algorithms.recentred import Recentred
+
+        if not algorithm.takes_places:
+            raise ConfigError(
+                f"stars.free: {type(algorithm).__name__} holds stars at their places; the methods "
+                "two-channel, map, ml and rl can fit them"
+            )
+        part = data.parts[0]
+        (sky,) = (name for name, c in part.components.items() if c.geometry.sky)
+        grid, own = part.components[sky].geometry, places_of(part)
+        if not (isinstance(grid, Grid) and isinstance(own, Grid)):
+            raise ConfigError("stars.free: on a whole sky sources stay where they are listed")
+        fwhm = FWHM_PER_SIGMA * spread_of(part.whole[sky])
+        return Recentred.around(algorithm, FARTHEST * fwhm * float(max(fineness(own, grid))))
 
     def _found(self, data: BinnedData) -> Sources:
         (sky,) = (name for name, part in data.components.items() if part.geometry.sky)

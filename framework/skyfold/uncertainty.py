@@ -91,7 +91,7 @@ def scatter(
     NumericalError
         If the objective is not concave there.
     """
-    curvature, slope = _Curvature(state, data, priors), gradient(state, data, priors)
+    curvature, slope = Curvature(state, data, priors), gradient(state, data, priors)
     pull = derivative(priors, state.model)
     root = np.sqrt(data.curvature(state.expectation))
     seen, laplace, remaining, pulled = [], [], [], []
@@ -111,7 +111,7 @@ def scatter(
     )
 
 
-class _Curvature:
+class Curvature:
     """M of `scatter`, solved by conjugate gradients in the variables ``dx / sqrt(d)``.
 
     The scale ``d = x / (s + c x)``, with the sensitivity s and the curvature c of the priors,

@@ -73,6 +73,7 @@ class Blind(Algorithm):
     """
 
     takes_priors: ClassVar[bool] = False
+    takes_places: ClassVar[bool] = False
 
     shape: Literal["moffat", "gaussian", "pixels"] = "moffat"
     round: bool = False

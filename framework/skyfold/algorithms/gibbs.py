@@ -125,6 +125,7 @@ class Gibbs(Algorithm):
     rungs: Annotated[int, Field(ge=1)] = 1
     guard: bool = False
     takes_priors: ClassVar[bool] = False
+    takes_places: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.chains % self.origins:

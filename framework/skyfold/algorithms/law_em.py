@@ -48,6 +48,7 @@ class LawEM(Algorithm):
     laws: Mapping[str, Law] = field(default_factory=dict)
     guard: bool = False
     takes_priors: ClassVar[bool] = False
+    takes_places: ClassVar[bool] = False
 
     def start(self, data: DataInterface, model: Model) -> LawState:
         """Return the state before the first lap."""
