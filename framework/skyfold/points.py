@@ -14,13 +14,15 @@ from skyfold.attribution import Attribution
 from skyfold.binned import BinnedData
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, require
-from skyfold.geometry import Geometry, Grid
+from skyfold.geometry import FWHM_PER_SIGMA, Geometry, Grid
 from skyfold.joint import JointData
 from skyfold.model import Component
 from skyfold.origin import Check
 from skyfold.response import Chain, Matrix, Response, Shared
+from skyfold.source_finding import compare
 from skyfold.sources import placed
 from skyfold.sphere import Sphere
+from skyfold.stars import spread_of
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -132,6 +134,7 @@ def with_points(
     if sources.file:
         origin = replace(origin, files=(*origin.files, ("stars", sources.file)))
     checks = (*origin.checks, *sources.checks, Check("ok", name, _told(sources, unit)))
+    checks += _compared(data, sources, places, sky)
     return BinnedData(
         data.full_counts,
         {**data.whole, name: response},
@@ -267,7 +270,19 @@ def _first_fluxes(data: BinnedData, sources: Sources, response: Response) -> Arr
     given = given / (sensitivity.size / max(len(given), 1))
     start: Array = np.where(np.isfinite(given), given, even)
     made = float(np.sum(sensitivity * start))
-    return start * (0.5 * total / made) if made > MOST_IN_STARS * total else start
+    if made > MOST_IN_STARS * total:
+        start *= 0.5 * total / made
+    return start
+
+
+def _compared(data: BinnedData, sources: Sources, places: Array, sky: str) -> tuple[Check, ...]:
+    """Return whether the counts have their peaks where the stars are, if they form an image."""
+    own = places_of(data)
+    if not isinstance(own, Grid) or len(own.shape) < 2:
+        return ()
+    counts = np.where(data.weight > 0, data.full_counts, 0).reshape(-1, *own.shape[-2:])
+    fwhm = FWHM_PER_SIGMA * spread_of(data.whole[sky])
+    return (compare(sources, places, counts.sum(axis=0), fwhm),)
 
 
 def _told(sources: Sources, unit: str) -> str:

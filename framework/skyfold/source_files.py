@@ -64,6 +64,8 @@ def read_sources(
         If it is a region file, and the package to read it is not installed.
     """
     file, part = split_part(path)
+    if file.is_file() and not file.stat().st_size:
+        raise DataError(f"{file}: no star in it, it is empty; to restore without stars, give none")
     require_data(file)
     kind = _kind(file)
     if part and kind != "fits":
@@ -151,17 +153,18 @@ def _from_text(file: Path, origin: int | None, flux: _Magnitudes) -> Sources:
     for number, line in enumerate(_text(file).splitlines(), 1):
         words = re.split("[#!]", line, maxsplit=1)[0].replace(",", " ").split()
         if words:
-            rows.append(_star(words, f"{file}:{number}"))
+            rows.append(_star(words, f"{file}, line {number}"))
             lines.append(number)
     if not rows:
         raise DataError(f"{file}: no star in it, only comments or empty lines; {LINE}")
-    if wrong := [i for i, row in enumerate(rows) if len(row) != len(rows[0])]:
-        raise DataError(
-            f"{file}:{lines[wrong[0]]}: {len(rows[wrong[0]])} numbers, but line {lines[0]} has "
-            f"{len(rows[0])}: give the number of the PSF for all stars or for none"
-        )
+    for number, row in zip(lines, rows, strict=True):
+        if len(row) != len(rows[0]):
+            raise DataError(
+                f"{file}, line {number}: {len(row)} numbers, but line {lines[0]} has "
+                f"{len(rows[0])}: give the number of the PSF for all stars or for none"
+            )
     numbers = np.array(rows)
-    counts = flux.counts(numbers[:, 2], lambda i: f"{file}:{lines[i]}")
+    counts = flux.counts(numbers[:, 2], lambda i: f"{file}, line {lines[i]}")
     psf = numbers[:, 3].astype(int) - 1 if numbers.shape[1] > 3 else None
     names = tuple(str(i + 1) for i in range(len(rows)))
     return _sources(str(file), names, numbers[:, :2], "", origin, None, counts, psf, "", flux.check)

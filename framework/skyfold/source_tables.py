@@ -35,13 +35,12 @@ def source_table(
     correlation: Array | None = None,
     shift: Array | None = None,
     shift_error: Array | None = None,
-    magzero: float = 20.0,
     unit: str = "",
     border: float = 0.0,
 ) -> Table:
     """Return what was measured of point sources, one row for each.
 
-    ``name``; ``x, y``, counted as ``origin`` in the metadata says, ``ra, dec`` (ICRS) where the
+    ``number`` in the list; ``name``; ``x, y``, counted as ``origin`` in the metadata says, ``ra, dec`` (ICRS) where the
     image has coordinates; ``lon, lat`` on a sphere, with ``frame`` in the metadata; ``flux``,
     ``flux_error``, ``mag``, ``mag_error``, ``first_flux``; ``dx, dy``, by how much positions were
     moved, and their errors; the lowest ``correlation`` with another source, and which is this
@@ -62,8 +61,6 @@ def source_table(
         That of the fluxes, shape ``(n, n)``.
     shift, shift_error
         By how much positions were moved, in the unit of the places, shape ``(n, 2)``.
-    magzero
-        Magnitude of a flux of one.
     unit
         Unit of the fluxes, as text; empty for counts.
     border
@@ -72,13 +69,14 @@ def source_table(
     from astropy.table import Table
 
     now = places if shift is None else places + shift
-    table = Table({"name": np.array(sources.names)}, meta={"magzero": magzero})
+    columns = {"number": np.arange(1, len(sources) + 1), "name": np.array(sources.names)}
+    table = Table(columns, meta={"magzero": sources.magzero})  # no line starts with #, as names may
     _add_places(table, now, geometry)
     table["flux"] = flux
     if error is not None:
         table["flux_error"] = error
     with np.errstate(divide="ignore", invalid="ignore"):
-        table["mag"] = np.where(flux > 0, magzero - 2.5 * np.log10(flux), np.nan)
+        table["mag"] = np.where(flux > 0, sources.magzero - 2.5 * np.log10(flux), np.nan)
         if error is not None:
             table["mag_error"] = np.where(flux > 0, PER_MAGNITUDE * error / flux, np.nan)
     if sources.flux is not None:

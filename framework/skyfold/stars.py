@@ -150,7 +150,7 @@ def spread_of(response: Response) -> float:
 
 def _spread(star: Array) -> float:
     """Return the standard deviation of a Gaussian of the same effective area."""
-    area = float(np.sum(star) ** 2 / np.sum(star**2))
+    area = float(np.sum(star) ** 2 / max(np.sum(star**2), 1e-300))
     lines = _axes(star.shape) == 1
     return area / float(np.sqrt(4 * np.pi)) if lines else float(np.sqrt(area / (4 * np.pi)))
 

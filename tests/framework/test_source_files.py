@@ -86,17 +86,29 @@ def test_windows_writes_text_too(write):
 @pytest.mark.parametrize(
     ("text", "place", "message"),
     [
-        ("1 2 15\n3 four 15\n", ":2", "'four' is no number; a line is: x y magnitude"),
-        ("x y mag\n1 2 15\n", ":1", "'x' is no number;.*tables with named columns are files .csv"),
-        ("# here\n\n1 2\n", ":3", "2 numbers; a line is"),
-        ("7\n", ":1", "1 number; a line is"),
-        ("1 2 3 1 5\n", ":1", "5 numbers; a line is"),
-        ("1 2 nan\n", ":1", "'nan' is not finite"),
-        ("1 -inf 3\n", ":1", "'-inf' is not finite"),
-        ("1 2 15 0\n", ":1", "0 is no number of a PSF: they count from 1"),
-        ("1 2 15 1.5\n", ":1", "1.5 is no number of a PSF"),
-        ("1 2 15\n#\n3 4 15 2\n", ":3", "4 numbers, but line 1 has 3: give the number of the PSF"),
-        ("1 2 15\n3 4 -2000\n", ":2", "magnitude -2000 is too bright for a number, .* being 20"),
+        ("1 2 15\n3 four 15\n", ", line 2", "'four' is no number; a line is: x y magnitude"),
+        (
+            "x y mag\n1 2 15\n",
+            ", line 1",
+            "'x' is no number;.*tables with named columns are files .csv",
+        ),
+        ("# here\n\n1 2\n", ", line 3", "2 numbers; a line is"),
+        ("7\n", ", line 1", "1 number; a line is"),
+        ("1 2 3 1 5\n", ", line 1", "5 numbers; a line is"),
+        ("1 2 nan\n", ", line 1", "'nan' is not finite"),
+        ("1 -inf 3\n", ", line 1", "'-inf' is not finite"),
+        ("1 2 15 0\n", ", line 1", "0 is no number of a PSF: they count from 1"),
+        ("1 2 15 1.5\n", ", line 1", "1.5 is no number of a PSF"),
+        (
+            "1 2 15\n#\n3 4 15 2\n",
+            ", line 3",
+            "4 numbers, but line 1 has 3: give the number of the PSF",
+        ),
+        (
+            "1 2 15\n3 4 -2000\n",
+            ", line 2",
+            "magnitude -2000 is too bright for a number, .* being 20",
+        ),
         ("# nothing\n\n  ! more\n", "", "no star in it, only comments or empty lines; a line is"),
         ("\n", "", "no star in it"),
     ],
@@ -110,7 +122,7 @@ def test_text_that_is_no_list_is_refused_by_line(write, text, place, message):
 def test_files_that_are_no_lists(write, tmp_path):
     with pytest.raises(FileError, match=r"missing.stars cannot be read: No such file"):
         read_sources(tmp_path / "missing.stars")
-    with pytest.raises(FileError, match=r"qso.stars is empty"):
+    with pytest.raises(DataError, match=r"qso.stars: no star in it, it is empty; to restore"):
         read_sources(write(""))
     with pytest.raises(FileError, match=r"is no text: byte 0 is none"):
         read_sources(write(b"\x89PNG\r\n\x1a\n"))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -34,8 +35,9 @@ FLUX = np.array([10000.0, 100.0, 0.0])
 def test_a_table_tells_what_was_measured():
     correlation = np.array([[1, -0.4, 0.1], [-0.4, 1, -0.2], [0.1, -0.2, 1]])
     error = np.array([100.0, 50.0, 20.0])
+    stars = replace(STARS, magzero=22.5)
     table = source_table(
-        STARS, grid(), PLACES, FLUX, error=error, correlation=correlation, magzero=22.5, border=3.0
+        stars, grid(), PLACES, FLUX, error=error, correlation=correlation, border=3.0
     )
     assert table.meta == {"magzero": 22.5, "origin": 0}
     assert table["name"].tolist() == ["qso", "b", "c"]
@@ -151,11 +153,11 @@ def cut(line, widths=FIELDS):
 def test_the_reference_tables_come_back(tmp_path, shared_data, case):
     known = np.load(shared_data / "two-channel" / f"ref_{case}.npz")["table"]
     zero = {"a": 20.0, "b": 20.0}.get(case, 21.0)
-    stars = Sources(tuple(map(str, range(len(known)))), known[:, 1:3] - 1, flux=known[:, 3])
-    table = source_table(
-        stars, grid((128, 128)), stars.places, known[:, 4], shift=np.full((len(known), 2), 0.3),
-        magzero=zero,
-    )  # fmt: skip
+    stars = Sources(
+        tuple(map(str, range(len(known)))), known[:, 1:3] - 1, flux=known[:, 3], magzero=zero
+    )
+    moved = np.full((len(known), 2), 0.3)
+    table = source_table(stars, grid((128, 128)), stars.places, known[:, 4], shift=moved)
     historical_table(table, tmp_path / "out.tab", {"Data": "qso.fits", "Iterations": 100})
     lines = (tmp_path / "out.tab").read_text().splitlines()
     assert lines[:3] == ["# Data: qso.fits", "# Iterations: 100", "#"]
@@ -205,5 +207,5 @@ def test_the_layout_is_for_one_image(tmp_path):
 
 def test_the_layout_is_not_read_as_a_list(tmp_path):
     historical_table(source_table(STARS, grid(), PLACES, FLUX), tmp_path / "a.stars", {})
-    with pytest.raises(DataError, match=r"a.stars:3: 6 numbers; a line is: x y magnitude"):
+    with pytest.raises(DataError, match=r"a.stars, line 3: 6 numbers; a line is: x y magnitude"):
         read_sources(tmp_path / "a.stars")
