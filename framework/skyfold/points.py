@@ -263,7 +263,7 @@ def _first_fluxes(data: BinnedData, sources: Sources, response: Response) -> Arr
     """Return the fluxes to start from; those not given share half of the counts."""
     total = float(np.sum(data.full_counts * (data.weight > 0)))
     sensitivity = response.sensitivity(data.weight)
-    even = 0.5 * total / np.maximum(sensitivity * max(sensitivity.size, 1), 1e-300)
+    even: Array = 0.5 * total / np.maximum(sensitivity * max(sensitivity.size, 1), 1e-300)
     if sources.flux is None:
         return even
     given = sources.flux.reshape(-1, *(1,) * (sensitivity.ndim - 1))

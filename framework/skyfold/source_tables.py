@@ -40,12 +40,12 @@ def source_table(
 ) -> Table:
     """Return what was measured of point sources, one row for each.
 
-    ``number`` in the list; ``name``; ``x, y``, counted as ``origin`` in the metadata says, ``ra, dec`` (ICRS) where the
-    image has coordinates; ``lon, lat`` on a sphere, with ``frame`` in the metadata; ``flux``,
-    ``flux_error``, ``mag``, ``mag_error``, ``first_flux``; ``dx, dy``, by how much positions were
-    moved, and their errors; the lowest ``correlation`` with another source, and which is this
-    ``neighbour``; ``psf``; ``flags``: *edge* close to the border, *zero* without light, *faint*
-    below 3 sigma, *blended* with a correlation below -0.3.
+    ``number`` in the list; ``name``; ``x, y``, counted as ``origin`` in the metadata says, ``ra,
+    dec`` (ICRS) where the image has coordinates; ``lon, lat`` on a sphere, with ``frame`` in the
+    metadata; ``flux``, ``flux_error``, ``mag``, ``mag_error``, ``first_flux``; ``dx, dy``, by how
+    much positions were moved, and their errors; the lowest ``correlation`` with another source,
+    and which is this ``neighbour``; ``psf``; ``flags``: *edge* close to the border, *zero* without
+    light, *faint* below 3 sigma, *blended* with a correlation below -0.3.
 
     Parameters
     ----------
