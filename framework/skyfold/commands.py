@@ -425,7 +425,7 @@ def _print_result(result: Any, folder: Path) -> None:
     """Print what a newcomer wants to know, in a few lines."""
     fixed = set(result.model) - result.model.free
     figures: Mapping[str, Any] = result.manifest["results"]
-    method = result.manifest["config"]["method"]
+    method, errors = result.manifest["config"]["method"], figures.get("normalisation_errors", {})
     if method.get("strength", 1.0) != 1.0:
         say(f"strength  {method['strength']:.4g} times the prior given")
     say(f"stopped   {result.reason}")
@@ -436,8 +436,9 @@ def _print_result(result: Any, folder: Path) -> None:
         quality.append(f"{share:.2f} % of bins beyond 3 sigma")
     say(f"quality   {', '.join(quality)}")
     for name, value in figures["normalisations"].items():
-        held = name.partition("[")[0] in fixed
-        say(f"{'fixed' if held else 'fitted':9} {name}: {value:.4g}")
+        held, error = name.partition("[")[0] in fixed, errors.get(name)
+        known = "" if error is None else f" +- {error:.2g}"
+        say(f"{'fixed' if held else 'fitted':9} {name}: {value:.4g}{known}")
     if psf := figures.get("psf"):
         say(f"psf       {psf['fwhm']:.3g} pixels wide, given as {psf['fwhm_start']:.3g}")
     _print_doubts(result, sys.stdout)

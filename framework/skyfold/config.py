@@ -124,7 +124,7 @@ class RunConfig:
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "place"
         }
         plain["checkpoint"] = str(self.checkpoint)
-        stored: dict[str, Any] = _storable(plain)
+        stored: dict[str, Any] = storable(plain)
         return stored
 
     def describe(self) -> str:
@@ -223,6 +223,17 @@ class RunConfig:
             One more, made in Python.
         """
         registry = default_registry()
+        rules: list[StoppingRule] = [own] if own else []
+        for name, value in self.rules(until, own).items():
+            entry = named(registry.stopping_rules, name, self.place / "stop" / name)
+            rules.append(options.build(entry, _in_full(entry, value), self.place / "stop" / name))
+        first, *others = rules
+        for rule in others:
+            first = first | rule
+        return first
+
+    def rules(self, until: Mapping[str, Any], own: StoppingRule | None = None) -> dict[str, Any]:
+        """Return the stopping rules by name: see `build_stop`."""
         chosen = dict(self.stop)
         if isinstance(self.iterations, int):
             chosen.setdefault("iterations", self.iterations)
@@ -230,14 +241,7 @@ class RunConfig:
             chosen = {**until, **chosen}
         elif own is None and "held_out" not in chosen:
             chosen.setdefault("iterations", max(LONGEST, until.get("iterations", 0)))
-        rules: list[StoppingRule] = [own] if own else []
-        for name, value in chosen.items():
-            entry = named(registry.stopping_rules, name, self.place / "stop" / name)
-            rules.append(options.build(entry, _in_full(entry, value), self.place / "stop" / name))
-        first, *others = rules
-        for rule in others:
-            first = first | rule
-        return first
+        return chosen
 
     def _refinement(self, name: str, given: Any) -> Any:
         entry: Any = default_registry().refinements[name]
@@ -406,14 +410,14 @@ def named(shelf: Any, name: str, place: Place) -> Any:
         raise UnknownNameError(f"{place}: {error}" if str(place) else str(error)) from None
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """Return a value as JSON can hold it; of an array only its shape remains."""
     match value:
         case None | bool() | int() | float() | str():
             return value
         case Mapping():
-            return {str(k): _storable(v) for k, v in value.items()}
+            return {str(k): storable(v) for k, v in value.items()}
         case list() | tuple():
-            return [_storable(v) for v in value]
+            return [storable(v) for v in value]
     shape = getattr(value, "shape", None)
     return str(value) if not shape else {"array": list(shape)}

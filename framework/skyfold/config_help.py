@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from skyfold import options
-from skyfold.config import RunConfig, named
+from skyfold.config import RunConfig, named, storable
 from skyfold.document import Place, suggestion
 from skyfold.errors import ConfigError
 from skyfold.parameters import summary
@@ -108,6 +109,35 @@ def explain(key: str) -> str:
         known |= {p.name for p in options.describe(RunConfig)} - {"place"}
         raise ConfigError(f"there is no key {key!r}. {suggestion(key, known)}")
     return "\n".join(lines)
+
+
+def in_force(config: RunConfig) -> dict[str, Any]:
+    """Return all that a run was asked for, defaults included, as plain values."""
+    registry, found = default_registry(), config.to_dict()
+    known = registry.instruments
+    method = _filled(registry.methods[config.method["name"]], found["method"])
+    if not method.get("refinements"):
+        method.pop("refinements", None)
+    priors = method.get("prior") or {}
+    for shelf, chosen in ((registry.refinements, method), (registry.priors, priors)):
+        for name, given in chosen.items():
+            if name in shelf and isinstance(given, Mapping):
+                chosen[name] = _filled(shelf[name], given)
+    return {
+        **found,
+        "data": [
+            _filled(known[entry["instrument"]], entry) if "instrument" in entry else entry
+            for entry in found["data"]
+        ],
+        "method": method,
+        "stop": storable(config.rules(config.build_method().until)),
+    }
+
+
+def _filled(entry: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with the defaults of those that are not given."""
+    defaults = {p.name: storable(p.default) for p in options.describe(entry) if not p.required}
+    return {**given, **{name: v for name, v in defaults.items() if name not in given}}
 
 
 def template(instrument: str) -> str:

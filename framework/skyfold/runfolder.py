@@ -13,6 +13,7 @@ from typing import Any
 from skyfold import checkpoint, files, heldout, manifest, report, strength
 from skyfold.algorithm import State
 from skyfold.config import RunConfig
+from skyfold.config_help import in_force
 from skyfold.data import DataInterface
 from skyfold.document import Document
 from skyfold.errors import ConfigError, DataError, FileError, Interrupted
@@ -212,7 +213,7 @@ def _go(
             if chosen is not None:
                 with files.replacing(folder / name) as partial:
                     chosen.table().write(partial, format="ascii.ecsv", overwrite=True)
-        notes["config"] = problem.config.to_dict()
+        notes |= {"config": problem.config.to_dict(), "settings": in_force(problem.config)}
         _write_manifest(folder, notes)
         keeper = samples.keeper(problem.algorithm, problem.start, folder)
         own = [*([keeper] if keeper else []), *own]  # before the checkpoint that counts them
@@ -250,6 +251,7 @@ def _result(
         **summary(result),
         "block": result.block,
         "normalisations": result.normalisations,
+        **({"normalisation_errors": result.posterior.normalisation_errors} if keeper else {}),
         **problem.algorithm.figures(state, problem.data),
         **({"score": score(problem.demo, result)} if problem.demo else {}),
     }

@@ -143,6 +143,16 @@ def test_an_image_is_shown_before_and_after(tmp_path, rng):
     assert "background" in page.text
 
 
+def test_colours_that_end_below_the_brightest_value_say_so(tmp_path, rng):
+    data = observed((32, 32), rng)
+    counts = data.full_counts.copy()
+    counts[7, 9] = 5000
+    page = write(tmp_path, data.with_counts(counts))
+    assert page.all("img")[0]["alt"].endswith("; values up to 5000 saturate")
+    plane = page.data["layers"][1]["planes"][0]
+    assert plane["high"] < plane["most"] == 5000
+
+
 def test_the_page_carries_the_counts_themselves(tmp_path, rng):
     data = observed((16, 20), rng, tan())
     page = write(tmp_path, data)

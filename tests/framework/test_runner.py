@@ -132,6 +132,9 @@ def test_the_run_folder_holds_everything(data, tmp_path):
     assert manifest["status"] == "finished"
     assert manifest["results"]["iterations"] == 9
     assert manifest["results"]["ratio"] == pytest.approx(1)
+    assert manifest["settings"]["stop"] == {"iterations": 9}
+    assert manifest["settings"]["method"] == {"name": "rl", "damping": None}
+    assert "damping: null" in (folder / "report.html").read_text()
     assert "stopped after iteration 9" in (folder / "log.txt").read_text()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from PIL import Image
 from scipy.integrate import quad
 
 import skyfold
+from skyfold import report
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError, FileError, MissingExtraError
 from skyfold.geometry import Grid
@@ -496,6 +498,16 @@ def test_without_ipywidgets_it_says_how_to_get_them(image, monkeypatch):
         image.explore()
 
 
+def test_spikes_of_a_density_are_left_out_but_not_another_solution(rng):
+    table = rng.normal(size=(2, 400, 1))
+    table[0, ::37] += 1e7
+    (spiky,) = traces(table, ["log_posterior"]).axes
+    assert spiky.get_ylim()[1] < 10
+    table[1, 100:120] = 1e3
+    (two,) = traces(np.minimum(table, 1e3), ["sky.total"]).axes
+    assert two.get_ylim()[1] > 1e3
+
+
 # --- the report
 
 
@@ -518,6 +530,14 @@ def test_the_report_tells_how_was_drawn_and_what_misses(image, tmp_path):
     assert "4 x 4 equal parts of the image" in section
     assert "sphere" not in section
     assert len(section) < 400_000
+
+
+def test_parameters_that_find_no_place_are_named(image, tmp_path, monkeypatch):
+    monkeypatch.setattr(report.posterior, "PARAMETERS", 4)
+    section = report_section(folder(image, tmp_path))
+    shown = telling(image.columns, image.table, diagnose(image.table[:, BURN:], image.origins), 4)
+    (left,) = {name for name in NAMES if name != "log_prior"} - set(shown)
+    assert f"Not shown, as they mix better: {headings([left])[0]}." in section
 
 
 def test_of_several_skies_it_says_why_there_are_no_maps(image, tmp_path):
@@ -556,7 +576,8 @@ def test_the_sweeps_in_the_file_are_all_sweeps(image, tmp_path):
 
 def test_the_report_of_a_run_shows_how_well_each_pixel_is_known(sky_demo, tmp_path):
     run = tmp_path / "run"
-    skyfold.run(sky_demo.data, "lira", draws=12, burn=3, chains=2, output=run, progress=False)
+    options = {"draws": 12, "burn": 3, "chains": 2, "output": run, "progress": False}
+    result = skyfold.run(sky_demo.data, "lira", **options)
     page = (run / "report.html").read_text("utf-8")
     for title in ("Standard deviation", "Lower end of the interval", "Mean / standard deviation"):
         assert f"<figcaption>{title} <span>" in page
@@ -573,6 +594,11 @@ def test_the_report_of_a_run_shows_how_well_each_pixel_is_known(sky_demo, tmp_pa
     assert page.count("skyfold resume ... --iterations") == 1
     assert "Shown is the brightest energy, 100\N{EN DASH}200 keV." in page
     assert "2 chains, 12 draws each after 3 of burn-in." in page
+    notes = json.loads((run / "manifest.json").read_text("utf-8"))
+    mean = notes["results"]["normalisations"]["background"]
+    error = notes["results"]["normalisation_errors"]["background"]
+    assert error == pytest.approx(result.posterior.parameter("background")[:, 3:].std())
+    assert f"<td>{mean:.5g} \N{PLUS-MINUS SIGN} {error:.2g}</td>" in page
     assert "<h2>The way there</h2>" not in page
 
 

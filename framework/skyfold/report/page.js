@@ -85,8 +85,9 @@ function drawBar(bar, layer) {
   const drawn = new ImageData(256, 1);
   for (let i = 0; i < 256; i++) drawn.data.set([map[3 * i], map[3 * i + 1], map[3 * i + 2], 255], 4 * i);
   canvas.getContext("2d").putImageData(drawn, 0, 0);
+  const { high, most } = planeOf(layer), beyond = most > high ? "≥ " : "";
   marks.forEach((mark, i) => {
-    mark.textContent = short(toValue(i / 2), 2) + (i === 2 ? ` ${layer.unit}` : "");
+    mark.textContent = (i === 2 ? beyond : "") + short(toValue(i / 2), 2) + (i === 2 ? ` ${layer.unit}` : "");
   });
 }
 

@@ -322,11 +322,17 @@ def _inputs(run: RunFolder) -> Html:
 
 
 def _normalisations(run: RunFolder) -> Html:
+    errors = run.figures.get("normalisation_errors", {})
     rows = [
-        (name, number(value), "fixed" if run.holds(name) else "fitted")
+        (name, _with_error(value, errors.get(name)), "fixed" if run.holds(name) else "fitted")
         for name, value in run.normalisations.items()
     ]
-    return section("Normalisations", table(("component", "normalisation", ""), rows))
+    told = note("Posterior mean and standard deviation.") if errors else ""
+    return section("Normalisations", table(("component", "normalisation", ""), rows), told)
+
+
+def _with_error(value: float, error: float | None) -> str:
+    return number(value) if error is None else f"{number(value)} \N{PLUS-MINUS SIGN} {error:.2g}"
 
 
 def _fluxes(run: RunFolder) -> Html:
@@ -350,11 +356,11 @@ def _fluxes(run: RunFolder) -> Html:
 def _settings(run: RunFolder) -> Html:
     import yaml
 
-    config = run.manifest.get("config")
-    if not config:
+    settings = run.manifest.get("settings") or run.manifest.get("config")
+    if not settings:
         return Html()
-    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    told = note("Every default is resolved: this is a complete configuration file.")
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    told = note("What was asked for and every default: this is a complete configuration file.")
     return section("Settings", told, f"<pre>{escape(text)}</pre>")
 
 

@@ -35,6 +35,8 @@ class Plate:
         Value of each index, increasing, shape (255,).
     low, high
         Values shown as the darkest and the brightest colour.
+    most
+        The largest value: what is above ``high`` is not told apart.
     exact
         Whether the levels are the values themselves, not the nearest.
     """
@@ -43,6 +45,7 @@ class Plate:
     levels: Array
     low: float
     high: float
+    most: float
     exact: bool
 
     @property
@@ -57,6 +60,7 @@ class Plate:
             "levels": [float(f"{level:.5g}") for level in self.levels],
             "low": self.low,
             "high": self.high,
+            "most": self.most,
             "exact": self.exact,
         }
 
@@ -84,7 +88,8 @@ def plate(values: Array, kind: str, upward: bool, scale: Array | None = None) ->
     grey = np.array(colours(kind)(np.nan, bytes=True)[:3], np.uint8)
     png = indexed_png(index[::-1] if upward else index, np.vstack([shades, grey]))
     known = values[np.isfinite(values)]
-    return Plate(png, steps, low, high, bool(np.all(np.isin(known, steps))))
+    most = float(known.max(initial=low))
+    return Plate(png, steps, low, high, most, bool(np.all(np.isin(known, steps))))
 
 
 def _levels(values: Array, kind: str, low: float, high: float) -> Array:

@@ -21,7 +21,7 @@ from skyfold.sampling.posterior.shown import telling
 from skyfold.sampling.posterior.trace_pictures import intervals, traces, worst_first
 from skyfold.vector import Array
 
-PARAMETERS = 9  # whose traces are shown
+PARAMETERS = 12  # whose traces are shown
 WORST = 12  # parameters in the table
 LEVEL = 0.68
 KINDS = {
@@ -175,13 +175,16 @@ def _maps(run: RunFolder) -> Html:
 
 def _traces(drawn: Draws, figures: Mapping[str, Array]) -> Html:
     """Return the traces of the parameters that matter most."""
+    moving = telling(drawn.columns, drawn.table, figures, len(drawn.columns))
     names = telling(drawn.columns, drawn.table, figures, PARAMETERS)
     if not names:
         return Html()
+    rest = headings([name for name in moving if name not in names])
+    left = f" Not shown, as they mix better: {', '.join(rest)}." if rest else ""
     figure = traces(drawn.of(names), names, drawn.burn, origins=drawn.origins)
     told = note(
         "The way of each chain; burn-in is pale, lines are mean and standard deviation after it. "
-        "Chains that have mixed look like noise about one level."
+        f"Chains that have mixed look like noise about one level.{left}"
     )
     return Html(chart(figure, "traces of parameters, chain by chain", "wide") + told)
 

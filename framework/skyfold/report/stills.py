@@ -38,6 +38,10 @@ def still(layer: Layer, caption: str, below: str = "", scale: Array | None = Non
 
 
 def span(layer: Layer, scale: Array | None = None) -> str:
-    """Return the values of the darkest and the brightest colour (`scale`: see `still`)."""
+    """Return the values of the darkest and the brightest colour (`scale`: see `still`).
+
+    Where values go on beyond the brightest colour, it says how far.
+    """
     image = plate(layer.flat, layer.kind, layer.upward, scale)
-    return f"{image.low:.4g} to {image.high:.4g}{NARROW}{layer.unit}".strip()
+    told = f"{image.low:.4g} to {image.high:.4g}{NARROW}{layer.unit}".strip()
+    return f"{told}; values up to {image.most:.4g} saturate" if image.most > image.high else told

@@ -28,10 +28,19 @@ POINTS = 200  # of a drawn line; of a longer one the extremes of each piece are 
 BINS = (12, 50)
 PALE = 0.4
 MINUS = "\N{MINUS SIGN}"
+TAIL = 0.01  # draws beyond which an axis may end, on either side
+SPIKY_TAIL = 0.16  # of log-densities: those of laws without bounds know spikes of any height
 Density = Callable[[Array], Array]
 
 
-def draw_traces(axes: Axes, values: Array, burn: int, start: float = 0, step: float = 1) -> None:
+def draw_traces(
+    axes: Axes,
+    values: Array,
+    burn: int,
+    start: float = 0,
+    step: float = 1,
+    tail: float = TAIL,
+) -> None:
     """Draw the values of chains, shape ``(chains, sweeps)``, with mean and standard deviation.
 
     Parameters
@@ -44,6 +53,8 @@ def draw_traces(axes: Axes, values: Array, burn: int, start: float = 0, step: fl
         How many of the first are burn-in.
     start, step
         Number of the first sweep, and sweeps from one value to the next.
+    tail
+        See `span`.
     """
     sweeps = start + step * np.arange(values.shape[1])
     for chain, own in enumerate(values):
@@ -54,7 +65,7 @@ def draw_traces(axes: Axes, values: Array, burn: int, start: float = 0, step: fl
         axes.fill_between(ends, mean - std, mean + std, color=INK, alpha=0.1, linewidth=0)
         axes.hlines(mean, *ends, color=INK, linewidth=1.2, zorder=4)
         axes.hlines([mean - std, mean + std], *ends, color=INK, ls=":", linewidth=0.9, zorder=4)
-    low, high = span(values[:, burn // 2 :])
+    low, high = span(values[:, burn // 2 :], tail)
     room = 0.06 * (high - low)
     axes.set_ylim(low - room, high + room)
     axes.margins(x=0)
@@ -79,7 +90,7 @@ def draw_way(
 
 
 def draw_distribution(
-    axes: Axes, values: Array, level: float, prior: Density | None = None
+    axes: Axes, values: Array, level: float, prior: Density | None = None, tail: float = TAIL
 ) -> None:
     """Draw how the values of chains are distributed, shape ``(chains, draws)``.
 
@@ -93,8 +104,10 @@ def draw_distribution(
         Which part of the draws lies between the dotted lines.
     prior
         Density before the counts were seen, dashed.
+    tail
+        See `span`.
     """
-    low, high = span(values)
+    low, high = span(values, tail)
     number = int(np.clip(np.sqrt(values.size / len(values)), *BINS))
     bins = np.linspace(low, high, number + 1)
     pooled = np.histogram(values, bins, density=True)[0]
@@ -115,12 +128,21 @@ def draw_distribution(
     axes.tick_params(axis="x", labelsize="small")
 
 
-def span(values: Array) -> tuple[float, float]:
-    """Return the range worth drawing: all values, but few that lie far off."""
+def span(values: Array, tail: float = TAIL) -> tuple[float, float]:
+    """Return the range worth drawing: all values, but few that lie far off.
+
+    Parameters
+    ----------
+    values
+        Of any shape.
+    tail
+        The range goes beyond the quantiles of that and of one minus that by the difference of the
+        two, if there are values.
+    """
     finite = values[np.isfinite(values)]
     if not finite.size:
         return 0.0, 1.0
-    low, high = np.quantile(finite, (0.01, 0.99))
+    low, high = np.quantile(finite, (tail, 1 - tail))
     low = max(float(finite.min()), float(low - (high - low)))
     high = min(float(finite.max()), float(2 * high - low))
     return (low, high) if high > low else (low - 0.5, high + 0.5)
@@ -135,6 +157,11 @@ def extremes(x: Array, y: Array, points: int = POINTS) -> tuple[Array, Array]:
     found = [edges[i] + np.sort([p.argmin(), p.argmax()]) for i, p in enumerate(pieces)]
     chosen = np.unique(np.concatenate([[0], *found, [len(y) - 1]]))
     return x[chosen], y[chosen]
+
+
+def tail_of(name: str) -> float:
+    """Return the share of the draws of a parameter beyond which an axis may end."""
+    return SPIKY_TAIL if name in ("log_prior", "log_posterior") else TAIL
 
 
 def named_chains(chains: int, origins: Array | None = None) -> list[Line2D]:

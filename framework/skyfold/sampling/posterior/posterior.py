@@ -220,6 +220,20 @@ class Posterior(Shown):
         found = diagnostics.judge(self.columns, self._figures, self.origins, self.burn, sweeps)
         return diagnostics.doubts(found, self.seconds)
 
+    @property
+    def normalisation_errors(self) -> dict[str, float]:
+        """Standard deviations of the normalisations that were drawn; none of less than two draws.
+
+        Of a component of very many only the first is followed.
+        """
+        names = {n for n, c in self.model.components.items() if not c.geometry.sky}
+        draws = self.table[:, self.burn :]
+        return {
+            name: float(draws[..., i].std())
+            for i, name in enumerate(self.columns)
+            if name.partition("[")[0] in names and draws.shape[1] > 1
+        }
+
     def drawn(self, component: str) -> Array:
         """Return the images kept of a sky.
 

@@ -23,6 +23,7 @@ from skyfold.sampling.posterior.chain_drawing import (
     draw_traces,
     headings,
     named_chains,
+    tail_of,
     told,
 )
 from skyfold.sampling.posterior.images import tails
@@ -45,7 +46,8 @@ def traces(
 ) -> Figure:
     """Return a figure with the way of each parameter through all sweeps, chain by chain.
 
-    The burn-in is pale; mean and standard deviation after it are a line and a band.
+    The burn-in is pale; mean and standard deviation after it are a line and a band. The axis of a
+    log-density leaves out its spikes.
 
     Parameters
     ----------
@@ -61,8 +63,10 @@ def traces(
         Number of the origin of each chain, for the legend.
     """
     figure, panels = _grid(len(names), across, 1.55, sharex=True)
-    for axes, values, title in zip(panels, np.moveaxis(table, 2, 0), headings(names), strict=True):
-        draw_traces(axes, values, burn)
+    for axes, name, values, title in zip(
+        panels, names, np.moveaxis(table, 2, 0), headings(names), strict=True
+    ):
+        draw_traces(axes, values, burn, tail=tail_of(name))
         axes.set_title(title, fontsize="medium", loc="left")
     _label_below(panels, across, "sweep")
     _legend(figure, len(table), origins)
@@ -96,7 +100,7 @@ def distributions(
         panels, names, headings(names), np.moveaxis(table[:, burn:], 2, 0), strict=True
     ):
         density = (priors or {}).get(name)
-        draw_distribution(axes, values, level, density)
+        draw_distribution(axes, values, level, density, tail_of(name))
         low, high = np.quantile(values, tails(level))
         axes.set_title(title, fontsize="medium", loc="left")
         axes.set_xlabel(told(float(values.mean()), low, high), fontsize="small")

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from skyfold.errors import DataError
+from skyfold.sampling.posterior.chain_drawing import SPIKY_TAIL, span
 from skyfold.vector import Array
 from skyfold_image.pylira.utils.priors import f_hyperprior_lira
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 ROW_HEIGHT, WIDTH = 3.2, 14.0  # inches
 TRACE, MEAN = "tab:blue", "tab:orange"
+SPIKY = "logPost"
 NO_DENSITY = ("iteration", "stepSize", "cycleSpinRow", "cycleSpinCol")
 
 
@@ -85,6 +87,8 @@ def plot_parameter_traces(
     figure, panels = _panels(parameter_trace, ncols, figsize)
     for name, (axes, values) in panels.items():
         _draw_trace(axes, values, _burn_in(config), **kwargs)
+        if name == SPIKY:
+            axes.set_ylim(*span(values[_burn_in(config) // 2 :], SPIKY_TAIL))
         axes.set(title=name, xlabel="iteration")
     return figure
 
@@ -109,7 +113,11 @@ def plot_parameter_distributions(
     for name, (axes, values) in panels.items():
         values = values[_burn_in(config) :]
         values = values[np.isfinite(values)]
-        axes.hist(values, **{"bins": max(int(np.sqrt(values.size)), 1), **kwargs})
+        style: dict[str, Any] = {"bins": max(int(np.sqrt(values.size)), 1)}
+        if name == SPIKY:
+            style["range"] = span(values, SPIKY_TAIL)
+            axes.set_xlim(*style["range"])
+        axes.hist(values, **{**style, **kwargs})
         _mark_mean(axes.axvline, axes.axvspan, values)
         axes.set(title=name, ylabel="draws")
     return figure
