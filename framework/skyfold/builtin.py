@@ -59,6 +59,7 @@ def skyfold_register(registry: Registry) -> None:
         "delta_log_likelihood": "DeltaLogLikelihood",
         "delta_log_posterior": "DeltaLogPosterior",
         "discrepancy": "Discrepancy",
+        "chi_square": "ChiSquare",
         "relative_gap": "RelativeGap",
     }.items():
         registry.stopping_rules.add(name, f"skyfold.stopping:{entry}")

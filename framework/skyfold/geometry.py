@@ -249,8 +249,8 @@ def celestial_wcs(header: Header) -> WCS | None:
         return celestial
 
 
-def refined(wcs: WCS, factor: int) -> WCS:
-    """Return celestial coordinates of pixels that are ``factor`` times smaller.
+def refined(wcs: WCS, factor: float | tuple[float, float]) -> WCS:
+    """Return celestial coordinates of pixels that are ``factor`` times smaller, or so in x and y.
 
     Raises
     ------
@@ -262,12 +262,14 @@ def refined(wcs: WCS, factor: int) -> WCS:
             "coordinates with a distortion (SIP) cannot be divided into finer pixels; "
             "rectify the image first, as drizzling does"
         )
-    fine = wcs.deepcopy()
-    fine.wcs.crpix = (fine.wcs.crpix - 0.5) * factor + 0.5
+    fine, (x, y) = wcs.deepcopy(), np.broadcast_to(factor, 2)
+    fine.wcs.crpix = (fine.wcs.crpix - 0.5) * (x, y) + 0.5
     if fine.wcs.has_cd():
-        fine.wcs.cd = fine.wcs.cd / factor
+        fine.wcs.cd = fine.wcs.cd / (x, y)
+    elif x == y:
+        fine.wcs.cdelt = fine.wcs.cdelt / x
     else:
-        fine.wcs.cdelt = fine.wcs.cdelt / factor
+        fine.wcs.pc = fine.wcs.get_pc() / (x, y)
     fine.wcs.set()
     return fine
 

@@ -148,14 +148,41 @@ def c_statistic(
         they do not visit all bins cost a forward product.
     """
     total = CStatistic()
-    ends = np.cumsum([part.counts.size for part in data.parts])[:-1]
-    for part, seen in zip(data.parts, np.split(expectation.observed, ends), strict=True):
-        if part.complete:
-            every = part.bins is None
-            mu = np.maximum(seen, 0).reshape(part.shape) if every else part.full_expectation(values)
-            counts = np.where(part.weight > 0, part.full_counts, 0)
-            total += compare(counts, mu * part.weight)
+    for counts, expected, _ in _every_bin(data, values, expectation):
+        total += compare(counts, expected)
     return total
+
+
+def chi_square(
+    data: DataInterface, values: Mapping[str, Array], expectation: Expectation
+) -> float:
+    """Return Pearson's chi-square of the bins in use, over their number less one.
+
+    That is ``sum (n - e)^2 / e / (bins - 1)``, with the weighted counts n and expectations e, over
+    bins in which something is expected; event lists have none. Arguments and cost are those of
+    `c_statistic`.
+    """
+    total, bins = 0.0, 0
+    for counts, expected, seen in _every_bin(data, values, expectation):
+        off = np.divide(
+            (counts - expected) ** 2, expected, out=np.zeros(seen.shape), where=seen & (expected > 0)
+        )
+        total += float(np.sum(off))
+        bins += int(np.count_nonzero(seen))
+    return total / max(bins - 1, 1)
+
+
+def _every_bin(
+    data: DataInterface, values: Mapping[str, Array], expectation: Expectation
+) -> Iterator[tuple[Array, Array, Array]]:
+    """Yield counts and expectations of all bins, and which are in use, for each observation."""
+    ends = np.cumsum([part.counts.size for part in data.parts])[:-1]
+    for part, visited in zip(data.parts, np.split(expectation.observed, ends), strict=True):
+        if part.complete:
+            mu = part.full_expectation(values) if part.bins is not None else visited
+            seen = part.weight > 0
+            counts = np.where(seen, part.full_counts, 0)
+            yield counts, np.maximum(mu, 0).reshape(part.shape) * part.weight, seen
 
 
 def _slabs(shape: tuple[int, ...], space: DataSpace | None) -> Iterator[slice]:

@@ -263,11 +263,7 @@ class Discrepancy(StoppingRule):
         """
         from skyfold.residuals import c_statistic
 
-        if not any(part.complete for part in data.parts):
-            raise ConfigError(
-                "the stopping rule discrepancy needs binned counts, and these are event lists; "
-                "use another rule"
-            )
+        _require_bins(data, "discrepancy")
         return {"discrepancy": c_statistic(data, state.model, state.expectation).excess}
 
     def reason(self, trace: Trace) -> str | None:
@@ -277,6 +273,56 @@ class Discrepancy(StoppingRule):
             side = "above" if excess > 0 else "below"
             return f"the C-statistic is {abs(excess):.2g} sigma {side} what the model predicts"
         return None
+
+
+@dataclass(frozen=True)
+class ChiSquare(StoppingRule):
+    """Stop when chi-square per bin has come down to a limit.
+
+    It is Pearson's, ``sum (n - e)^2 / e`` over the number of bins less one, as in the task lucy of
+    STSDAS; the trace holds it as ``chi_square``. Like `Discrepancy` it is of use where each bin
+    holds many counts: one with few adds little or, with one too many, a lot. With read noise of
+    known variance, which data and expectation both contain, empty pixels are such bins, too.
+
+    Looking costs what `Discrepancy` costs.
+
+    Parameters
+    ----------
+    limit
+        Largest chi-square per bin.
+    """
+
+    limit: Annotated[float, Field(ge=0)] = 1.0
+
+    def columns(
+        self, state: State, data: DataInterface, algorithm: Algorithm
+    ) -> Mapping[str, float]:
+        """Return chi-square per bin.
+
+        Raises
+        ------
+        ConfigError
+            If the data are event lists.
+        """
+        from skyfold.residuals import chi_square
+
+        _require_bins(data, "chi_square")
+        return {"chi_square": chi_square(data, state.model, state.expectation)}
+
+    def reason(self, trace: Trace) -> str | None:
+        """Compare it with the limit, before the first iteration too."""
+        value = trace[-1]["chi_square"]
+        if value > self.limit:
+            return None
+        return f"chi-square per bin is {value:.4g}, not more than {self.limit:g}"
+
+
+def _require_bins(data: DataInterface, rule: str) -> None:
+    if not any(part.complete for part in data.parts):
+        raise ConfigError(
+            f"the stopping rule {rule} needs binned counts, and these are event lists; "
+            "use another rule"
+        )
 
 
 def _small_rise(trace: Trace, column: str, threshold: float, over: int) -> str | None:

@@ -1,0 +1,317 @@
+"""The commands plucy, cplucy, acoadd and lucy: what was typed for Hubble, done by skyfold."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from skyfold import options
+from skyfold.checking import as_number
+from skyfold.commands import say
+from skyfold.config import RunConfig
+from skyfold.errors import ConfigError
+from skyfold.observers import Observer
+from skyfold.parameters import summary
+from skyfold.result import Result
+from skyfold.runfolder import claim, run_in_folder
+from skyfold.runner import Problem, prepare
+from skyfold.source_files import read_sources
+from skyfold_hst import outputs, tasks
+from skyfold_hst.arguments import parsed
+from skyfold_hst.better_psf import better_psf
+from skyfold_hst.frames import SKY
+from skyfold_hst.messages import Messages, opening
+from skyfold_hst.outputs import image_name, image_names, new_image
+from skyfold_image.reading import read_image
+
+T = TypeVar("T")
+FOLDER = "_skyfold"
+BANNERS = {
+    "plucy": "after PLUCY 0.65 (1995)",
+    "cplucy": "after CPLUCY 0.22 (1998)",
+    "acoadd": "after ACOADD 1.6 (1998)",
+    "lucy": "after the task lucy of STSDAS (1995)",
+}
+
+
+def _plucy(task: tasks.Plucy) -> None:
+    psfs, listed = image_names(task.psfs), _listed(task.starlist, task.magzero)
+    decon, back, outpsf = (new_image(n) for n in (task.decon, task.back, task.outpsf))
+    table = None if task.outtab is None else Path(task.outtab)
+    writes = {"decon": decon, "back": back, "outtab": table, "outpsf": outpsf}
+    if task.modpsf and (outpsf is None or listed is None):
+        raise ConfigError("modpsf=yes needs outpsf, for the new PSF, and stars in starlist")
+    if outpsf is not None and not task.modpsf:
+        raise ConfigError("outpsf is written only with modpsf=yes")
+    if table is not None and listed is None:
+        raise ConfigError("outtab is a table of stars, but there is no starlist")
+    run = _Run("plucy", task.out, decon, task.verbose, writes)
+    entry = {
+        "instrument": "plucy",
+        "counts": image_name(task.data),
+        "psf": psfs if len(psfs) > 1 else psfs[0],
+        "stars": task.starlist,
+        "magzero": task.magzero,
+        "block": [task.xsubsam, task.ysubsam],
+    }
+    if outpsf is not None:
+        run.say("psf       first improved by the stars of the list: method blind, free pixels")
+        told = better_psf({k: v for k, v in entry.items() if k != "instrument"}, outpsf)
+        run.say(f"  {told}; written {outpsf}")
+        entry["psf"] = [str(outpsf), *psfs[1:]] if psfs[1:] else str(outpsf)
+    method = {
+        "name": "plucy",
+        "strength": task.fracent,
+        "sigma": task.skernel,
+        "floating": task.fprior,
+        "accelerate": task.accel,
+    }
+    result = run.made([entry], method, task.niter, magzero=task.magzero)
+    image = outputs.total_image(result)
+    outputs.write_images(result, [(decon, image), (back, result.model[SKY])])
+    if table is not None and listed is not None:
+        header = {
+            **_settings("plucy", task.data, task.psfs, task.fracent, task.niter),
+            "Restored image": task.decon,
+            "Star list": task.starlist,
+            "Prior": "floating" if task.fprior else "constant",
+            "Standard deviation of its blur": f"{task.skernel:g} pixels",
+            "Acceleration": "yes" if getattr(result.state, "accelerating", False) else "no",
+            "Magnitude of one count": f"{task.magzero:g}",
+        }
+        outputs.write_table(result, listed, task.magzero, table, header)
+    run.end()
+
+
+def _cplucy(task: tasks.Cplucy) -> None:
+    listed = _listed(task.starlist, task.magzero)
+    decon, back, stars = (new_image(n) for n in (task.decon, task.back, task.starim))
+    table = None if task.outtab is None else Path(task.outtab)
+    if listed is None and (table or stars):
+        raise ConfigError("outtab and starim are of stars, but there is no starlist")
+    writes = {"decon": decon, "back": back, "starim": stars, "outtab": table}
+    run = _Run("cplucy", task.out, decon or back or stars, task.verbose, writes)
+    entry = {
+        "instrument": "plucy",
+        "counts": image_name(task.data),
+        "psf": image_name(task.psf),
+        "stars": task.starlist,
+        "magzero": task.magzero,
+        "between": True,
+        "pixel_response": task.prf,
+    }
+    method = {"name": "plucy", "strength": task.fracent, "sigma": task.skernel, "accelerate": False}
+    run.say(f"stars     shifted exactly, not by {task.interpol} interpolation, wings and all")
+    result = run.made([entry], method, task.niter, magzero=task.magzero)
+    images = [(decon, outputs.total_image(result)), (back, result.model[SKY])]
+    if stars is not None:
+        images.append((stars, outputs.star_image(result)))
+    outputs.write_images(result, images)
+    if table is not None and listed is not None:
+        header = {
+            **_settings("cplucy", task.data, task.psf, task.fracent, task.niter),
+            "Star list": task.starlist,
+            "Standard deviation of the blur": f"{task.skernel:g} pixels",
+            "Stars": "shifted exactly" + (", blurred by a pixel of WFPC2" if task.prf else ""),
+            "Magnitude of one count": f"{task.magzero:g}",
+        }
+        outputs.write_table(result, listed, task.magzero, table, header)
+    run.end()
+
+
+def _acoadd(task: tasks.Acoadd) -> None:
+    images, psfs = image_names(task.images), image_names(task.psfs)
+    if len(images) != len(psfs):
+        raise ConfigError(f"{len(images)} images but {len(psfs)} PSFs: give one for each")
+    decon = new_image(task.decon)
+    again = [new_image(task.coaddr and f"{task.coaddr}_{i + 1}") for i in range(len(images))]
+    writes = {"decon": decon, **{f"coaddr {i}": path for i, path in enumerate(again, 1)}}
+    run = _Run("acoadd", task.out, decon, task.verbose, writes)
+    mask = None if task.maskim is None else image_name(task.maskim)
+    first = None if task.firstim is None else image_name(task.firstim)
+    totals = [float(np.maximum(read_image(image).values, 0).sum()) for image in images]
+    entries = [
+        {
+            "instrument": "plucy",
+            "counts": image,
+            "psf": psf,
+            "block": [task.xsubsam, task.ysubsam],
+            "exposure": total / sum(totals) if total else 1.0,
+            "mask": mask,
+            "start": first,
+            "coordinates": i == 0,
+        }
+        for i, (image, psf, total) in enumerate(zip(images, psfs, totals, strict=True))
+    ]
+    result = run.made(entries, {"name": "coadd" if task.accel else "rl"}, task.niter)
+    sky = result.model[SKY]
+    shares = [entry["exposure"] for entry in entries]
+    parts = zip(again, result.data.parts, shares, strict=True)
+    blurred = [(path, part.whole[SKY].forward(sky) / share) for path, part, share in parts]
+    outputs.write_images(result, [(decon, sky), *blurred])
+    run.end()
+
+
+def _lucy(task: tasks.Lucy) -> None:
+    output, mask = new_image(task.output), new_image(task.maskout)
+    run = _Run("lucy", task.out, output, task.verbose, {"output": output, "maskout": mask})
+    number = None if task.background is None else as_number(task.background)
+    others = {"weight": task.weight, "mask": task.maskin, "start": task.model}
+    background = number if number is not None or task.background is None else task.background
+    if isinstance(background, str):
+        background = image_name(background)
+    entry = {
+        "instrument": "lucy",
+        "counts": image_name(task.input),
+        "psf": image_name(task.psf),
+        "adu": task.adu,
+        "noise": task.noise,
+        "background": background,
+        **{key: None if name is None else image_name(name) for key, name in others.items()},
+        "good": task.goodpixval,
+        "nsigma": task.nsigma,
+        "size": [task.xsizeout, task.ysizeout],
+        "centred": task.center,
+    }
+    method: dict[str, Any] = {"name": "rl"}
+    if task.accel_method != "none":
+        method["acceleration"] = True
+        run.say(f"steps     {task.accel_method}: lengthened by the refinement acceleration")
+    if task.update:
+        run.say("update    the state is stored every five minutes, and on interruption")
+    saves = [_Saves(output, task.nsave)] if task.nsave and output is not None else []
+    stop = {"chi_square": task.limchisq}
+    result = run.made([entry], method, task.niter, saves, stop=stop)
+    outputs.write_images(result, [(output, result.model[SKY])])
+    if mask is not None:
+        good = (result.data.parts[0].weight > 0).astype(float)
+        outputs.write_images(result, [(mask, good)])
+    run.end()
+
+
+class _Run:
+    """The run of a program: says who it is, claims its files, restores, and says what it wrote.
+
+    Parameters
+    ----------
+    name
+        Name of the program.
+    folder
+        Run folder asked for.
+    beside
+        Image whose name it otherwise has, with _skyfold behind.
+    verbose
+        Whether anything is said.
+    writes
+        Files to be written, by their parameters.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: str | None,
+        beside: Path | None,
+        verbose: bool,
+        writes: Mapping[str, Path | None],
+    ) -> None:
+        self.verbose = verbose
+        self.written = [str(path) for path in writes.values() if path is not None]
+        stem = name if beside is None else beside.stem
+        home = Path() if beside is None else beside.parent
+        self.folder = Path(folder) if folder else home / f"{stem}{FOLDER}"
+        outputs.require_free(writes)
+        claim(self.folder, overwrite=False)
+        self.say(f"{name:9} of skyfold {version('skyfold')}, {BANNERS[name]}")
+
+    def say(self, text: str) -> None:
+        """Tell something, unless nothing is to be told."""
+        if self.verbose:
+            say(text)
+
+    def made(
+        self,
+        entries: Sequence[Mapping[str, Any]],
+        method: Mapping[str, Any],
+        laps: int,
+        observers: Sequence[Observer] = (),
+        magzero: float = 20.0,
+        stop: Mapping[str, Any] | None = None,
+    ) -> Result:
+        """Return the result of a run."""
+        data = [{k: v for k, v in entry.items() if v is not None} for entry in entries]
+        config = RunConfig.of(
+            data=data, method=dict(method), iterations=laps, stop=dict(stop or {})
+        )
+        problem = prepare(config)
+        if self.verbose:
+            opening(problem.data, say)
+            observers = [*observers, Messages(problem.data, laps, magzero, say)]
+        else:
+            _warn(problem)
+        return run_in_folder(problem, self.folder, observers, progress=False)
+
+    def end(self) -> None:
+        """Tell what was written."""
+        self.say(f"written   {', '.join([*self.written, f'{self.folder}/'])}")
+
+
+class _Saves(Observer):
+    """Writes the image every so many iterations, with their number behind its name."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+
+    def on_iteration(self, state: Any, trace: list[dict[str, float]]) -> None:
+        """Write it if it is time."""
+        if state.iteration % self.every == 0:
+            path = self.path.with_stem(f"{self.path.stem}_{state.iteration}")
+            outputs.require_free({"nsave": path})
+            outputs.write_plain(path, state.model[SKY])
+
+
+def _warn(problem: Problem) -> None:
+    for check in problem.data.checks:
+        if check.level == "warning":
+            sys.stderr.write(f"WARNING   {check.subject}: {check.message}\n")
+
+
+def _listed(name: str | None, magzero: float) -> Any:
+    """Return the list of stars as it is."""
+    return None if name is None else read_sources(name, magzero=magzero, historical=True)
+
+
+def _settings(name: str, data: str, psfs: str, fracent: float, niter: int) -> dict[str, object]:
+    return {
+        "Program": f"{name} of skyfold {version('skyfold')}, {BANNERS[name]}",
+        "Data": data,
+        "PSF": psfs,
+        "Strength of the entropy": f"{fracent:g}",
+        "Iterations": niter,
+    }
+
+
+def _command(task: type[T], work: Callable[[T], None]) -> Callable[[list[str]], None]:
+    """Return the command of a task, whose help tells its parameters."""
+    name = task.__name__.lower()
+
+    def command(words: list[str]) -> None:
+        work(parsed(words, task, name))
+
+    lines = []
+    for parameter in options.describe(task):
+        usual = "" if parameter.required or parameter.default is None else f" ({parameter.default})"
+        lines += [f"  {parameter.name}: {parameter.type}{usual}", f"      {parameter.description}"]
+    named = "Takes, in this order or as NAME=VALUE, NAME+ and NAME- for yes and no, or par=FILE:"
+    command.__doc__ = "\n".join([summary(task), "", named, "", *lines])
+    return command
+
+
+plucy = _command(tasks.Plucy, _plucy)
+cplucy = _command(tasks.Cplucy, _cplucy)
+acoadd = _command(tasks.Acoadd, _acoadd)
+lucy = _command(tasks.Lucy, _lucy)

@@ -1,0 +1,207 @@
+"""Frames as PLUCY, CPLUCY and ACOADD took them: cyclic, the PSF as it is, stars on pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from skyfold.binned import BinnedData
+from skyfold.geometry import Grid, refined
+from skyfold.model import Component
+from skyfold.origin import Origin
+from skyfold.points import with_points
+from skyfold.response import Diagonal, Response
+from skyfold.source_files import read_sources
+from skyfold.sources import Sources, placed, psf_numbers
+from skyfold.vector import Array
+from skyfold_hst.blocks import of_detector
+from skyfold_hst.kernels import as_it_is, blurred
+from skyfold_image.align import require_same_pixels
+from skyfold_image.assemble import used
+from skyfold_image.counts import prepared
+from skyfold_image.image import Image
+from skyfold_image.reading import read_image
+from skyfold_image.sources import ImageSource
+from skyfold_responses.image import BlockSum
+from skyfold_responses.points import Points
+from skyfold_responses.psf import Psf
+
+SKY, STARS = "sky", "stars"
+Blocks = Annotated[int, Field(ge=1)]
+
+
+def open_plucy(
+    counts: ImageSource,
+    psf: ImageSource,
+    *,
+    stars: Path | None = None,
+    magzero: float = 20.0,
+    between: bool = False,
+    pixel_response: bool = False,
+    block: tuple[Blocks, Blocks] = (1, 1),
+    exposure: Annotated[float, Field(gt=0)] = 1.0,
+    mask: ImageSource | None = None,
+    start: ImageSource | None = None,
+    coordinates: bool = True,
+    name: str | None = None,
+) -> BinnedData:
+    """Open a frame as PLUCY took it: the PSF as it is, cyclic borders, stars on whole pixels.
+
+    Negative data are set to zero, and so are negative elements of the PSF, whose sum is brought to
+    one. A frame whose pixels come in blocks of equal values is taken as a repetition of the
+    detector's pixels, and these are the data.
+
+    Parameters
+    ----------
+    counts
+        Image of the counts.
+    psf
+        Image of the PSF on the pixels of the restored image, or a list of several: its pixel
+        ``(NX/2, NY/2)``, counted from 1, lies on the star. The first is that of the sky.
+    stars
+        List of stars: ``x y magnitude``, in pixels of the counts from 1; tables and regions too.
+    magzero
+        Magnitude of one count.
+    between
+        Leave stars between pixels, and begin with equal fluxes, half of the counts in all, as
+        CPLUCY does; else they are moved to whole pixels, and magnitudes are where they begin.
+    pixel_response
+        Blur the stars by the response of a pixel of WFPC2.
+    block
+        Pixels of the restored image for each of the detector, in x and y.
+    exposure
+        Counts for each unit of the sky.
+    mask
+        Image that is not zero where pixels are to be used.
+    start
+        Image to start from, on the pixels of the restored image.
+    coordinates
+        Take the celestial coordinates of the frame; else it lies where the PSF puts it.
+    name
+        Name of the frame; that of the file by default.
+
+    Raises
+    ------
+    DataError
+        If an image or the list is not what it must be.
+    FileError
+        If a file cannot be read.
+    """
+    given = read_image(counts, "counts")
+    if not coordinates:
+        given = replace(given, wcs=None)
+    psfs = psf if isinstance(psf, list | tuple) else [psf]
+    images = [read_image(one, "psf") for one in psfs]
+    detector = of_detector(given, block, [image.values.shape for image in images])
+    grid, fine = detector.grid, finer(detector.grid, block)
+    kernels, said = zip(*(as_it_is(image, fine.shape) for image in images), strict=True)
+    chosen = None if mask is None else read_image(mask, "mask")
+    if chosen is not None:
+        require_same_pixels(detector, chosen)
+    ready = prepared(
+        detector,
+        None if chosen is None else used(chosen),
+        gain=1.0,
+        negative="clip",
+        saturation="keep",
+    )
+    first = None if start is None else _start(read_image(start, "start"), fine)
+    roles = ("counts", given), *(("psf", i) for i in images), ("mask", chosen)
+    files = [(role, str(i.path)) for role, i in roles if i is not None and i.path is not None]
+    origin = Origin(
+        name=name or ("frame" if given.path is None else given.path.name.partition(".")[0]),
+        instrument="plucy",
+        files=tuple(files),
+        checks=(*detector.checks, *ready.checks, *(check for part in said for check in part)),
+        geometry=grid,
+        header=given.header,
+    )
+    chain = _chain(block, grid.shape, fine.shape, exposure)
+    data = BinnedData(
+        ready.values,
+        {SKY: chain(Psf(kernels[0], fine.shape, "periodic"))},
+        ready.seen.astype(float),
+        components={SKY: Component(fine, "ct", start=first)},
+        origin=origin,
+    )
+    if stars is None:
+        return data
+    listed = read_sources(stars, magzero=magzero, historical=True)
+    found = on_pixels(listed, given.grid, between)
+    steps = np.array(fine.shape)[::-1] / np.array(given.values.shape)[::-1]
+    places = (found.places + 0.5) * steps - 0.5
+    joined = _joined(data, replace(found, places=(places + 0.5) / block - 0.5))
+    which = psf_numbers(listed, len(kernels))
+    if not pixel_response and not np.any(which):
+        return joined
+    own = [blurred(kernel) if pixel_response else kernel for kernel in kernels]
+    points = chain(Points(own, places, fine.shape, which, cyclic=True))
+    return BinnedData(
+        joined.full_counts,
+        {**joined.whole, STARS: points},
+        joined.weight,
+        components=joined.components,
+        origin=joined.origin,
+    )
+
+
+def on_pixels(sources: Sources, grid: Grid, between: bool = False) -> Sources:
+    """Return stars by their pixels in an image, whole ones unless they may be between.
+
+    Raises
+    ------
+    DataError
+        If a star is outside, or two are on one pixel.
+    """
+    places = placed(sources, grid)
+    if between:
+        return replace(sources, places=places, frame="", flux=None)
+    places = np.minimum(np.floor(places + 0.5), np.array(grid.shape[::-1]) - 1.0)
+    _, first, same = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    earlier = first[same.ravel()]
+    if np.any(again := earlier != np.arange(len(places))):
+        j = int(np.argmax(again))
+        x, y = places[j].astype(int) + 1
+        raise sources.error(
+            f"{sources.told(earlier[j])} and {sources.told(j)} are both on pixel ({x}, {y}), "
+            "counted from 1: sub-sample (xsubsam, ysubsam), or take cplucy, which leaves stars "
+            "between pixels"
+        )
+    return replace(sources, places=places, frame="")
+
+
+def finer(grid: Grid, block: tuple[int, int]) -> Grid:
+    """Return a grid with each pixel divided into ``block`` in x and y."""
+    if block == (1, 1):
+        return grid
+    shape = tuple(n * b for n, b in zip(grid.shape, block[::-1], strict=True))
+    return replace(grid, shape=shape, wcs=None if grid.wcs is None else refined(grid.wcs, block))
+
+
+def _joined(data: BinnedData, sources: Sources) -> BinnedData:
+    joined = with_points(data, sources)
+    assert isinstance(joined, BinnedData)
+    return joined
+
+
+def _chain(
+    block: tuple[int, int], shape: tuple[int, ...], fine: tuple[int, ...], exposure: float
+) -> Callable[[Response], Response]:
+    """Return what puts sums over blocks behind a response, and an exposure before it."""
+
+    def chain(inner: Response) -> Response:
+        if exposure != 1:
+            inner = inner @ Diagonal(np.full(inner.model_shape, exposure))
+        return inner if shape == fine else BlockSum(block[::-1], shape) @ inner
+
+    return chain
+
+
+def _start(image: Image, grid: Grid) -> Array:
+    require_same_pixels(replace(image, values=np.zeros(grid.shape), wcs=grid.wcs), image)
+    return np.maximum(image.values, 0)
