@@ -22,6 +22,7 @@ Say = Callable[[str, str], None]
 NEGLIGIBLE = 1e-6  # negative values up to this share of the peak are rounding
 SAME_SCALE = 0.01  # pixel sizes closer than this are the same
 PEDESTAL_LEVEL, PEDESTAL_LIGHT = 0.005, 0.1  # of the peak; of all light
+WINGS = 0.02  # of the light, beyond half of the image: fluxes are off by as much
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,6 @@ def condition(
     pedestal: Literal["keep", "subtract"] = "keep",
     resample: bool = False,
     max_shape: tuple[int, ...] | None = None,
-    containment: float = 0.999,
     keep: bool = False,
 ) -> Conditioned:
     """Return a PSF with odd sides, its light in the middle and its sum at one, and a report.
@@ -83,9 +83,7 @@ def condition(
     resample
         Bring the PSF to the pixels of the data, weighted by area.
     max_shape
-        Shape of the image; a larger PSF is cropped.
-    containment
-        Share of the light that cropping leaves at least.
+        Shape of the image; a larger PSF is cropped to it.
     keep
         Take the PSF exactly as it is, sum, size and centre.
 
@@ -127,7 +125,7 @@ def condition(
         coarse = "; it is coarser than the data and stays blocky" if ratio > 1 else ""
         say("warning" if coarse else "fixed", text + coarse)
     totals = planes.sum(axis=(1, 2))
-    planes = _crop(planes, max_shape, containment, say)
+    planes = _crop(planes, max_shape, say)
     planes = _normalise(planes, totals, norm, say)
     _describe(planes, scale, say)
     return Conditioned(planes[(0,) * (3 - given.ndim)], tuple(checks))
@@ -268,17 +266,17 @@ def _report_centre(
         )
 
 
-def _crop(planes: Array, max_shape: tuple[int, ...] | None, containment: float, say: Say) -> Array:
+def _crop(planes: Array, max_shape: tuple[int, ...] | None, say: Say) -> Array:
+    """Leave out what reaches farther than half across the image; wings within it are kept."""
     shape = planes.shape[1:]
-    if max_shape is None or all(k <= n for k, n in zip(shape[::-1], max_shape[::-1], strict=False)):
+    if max_shape is None:
         return planes
-    inside = stamp.cropped(planes, containment)
+    inside = stamp.cropped(planes, (1, *max_shape)[-2:])
     if inside.shape == planes.shape:
-        say("warning", f"PSF {_size(shape)} is larger than the image {_size(max_shape[-2:])}")
         return planes
     lost = 1 - inside.sum(axis=(1, 2)) / planes.sum(axis=(1, 2))
     say(
-        "fixed",
+        "warning" if np.max(lost) > WINGS else "fixed",
         f"PSF {_size(shape)} is larger than the image {_size(max_shape[-2:])}: cropped to "
         f"{_size(inside.shape[1:])}, {_span(100 * lost, '.2g')} % of its light lost",
     )

@@ -49,16 +49,13 @@ def resampled(planes: Array, where: Array, ratio: float) -> Array:
     return coarse
 
 
-def cropped(planes: Array, containment: float) -> Array:
-    """Return the smallest part around the middle that holds a share of the light of every plane."""
-    middle = [(n - 1) // 2 for n in planes.shape[1:]]
-    enough = containment * planes.sum(axis=(1, 2))
-    for reach in range(max(middle)):
-        rows, columns = (slice(max(0, m - reach), m + reach + 1) for m in middle)
-        inside = planes[:, rows, columns]
-        if np.all(inside.sum(axis=(1, 2)) >= enough):
-            return inside
-    return planes
+def cropped(planes: Array, shape: tuple[int, ...]) -> Array:
+    """Return the largest part around the middle whose sides are odd and within a shape (y, x)."""
+    parts = []
+    for size, most in zip(planes.shape[1:], shape, strict=True):
+        middle, reach = (size - 1) // 2, (most - 1) // 2
+        parts.append(slice(max(middle - reach, 0), middle + reach + 1))
+    return planes[:, *parts]
 
 
 def is_wrapped(plane: Array) -> bool:
