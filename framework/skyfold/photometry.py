@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from skyfold.result import Result
 
 log = logging.getLogger(__name__)
-TABLE, REGIONS = "stars.ecsv", "stars.reg"
-PRODUCTS = (TABLE, REGIONS)
 WORK = 2e7  # stars times values of the model up to which errors are worked out unasked
 UNSETTLED = 0.3  # sigma that a flux may still be away from its maximum
 NEAR = 2.0  # pixels from a star in which residuals are its own
@@ -124,9 +122,7 @@ def figures(table: Table) -> dict[str, Any]:
     return told
 
 
-def _measured(
-    result: Result, name: str, points: PointList, errors: Errors, own: slice
-) -> Table:
+def _measured(result: Result, name: str, points: PointList, errors: Errors, own: slice) -> Table:
     """Return the table of one component; `own` are its rows among all errors."""
     part = next(part for part in result.data.parts if name in part.components)
     component, geometry = result.model.components[name], places_of(part)
@@ -147,6 +143,7 @@ def _measured(
         unit=component.unit,
         border=_half_width(part) if isinstance(geometry, Grid) else 0.0,
     )
+    table.meta["listed_from"] = sources.origin
     if errors.posterior is not None:
         width = errors.posterior[own].reshape(flux.shape)
         after = table.colnames.index("flux_error") + 1
@@ -186,9 +183,7 @@ def _errors(result: Result, lists: Mapping[str, PointList], asked: bool | None) 
     return _judged(result, found, size, bool(moving))
 
 
-def _left_out(
-    result: Result, lists: Mapping[str, PointList], size: int, asked: bool | None
-) -> str:
+def _left_out(result: Result, lists: Mapping[str, PointList], size: int, asked: bool | None) -> str:
     """Return why no errors are worked out; nothing if they are."""
     if asked is None and result.problem is not None and result.problem.config.stars:
         asked = result.problem.config.build_stars().errors
@@ -196,7 +191,7 @@ def _left_out(
         return "not asked for"
     if result.problem is None:
         return "this result does not know its run: take that of skyfold.run"
-    if result.manifest.get("status") == "interrupted":
+    if result.reason.startswith("interrupted"):
         return "the run was interrupted before its maximum"
     places = astrometry.free_places(result.data)
     if others := [name for name in result.state.parameters if name not in places]:
@@ -276,7 +271,9 @@ def _half_width(part: BinnedData) -> float:
 
 def _residual(result: Result, part: BinnedData) -> Array | None:
     """Return the residual of an image, all energies together, in sigma; None of other data."""
-    explained = next(e for e, p in zip(result.explained, result.data.parts, strict=True) if p is part)
+    explained = next(
+        e for e, p in zip(result.explained, result.data.parts, strict=True) if p is part
+    )
     if explained.expectation is None or not isinstance(places_of(part), Grid):
         return None
     energies = tuple(range(part.full_counts.ndim - 2))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skyfold.astrometry import free_places
 from skyfold.binned import BinnedData
 from skyfold.dataspace import DataSpace, Projection
 from skyfold.geometry import Grid, celestial_wcs
@@ -36,14 +37,23 @@ def to_fits(result: Result) -> HDUList:
     """Return a result as FITS (see `skyfold.Result.to_fits`)."""
     from astropy.io import fits
 
+    from skyfold.star_products import hdus as star_hdus
+
     geometry = result.model.components[result.sky].geometry
-    tables = [*_drawn(result), *_tables(result, getattr(geometry, "energy_edges", None))]
+    edges = getattr(geometry, "energy_edges", None)
+    tables = [*_drawn(result), *star_hdus(result), *_tables(result, edges)]
     if isinstance(geometry, Sphere):
         return fits.HDUList([*_whole_sky(result), *_observations(result), *tables])
     image, *others = _image(result)
-    restored = enumerate(result.state.parameters.values(), 1)
+    restored = enumerate(_kernels(result).values(), 1)
     kernels = [fits.ImageHDU(kernel, name="PSF", ver=i) for i, kernel in restored]
     return fits.HDUList([image, *_observations(result), *others, *kernels, *tables])
+
+
+def _kernels(result: Result) -> dict[str, Array]:
+    """Return the PSFs that were restored too."""
+    places = free_places(result.data)
+    return {n: v for n, v in result.state.parameters.items() if n not in places}
 
 
 def _drawn(result: Result) -> Iterator[Any]:
@@ -206,7 +216,7 @@ def write_hdf5(result: Result, path: Path) -> None:
                 group[key] = values
             for projection in explained.projections:
                 _store(group.create_group(f"{PROJECTION}{projection.axis.label}"), projection)
-        for name, kernel in result.state.parameters.items():
+        for name, kernel in _kernels(result).items():
             file[f"PSF/{name}"] = kernel
         for name, column in result.trace_table().items():
             file[f"TRACE/{name}"] = np.asarray(column)

@@ -180,6 +180,29 @@ class Result:
 
         return significance(self.state, self.data, probes, seed)[self.sky][self.field]
 
+    @cached_property
+    def stars(self) -> Table:
+        """What was measured of the point sources: see `skyfold.photometry.photometry`.
+
+        Raises
+        ------
+        ConfigError
+            If the run has none.
+        """
+        from skyfold.photometry import photometry
+
+        return photometry(self)
+
+    @property
+    def total(self) -> Quantity:
+        """The restored image with the point sources, each shared among the pixels around it."""
+        from astropy import units as u
+
+        from skyfold.star_products import total
+
+        component = self.model.components[self.sky]
+        return (total(self) * u.Unit(component.unit))[self.field]
+
     def flux(self, region: str | Path | Region, component: str | None = None) -> Quantity:
         """Return the flux of a region, one for each energy (see `errors` for what a region is)."""
         from skyfold.fluxes import flux
@@ -248,7 +271,8 @@ class Result:
     def write(self, folder: Path | str) -> Path:
         """Write result, trace and manifest into a folder, each file whole or not at all.
 
-        After a sampler also ``posterior.nc``, which ArviZ reads.
+        Of point sources also the table ``stars.ecsv`` and ``stars.reg``, their places as regions
+        of DS9. After a sampler also ``posterior.nc``, which ArviZ reads.
 
         Returns
         -------
@@ -261,6 +285,7 @@ class Result:
         FileError
             If the folder cannot be written to.
         """
+        from skyfold import star_products
         from skyfold.products import write_hdf5
         from skyfold.sampling.posterior import netcdf
 
@@ -279,6 +304,7 @@ class Result:
                 write_hdf5(self, partial)
         with files.replacing(folder / "trace.ecsv") as partial:
             self.trace_table().write(partial, format="ascii.ecsv", overwrite=True)
+        star_products.write(self, folder)
         if any(images.shape[1] for images in self.samples.values()):
             netcdf.write(self.posterior, folder / netcdf.FILE)
         files.write_text(folder / "manifest.json", json.dumps(self.manifest, indent=1, default=str))
@@ -291,7 +317,8 @@ class Result:
         ``EXPECTATION`` and ``RESIDUAL`` (sigma) of each observation, numbered by EXTVER;
         ``SENSITIVITY``, ``MASK`` (1 where the sky was restored) and, where the model reaches
         beyond the data, ``EXTENDED``; ``PSF``, if it was restored too; ``TRUTH`` of a demo.
-        Tables: ``TRACE``, ``COMPONENTS``, and ``EBOUNDS`` where there are energies.
+        Tables: ``TRACE``, ``COMPONENTS``, and ``EBOUNDS`` where there are energies. With point
+        sources the image ``TOTAL``, where they are added to the sky, and the table ``STARS``.
 
         After a sampler the restored sky is the posterior mean, and there are ``POSTERIOR_STD``,
         ``INTERVAL_LOW`` and ``INTERVAL_HIGH`` (68 %), and the table ``PARAMETER_TRACE``.

@@ -10,7 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skyfold import checkpoint, files, heldout, manifest, report, strength
+from skyfold import (
+    checkpoint,
+    files,
+    heldout,
+    manifest,
+    photometry,
+    report,
+    star_products,
+    strength,
+)
 from skyfold.algorithm import State
 from skyfold.config import RunConfig
 from skyfold.config_help import in_force
@@ -19,6 +28,7 @@ from skyfold.document import Document
 from skyfold.errors import ConfigError, DataError, FileError, Interrupted
 from skyfold.fluxes import PRODUCTS as ERRORS
 from skyfold.observers import Checkpoint, Log, Observer, Progress
+from skyfold.points import point_components
 from skyfold.residuals import keeps_bins
 from skyfold.result import Result, summary
 from skyfold.runner import Problem, prepare, signals, solve
@@ -33,7 +43,15 @@ log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.npz"
 CHOICES = (heldout.FILE, strength.FILE)
 DRAWN = (samples.FILE, netcdf.FILE)
-RESULTS = ("result.fits", "result.h5", "trace.ecsv", *DRAWN, *CHOICES, "report.html")
+RESULTS = (
+    "result.fits",
+    "result.h5",
+    "trace.ecsv",
+    *star_products.PRODUCTS,
+    *DRAWN,
+    *CHOICES,
+    "report.html",
+)
 LATER = (*ERRORS, SIGNIFICANCE, *structure_run.PRODUCTS)  # what is worked out from a result
 PRODUCTS = (*RESULTS, *LATER, "manifest.json", "log.txt", CHECKPOINT)
 
@@ -251,11 +269,18 @@ def _result(
         **summary(result),
         "block": result.block,
         "normalisations": result.normalisations,
+        **_stars(result),
         **({"normalisation_errors": result.posterior.normalisation_errors} if keeper else {}),
         **problem.algorithm.figures(state, problem.data),
         **({"score": score(problem.demo, result)} if problem.demo else {}),
     }
     return result
+
+
+def _stars(result: Result) -> dict[str, Any]:
+    """Return the figures of point sources, if there are any."""
+    found = bool(point_components(result.model.components))
+    return {"stars": photometry.figures(result.stars)} if found else {}
 
 
 def _made(

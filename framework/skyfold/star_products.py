@@ -1,0 +1,138 @@
+"""What a run with point sources leaves besides: a table, regions, and the sky with its stars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyfold import files
+from skyfold.astrometry import free_places
+from skyfold.binned import BinnedData
+from skyfold.geometry import Grid
+from skyfold.points import Few, on_grid, places_of, point_components
+from skyfold.products import sky_hdu
+from skyfold.response import Shared
+from skyfold.source_rows import CARD
+from skyfold.source_tables import write_sources
+from skyfold.vector import Array
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from skyfold.result import Result
+
+TABLE, REGIONS = "stars.ecsv", "stars.reg"
+PRODUCTS = (TABLE, REGIONS)
+SHOWN = 10  # stars on a terminal
+
+
+def total(result: Result) -> Array:
+    """Return the sky with its point sources, each shared among the values around it.
+
+    Where each observation has fluxes of its own, it is the mean over the observations. Shape of
+    the sky.
+    """
+    light = [_stars_of(result, part) for part in result.data.parts]
+    joined: Array = result.model[result.sky] + np.mean(light, axis=0)
+    return joined
+
+
+def _stars_of(result: Result, part: BinnedData) -> Array:
+    """Return the point sources that an observation sees, as a sky."""
+    geometry, moved = part.components[result.sky].geometry, free_places(result.data)
+    light = np.zeros(geometry.shape)
+    for name, points in point_components(part.components).items():
+        response = part.whole[name]
+        if isinstance(response, Few):
+            light += response.inner.forward(result.model[name])
+            continue
+        own = places_of(part)
+        assert isinstance(geometry, Grid)
+        assert isinstance(own, Grid)
+        places = on_grid(points.places, own, geometry)
+        for parameter in set(moved) & set(result.state.parameters):
+            if parameter.partition("[")[0] == name:
+                places = result.state.parameters[parameter]
+        light += Shared(places, geometry.shape).forward(result.model[name])
+    return light
+
+
+def hdus(result: Result) -> Iterator[Any]:
+    """Yield ``TOTAL``, the sky with its point sources, and their table ``STARS``."""
+    from astropy.io import fits
+    from astropy.table import Table
+
+    if not point_components(result.model.components):
+        return
+    yield sky_hdu(result, result.sky, total(result), "TOTAL")
+    columns = dict(result.stars.items())
+    for name in ("name", "neighbour", "flags", "component"):
+        if name in columns:
+            columns[name] = [v.encode("unicode_escape").decode() for v in map(str, columns[name])]
+    units = {name: result.stars[name].unit for name in result.stars.colnames}
+    listed = fits.BinTableHDU(Table(columns, units=units), name="STARS")
+    for key, card in (("origin", CARD), ("magzero", "magzero"), ("frame", "frame")):
+        if key in result.stars.meta:
+            listed.header[card] = result.stars.meta[key]
+    yield listed
+
+
+def write(result: Result, folder: Path) -> None:
+    """Write the table and the regions of the point sources, if there are any."""
+    if point_components(result.model.components):
+        write_sources(result.stars, folder / TABLE)
+        files.write_text(folder / REGIONS, regions(result.stars))
+
+
+def regions(table: Table) -> str:
+    """Return the point sources as regions of DS9: by their coordinates, where there are any."""
+    (first, second), frame, shift = places_in(table)
+    if frame == "":
+        frame, shift = "image", 1 - table.meta["origin"]
+    rows = {str(row["name"]): (row[first] + shift, row[second] + shift) for row in table}
+    lines = [
+        f"point({x:.9g}, {y:.9g}) # point=circle text={{{name.replace('}', ')')}}}"
+        for name, (x, y) in rows.items()
+    ]
+    return "\n".join(["# Region file format: DS9 version 4.1", frame, *lines]) + "\n"
+
+
+def places_in(table: Table) -> tuple[tuple[str, str], str, float]:
+    """Return which columns tell places best, their frame, and what to add to count as listed."""
+    if "ra" in table.colnames:
+        return ("ra", "dec"), "icrs", 0
+    if "lon" in table.colnames:
+        return ("lon", "lat"), table.meta["frame"], 0
+    return ("x", "y"), "", table.meta["listed_from"] - table.meta["origin"]
+
+
+def told(table: Table) -> list[str]:
+    """Return the brightest point sources for a terminal: a heading, a line for each, the rest."""
+    flux = np.asarray(table["flux"], float).reshape(len(table), -1)
+    error = np.asarray(table["flux_error"], float).reshape(flux.shape)
+    sums, errors = flux.sum(axis=1), np.sqrt(np.sum(error**2, axis=1))
+    axes, shift = ("x", "y") if "x" in table.colnames else ("lon", "lat"), 0
+    counted = ""
+    if "x" in table.colnames:
+        shift = table.meta["listed_from"] - table.meta["origin"]
+        counted = f", x and y counted from {table.meta['listed_from']}"
+    names = [str(name) for name in table["name"]]
+    if "component" in table.colnames:
+        names = [f"{n} ({c})" for n, c in zip(names, table["component"], strict=True)]
+    order = np.argsort(-sums, kind="stable")[:SHOWN]
+    width = max([4, *(len(names[i]) for i in order)])
+    bright = "" if len(table) <= SHOWN else ", the brightest"
+    unit = str(table["flux"].unit)
+    lines = [f"{len(table)}{bright}{counted}; fluxes in {unit}"]
+    lines.append(f"{'name':{width}} {axes[0]:>9} {axes[1]:>9} {'flux':>12} {'+-':>9} {'mag':>8}  ")
+    for i in order:
+        x, y = (float(table[axis][i]) + shift for axis in axes)
+        magnitude = table.meta["magzero"] - 2.5 * np.log10(sums[i]) if sums[i] > 0 else np.nan
+        cells = f"{x:9.3f} {y:9.3f} {sums[i]:12.5g} {errors[i]:9.3g} {magnitude:8.3f}"
+        lines.append(f"{names[i]:{width}} {cells}  {table['flags'][i]}")
+    if len(table) > SHOWN:
+        lines.append(f"and {len(table) - SHOWN} more in {TABLE}")
+    return [line.rstrip() for line in lines]
