@@ -20,7 +20,7 @@ from skyfold.model import Component
 from skyfold.origin import Check
 from skyfold.response import Chain, Matrix, Response, Shared
 from skyfold.source_finding import compare
-from skyfold.sources import placed
+from skyfold.sources import placed, psf_numbers
 from skyfold.sphere import Sphere
 from skyfold.stars import spread_of
 from skyfold.vector import Array
@@ -201,10 +201,11 @@ def _seen(data: BinnedData, sources: Sources, sky: str, free: bool) -> tuple[Arr
         return places, sight, _per_source(component.unit)
     assert isinstance(own, Grid)
     assert isinstance(geometry, Grid)
-    on_sky = on_grid(places, own, geometry)
-    if not free and np.array_equal(on_sky, np.rint(on_sky)):  # through the PSF with the sky
+    on_sky, which = on_grid(places, own, geometry), psf_numbers(sources, response.psfs)
+    alike = not (free or np.any(which))
+    if alike and np.array_equal(on_sky, np.rint(on_sky)):  # they go through the PSF with the sky
         return places, response @ Shared(on_sky, geometry.shape), component.unit
-    return places, response.points(on_sky), component.unit
+    return places, response.points(on_sky, which), component.unit
 
 
 def places_of(data: BinnedData) -> Geometry:

@@ -40,6 +40,8 @@ class Response(ABC):
     parameters
         What it depends on besides the values, and may be made again with, as one array: the
         kernel of a PSF, the positions of stars. None where there is nothing of the kind.
+    psfs
+        How many PSFs point sources may have.
     """
 
     model_shape: tuple[int, ...]
@@ -48,6 +50,7 @@ class Response(ABC):
     rows_pay_below: float = 0.5
     complete: bool = True
     parameters: Array | None = None
+    psfs: int = 1
 
     @property
     def divisions(self) -> int:
@@ -138,7 +141,7 @@ class Response(ABC):
         """
         return of_units(self.forward, self.model_shape, places)
 
-    def points(self, places: Array) -> Response:
+    def points(self, places: Array, which: Array | None = None) -> Response:
         """Return the response of point sources; its values are their fluxes.
 
         By default a source between pixels is shared among its neighbours, in proportion to how
@@ -149,6 +152,8 @@ class Response(ABC):
         places
             x and y of each in pixels of the values, from 0 at the centre of the first, shape
             ``(n, 2)``.
+        which
+            Number of the PSF of each, from 0 and below `psfs`; the first by default.
 
         Returns
         -------
@@ -238,6 +243,7 @@ class Chain(Response):
         self.model_shape, self.data_shape = inner.model_shape, outer.data_shape
         self.accuracy = max(outer.accuracy, inner.accuracy)
         self.rows_pay_below, self.complete = outer.rows_pay_below, outer.complete
+        self.psfs = max(outer.psfs, inner.psfs)
 
     @property
     def divisions(self) -> int:
@@ -280,11 +286,11 @@ class Chain(Response):
         """Return what the outer response makes of the columns of the inner one."""
         return chained(self.outer.columns, self.inner.columns(places), prod(self.data_shape))
 
-    def points(self, places: Array) -> Response:
+    def points(self, places: Array, which: Array | None = None) -> Response:
         """Let the inner response place the sources; factors are taken where these are."""
         if isinstance(self.inner, Diagonal):
-            return Weighted(self.outer.points(places), places, self.inner.factor)
-        return self.outer @ self.inner.points(places)
+            return Weighted(self.outer.points(places, which), places, self.inner.factor)
+        return self.outer @ self.inner.points(places, which)
 
     def at(self, parameters: Array) -> Response:
         """Hand the parameters to the response that has them."""

@@ -53,6 +53,7 @@ def assemble(
     engine: Engine = "auto",
     workers: int = 1,
     dtype: Dtype = "float64",
+    star_kernels: Sequence[Array] = (),
     checks: Sequence[Check] = (),
     files: Sequence[tuple[str, str]] = (),
     instrument: str = "image",
@@ -95,6 +96,8 @@ def assemble(
         See `skyfold_responses.psf.Psf`.
     dtype
         Precision of the arithmetic.
+    star_kernels
+        Further PSFs, which stars may have.
     checks
         What was looked at before.
     files
@@ -122,7 +125,17 @@ def assemble(
         negative=negative,
         saturation=saturation,
     )
-    setting = _Setting.of(counts, kernel, block, boundary, margin, engine, workers, dtype)
+    psf = Psf(
+        kernel,
+        counts.grid.refine(block).shape,
+        boundary,
+        engine,
+        np.dtype(dtype),
+        workers,
+        margin,
+        star_kernels,
+    )
+    setting = _Setting.of(counts, psf, block, dtype)
     said = [*ready.checks]
     if counts.wcs is None:
         level = "warning" if counts.header is not None else "ok"
@@ -201,19 +214,8 @@ class _Setting:
     dtype: Dtype
 
     @classmethod
-    def of(
-        cls,
-        counts: Image,
-        kernel: Array,
-        block: int,
-        boundary: Boundary,
-        margin: int | None,
-        engine: Engine,
-        workers: int,
-        dtype: Dtype,
-    ) -> _Setting:
+    def of(cls, counts: Image, psf: Psf, block: int, dtype: Dtype) -> _Setting:
         fine = counts.grid.refine(block)
-        psf = Psf(kernel, fine.shape, boundary, engine, np.dtype(dtype), workers, margin)
         blocks = BlockSum(block, counts.values.shape) if block > 1 else None
         grid = fine
         if psf.model_shape != fine.shape:

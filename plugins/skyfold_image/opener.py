@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -63,6 +63,7 @@ def open_image(
     psf_pedestal: Literal["keep", "subtract"] = "keep",
     psf_resample: bool = False,
     psf_keep: bool = False,
+    star_psf: tuple[PsfSource, ...] | PsfSource | None = None,
     align: Literal["refuse", "reproject"] = "refuse",
     block: Annotated[int, Field(ge=1, le=16)] = 1,
     boundary: Boundary = "extended",
@@ -126,6 +127,9 @@ def open_image(
         Bring a PSF with pixels of another size to the pixels of the image.
     psf_keep
         Take the PSF exactly as it is.
+    star_psf
+        Further PSFs, one or several, for stars whose list says so: the PSF of the image is number
+        1, these are 2, 3, ... They are treated as it is.
     align
         Refuse an exposure map on other pixels, or interpolate it.
     block
@@ -183,8 +187,9 @@ def open_image(
         ("--align reproject", align == "reproject", "--exposure", exposure),
     )
     image = read(counts, "counts")
-    kernel, psf_checks, psf_files = _kernel(
-        psf,
+    stars = () if star_psf is None else star_psf
+    kernels, psf_checks, psf_files = _kernels(
+        [psf, *(stars if isinstance(stars, list | tuple) else [stars])],
         image,
         block,
         allow_large,
@@ -202,7 +207,7 @@ def open_image(
         noise = read(noise, "read noise")
     return assemble(
         image,
-        kernel,
+        kernels[0],
         exposure=area,
         exposure_unit=exposure_unit,
         backgrounds=maps(background, "background"),
@@ -221,6 +226,7 @@ def open_image(
         engine=engine,
         workers=workers,
         dtype=dtype,
+        star_kernels=kernels[1:],
         checks=psf_checks,
         files=psf_files,
         name=name or _stem(image),
@@ -232,6 +238,20 @@ def _require(*needs: tuple[str, bool, str, Any]) -> None:
     for option, asked, needed, given in needs:
         if asked and (given is None or (isinstance(given, Mapping) and not given)):
             raise ConfigError(f"{option} needs a {needed}")
+
+
+def _kernels(
+    psfs: Sequence[Any], counts: Image, block: int, allow_large: bool, **options: Any
+) -> tuple[list[Array], list[Check], list[tuple[str, str]]]:
+    """Return the kernels of several PSFs, what was found, and their files."""
+    kernels, checks, files = [], list[Check](), list[tuple[str, str]]()
+    for number, psf in enumerate(psfs, 1):
+        kernel, own, paths = _kernel(psf, counts, block, allow_large, **options)
+        role = "psf" if number == 1 else f"star_psf {number}"
+        kernels.append(kernel)
+        checks += [replace(check, subject=role) if number > 1 else check for check in own]
+        files += [(role, path) for _, path in paths]
+    return kernels, checks, files
 
 
 def _kernel(

@@ -103,9 +103,9 @@ class Points(Response):
         """
         return self._matrix.attribute(values, counts, others, rng)
 
-    def points(self, places: Array) -> Response:
-        """Return the same for other sources, which take the first kernel."""
-        return Points(self._kernels, places, self.data_shape, cyclic=self.cyclic)
+    def points(self, places: Array, which: Array | None = None) -> Response:
+        """Return the same for other sources."""
+        return Points(self._kernels, places, self.data_shape, which, self.cyclic)
 
     def at(self, parameters: Array) -> Points:
         """Return the same sources elsewhere."""

@@ -50,6 +50,8 @@ class Psf(Response):
     margin
         Pixels by which an extended model reaches over the data on each side, for all axes or
         per axis: by default as far as light can come from, the half-width of the kernel.
+    further
+        Further kernels, which only point sources may have.
 
     Attributes
     ----------
@@ -61,7 +63,8 @@ class Psf(Response):
     Raises
     ------
     ConfigError
-        If an option is unknown, or the margin is beyond the reach of the kernel.
+        If an option is unknown, the margin is beyond the reach of the kernel, or further kernels
+        are given for a reflecting boundary.
     DataError
         If kernel and data do not fit together, or the kernel is empty or not finite.
     MissingExtraError
@@ -77,9 +80,12 @@ class Psf(Response):
         dtype: Any = np.float64,
         workers: int = 1,
         margin: int | Sequence[int] | None = None,
+        further: Sequence[Any] = (),
     ) -> None:
         if boundary not in ("extended", "same", "reflect", "periodic"):
             raise ConfigError(f"boundary {boundary!r} is none of extended, same, reflect, periodic")
+        if boundary == "reflect" and further:
+            raise ConfigError("PSFs of point sources do not go with the boundary reflect")
         if workers < 1:
             raise ConfigError(f"workers must be at least 1, not {workers}")
         self.data_shape = tuple(int(n) for n in data_shape)
@@ -87,7 +93,8 @@ class Psf(Response):
         if self.dtype not in (np.float64, np.float32):
             raise ConfigError(f"a PSF computes in float64 or float32, not {self.dtype}")
         self.kernel = self.parameters = np.asarray(kernel, np.float64)
-        self._options = (boundary, engine, dtype, workers, margin)
+        self._options = (boundary, engine, dtype, workers, margin, further)
+        self._further, self.psfs = further, 1 + len(further)
         self._planes, planes, axes = as_planes(self.kernel, self.data_shape)
 
         layout, planes = lay_out(planes, self._planes[1:], boundary, margin, axes)
@@ -151,15 +158,16 @@ class Psf(Response):
         """Return which pixels of the data these values light, and how much."""
         return self._footprints.columns(self._model_planes, places)
 
-    def points(self, places: Array) -> Response:
-        """Return what point sources make, between pixels too: the kernel, shifted exactly."""
+    def points(self, places: Array, which: Array | None = None) -> Response:
+        """Return what point sources make, between pixels too: a kernel, shifted exactly."""
         if self._options[0] == "reflect":
             return super().points(places)
         first = np.array([part.start or 0 for part in self.field[:-3:-1]])
         offset = np.zeros(2)
         offset[: first.size] = first
         cyclic = self._options[0] == "periodic"
-        return Points([self.kernel], places - offset, self.data_shape, cyclic=cyclic)
+        kernels = [self.kernel, *self._further]
+        return Points(kernels, places - offset, self.data_shape, which, cyclic)
 
     @cached_property
     def _footprints(self) -> Footprints:
