@@ -234,6 +234,7 @@ def parser() -> argparse.ArgumentParser:
         "file", nargs="?", default="run.yaml", help="file to write (default: run.yaml)"
     )
     init.add_argument("--instrument", default="image", help="instrument (default: image)")
+    init.add_argument("--method", default="rl", help="method (default: rl)")
     command("schema", "print the JSON schema, for completion in editors", "config_schema", config)
     explain = command(
         "explain", "explain a key, as method.smoothing.fwhm", "config_explain", config

@@ -227,7 +227,7 @@ def config_init(arguments: Arguments) -> None:
     path = Path(arguments.file)
     if path.exists():
         raise FileError(f"{path} exists; give another name")
-    files.write_text(path, template(arguments.instrument))
+    files.write_text(path, template(arguments.instrument, arguments.method))
     say(f"written   {path}")
     say(f"next      edit it, then: skyfold run {path} -o out")
 

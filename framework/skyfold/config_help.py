@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,9 +89,13 @@ def explain(key: str) -> str:
         **{f"method.prior.{name}": registry.priors[name] for name in registry.priors},
         **{f"stop.{name}": registry.stopping_rules[name] for name in registry.stopping_rules},
     }
+    lines = []
     for kind, shelf in (("data", registry.instruments), ("method", registry.methods)):
         tops |= {f"{kind} ({name})": shelf[name] for name in shelf}
-    lines = []
+        for name in shelf:
+            if key == f"{kind}.{name}":  # one instrument or method with its options
+                key, tops = kind, {f"{kind} ({name})": shelf[name]}
+                lines.append(f"{kind} ({name}): {summary(shelf[name])}")
     for above, entry in tops.items():
         prefix = above.partition(" (")[0]
         inside = above.partition(" ")[2]
@@ -107,6 +112,7 @@ def explain(key: str) -> str:
     if not lines:
         known = {above.partition(" (")[0] for above in tops} - {""}
         known |= {p.name for p in options.describe(RunConfig)} - {"place"}
+        known |= {f"method.{name}" for name in registry.methods}
         raise ConfigError(f"there is no key {key!r}. {suggestion(key, known)}")
     return "\n".join(lines)
 
@@ -140,9 +146,10 @@ def _filled(entry: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, **{name: v for name, v in defaults.items() if name not in given}}
 
 
-def template(instrument: str) -> str:
-    """Return a commented configuration file for an instrument, ready to be edited."""
+def template(instrument: str, method: str = "rl") -> str:
+    """Return a commented configuration file for instrument and method, ready to be edited."""
     opener = named(default_registry().instruments, instrument, Place())
+    steps = named(default_registry().methods, method, Place())
     lines = [
         "# What skyfold shall restore, and how. Every key: skyfold config explain",
         "data:",
@@ -154,13 +161,21 @@ def template(instrument: str) -> str:
             lines.append(f"  {parameter.name}: {parameter.name}.fits")
         else:
             lines.append(f"  # {parameter.name}: {_yaml(parameter.default)}")
+    lines += ["method:", f"  name: {method}"]
+    for parameter in options.describe(steps):
+        if parameter.name != "refinements":
+            lines += [
+                f"  # {parameter.description}",
+                f"  # {parameter.name}: {_yaml(parameter.default)}",
+            ]
+            continue
+        lines += [
+            "  # refinements, in the order wanted:",
+            '  # smoothing: {fwhm: "2 pix"}',
+            "  # acceleration: {maximum: 10}",
+        ]
     lines += [
-        "method:",
-        "  name: rl",
-        "  # refinements, in the order wanted:",
-        '  # smoothing: {fwhm: "2 pix"}',
-        "  # acceleration: {maximum: 10}",
-        "# iterations: 100",
+        "# iterations: auto",
         "# stop:",
         "#   delta_log_likelihood: 0.1",
         '#   wall_time: "10 min"',
@@ -171,6 +186,6 @@ def template(instrument: str) -> str:
 
 
 def _yaml(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+    """Return a default as YAML, on one line."""
+    plain = storable(value)
+    return plain if isinstance(plain, str) else json.dumps(plain)
