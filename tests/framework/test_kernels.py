@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyfold._kernels import em_update, poisson_ratio
+from skyfold._kernels import (
+    em_update,
+    entropy_along,
+    entropy_step,
+    poisson_ratio,
+    relative_entropy,
+)
 
 FLOATS = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
@@ -145,3 +151,70 @@ def test_there_is_at_least_one_thread() -> None:
         poisson_ratio(one, one, 0.0, one.copy(), None, 0)
     with pytest.raises(ValueError, match="threads"):
         em_update(one, one, one, one.copy(), 0)
+
+
+def _sky(size: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.lognormal(0, 3, size) for _ in range(5)]
+
+
+@given(size=st.integers(0, 3000), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_entropy_and_its_step_agree_with_numpy(size: int, seed: int) -> None:
+    x, b, s, m, g = _sky(size, seed)
+    s[::7], x[::5] = 0, 0
+    log = np.log(np.where(x > 0, x, m) / m)
+    terms = x * log
+    assert abs(relative_entropy(x, m) + terms.sum()) <= 1e-13 * np.abs(terms).sum()
+    per = np.divide(1, s, out=np.zeros(size), where=s > 0)
+    first = np.where(s > 0, x * (b * per - 0.7), 0)
+    second = np.where(s > 0, x * (0.3 * (g - 1 - log) * per + 0.2), 0)
+    step = np.empty(size)
+    *squares, reach = entropy_step(x, b, s, m, g, (0.3, -0.7, 0.2), step)
+    np.testing.assert_allclose(step, first + second, rtol=1e-11, atol=1e-11)
+    expected = [np.sum(first**2), np.sum(second**2), np.sum(step**2)]
+    np.testing.assert_allclose(squares, expected, rtol=1e-10)
+    falling = step < 0
+    assert reach == np.min(x[falling] / -step[falling], initial=np.inf)
+
+
+@given(size=st.integers(1, 3000), seed=st.integers(0, 99), share=st.floats(0.01, 0.9))
+@settings(max_examples=20, deadline=None)
+def test_entropy_along_a_step_agrees_with_numpy(size: int, seed: int, share: float) -> None:
+    x, m, _, d, q = _sky(size, seed)
+    d, q = -0.9 * x + 0.3 * np.minimum(d, x), -0.5 * m + 0.1 * np.minimum(q, m)
+    x[::6] = 0  # there the step leads below zero
+    p, c = x + share * d, m + share * q
+    on = (p > 0) & (c > 0)
+    p, c, d_on, q_on = p[on], c[on], d[on], q[on]
+    terms = p * q_on / c - (np.log(p / c) + 1) * d_on
+    slope, bend = entropy_along(x, d, m, q, share)
+    assert slope == pytest.approx(terms.sum(), abs=1e-12 * np.abs(terms).sum())
+    assert bend == pytest.approx(np.sum(p * (q_on / c - d_on / p) ** 2), rel=1e-10)
+
+
+def test_threads_do_not_change_the_entropy() -> None:
+    x, b, s, m, g = _sky(300_001)
+    outs = [np.empty_like(x), np.empty_like(x)]
+    found = [
+        (
+            relative_entropy(x, m, threads),
+            entropy_step(x, b, s, m, g, (0.3, -0.7, 0.2), out, threads),
+            entropy_along(x, b, m, g, 0.5, threads),
+        )
+        for threads, out in zip((1, 3), outs, strict=True)
+    ]
+    assert found[0] == found[1]
+    np.testing.assert_array_equal(*outs)
+
+
+def test_arrays_of_the_entropy_must_match() -> None:
+    x, short = np.ones(5), np.ones(4)
+    with pytest.raises(ValueError, match="same size"):
+        relative_entropy(x, short)
+    with pytest.raises(ValueError, match="same size"):
+        entropy_step(x, x, short, x, x, (1.0, 1.0, 1.0), x)
+    with pytest.raises(ValueError, match="same size"):
+        entropy_along(x, x, x, short, 1.0)
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        entropy_along(x, x, x, x, 1.0, threads=0)

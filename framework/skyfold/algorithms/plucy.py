@@ -24,7 +24,7 @@ tell = logging.getLogger(__name__)
 CLOSE = 0.01  # change of the acceleration with which Newton's method ends
 TRIALS = 50
 FAR = 10.0  # an allowed acceleration beyond which a failed search takes none
-ROUNDING = 1e-12  # part of the objective by which it may fall without having fallen
+ROUNDING = 1e-14  # part of the objective that rounding may change
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +81,11 @@ class Plucy(Algorithm):
     guard: bool = False
     accelerate: bool = True
 
+    @property
+    def keeps_flux(self) -> bool:
+        """Always."""
+        return True
+
     def start(self, data: DataInterface, model: Model) -> State:
         """Return the state before the first lap, with as many expected counts as observed.
 
@@ -116,7 +121,8 @@ class Plucy(Algorithm):
                     slope, bend = slope + rise, bend + bent
                 return slope, bend
 
-            share = _newton(slopes, 1 + 0.9 * (longest - 1) if longest > 1 else 0.9 * longest)
+            most = 1 + 0.9 * (longest - 1) if longest > 1 else 0.9 * longest
+            share = _newton(slopes, most, _rounding(state))
         elif share < 1:
             words = "iteration %d: %g of the step taken, so that no value falls below zero"
             tell.info(words, state.iteration + 1, share)
@@ -243,11 +249,15 @@ def balanced(data: DataInterface, model: Model) -> Model:
 def _fell(state: PlucyState) -> bool:
     """Tell whether the objective fell, and say so."""
     fall = state.before - state.objective
-    if not fall > ROUNDING * abs(state.objective):
+    if not fall > _rounding(state):
         return False
     words = "iteration %d: the objective fell by %g; steps are accelerated from now on"
     tell.warning(words, state.iteration, fall)
     return True
+
+
+def _rounding(state: State) -> float:
+    return ROUNDING * (abs(state.log_likelihood) + state.expectation.total)
 
 
 def _moved(start: Array, step: Array, share: float) -> Array:
@@ -255,12 +265,18 @@ def _moved(start: Array, step: Array, share: float) -> Array:
     return np.add(start, np.multiply(step, share, out=step), out=step)
 
 
-def _newton(slopes: Callable[[float], tuple[float, float]], longest: float) -> float:
-    """Return how far to go: to where the slope vanishes, by the rules of PLUCY."""
+def _newton(
+    slopes: Callable[[float], tuple[float, float]], longest: float, rounding: float
+) -> float:
+    """Return how far to go: to where the slope vanishes, by the rules of PLUCY.
+
+    Where nothing is left to gain the step is taken as it is: PLUCY took it a million times then,
+    and with it what rounding had added to the counts.
+    """
     share = min(1.0, longest)
-    for _ in range(TRIALS):
+    for trial in range(TRIALS):
         slope, bend = slopes(share)
-        if not bend > 0:
+        if not bend > 0 or (trial == 0 and abs(slope) <= rounding):
             break
         last, share = share, min(longest, share + slope / bend)
         if share < 0:
