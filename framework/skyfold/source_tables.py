@@ -68,54 +68,57 @@ def source_table(
     """
     from astropy.table import Table
 
-    now = places if shift is None else places + shift
-    columns = {"number": np.arange(1, len(sources) + 1), "name": np.array(sources.names)}
-    table = Table(columns, meta={"magzero": sources.magzero})  # no line starts with #, as names may
-    _add_places(table, now, geometry)
-    table["flux"] = flux
-    if error is not None:
-        table["flux_error"] = error
-    with np.errstate(divide="ignore", invalid="ignore"):
-        table["mag"] = np.where(flux > 0, sources.magzero - 2.5 * np.log10(flux), np.nan)
-        if error is not None:
-            table["mag_error"] = np.where(flux > 0, PER_MAGNITUDE * error / flux, np.nan)
-    if sources.flux is not None:
-        table["first_flux"] = sources.flux
-        table["first_flux"].unit = sources.unit or unit or "ct"
-    for name in ("flux", "flux_error"):
-        if name in table.colnames:
-            table[name].unit = unit or "ct"
+    now, unit = places if shift is None else places + shift, unit or "ct"
     length = "deg" if isinstance(geometry, Sphere) else "pix"
-    for moved, titles in ((shift, ("dx", "dy")), (shift_error, ("dx_error", "dy_error"))):
-        for i, title in enumerate(titles if moved is not None else ()):
-            table[title] = np.asarray(moved)[:, i]
-            table[title].unit = length
+    # the number comes first, since names may begin with #, which would be a comment
+    table = Table({"number": np.arange(1, len(sources) + 1), "name": np.array(sources.names)})
+    table.meta["magzero"] = sources.magzero
+    _add_places(table, now, geometry)
+    _add(table, unit, flux=flux, flux_error=error)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        _add(table, "mag", mag=np.where(flux > 0, sources.magzero - 2.5 * np.log10(flux), np.nan))
+        if error is not None:
+            _add(table, "mag", mag_error=np.where(flux > 0, PER_MAGNITUDE * error / flux, np.nan))
+    _add(table, sources.unit or unit, first_flux=sources.flux)
+    if shift is not None:
+        _add(table, length, dx=shift[:, 0], dy=shift[:, 1])
+    if shift_error is not None:
+        _add(table, length, dx_error=shift_error[:, 0], dy_error=shift_error[:, 1])
     if correlation is not None and len(sources) > 1:
-        others = np.where(np.eye(len(sources), dtype=bool), np.inf, correlation)
-        table["correlation"] = others.min(axis=1)
-        table["neighbour"] = table["name"][others.argmin(axis=1)]
-    if sources.psf is not None:
-        table["psf"] = sources.psf + 1
+        _add_neighbours(table, correlation)
+    _add(table, "", psf=None if sources.psf is None else sources.psf + 1)
     table["flags"] = _flags(table, now, geometry, border)
     return table
+
+
+def _add(table: Table, unit: str, **columns: Array | None) -> None:
+    """Add what is there."""
+    for name, values in columns.items():
+        if values is not None:
+            table[name] = values
+            table[name].unit = unit or None
 
 
 def _add_places(table: Table, places: Array, geometry: Geometry) -> None:
     if isinstance(geometry, Sphere):
         table.meta["frame"] = geometry.frame
-        for name, values in zip(("lon", "lat"), places.T, strict=True):
-            table[name] = values
-            table[name].unit = "deg"
+        _add(table, "deg", lon=places[:, 0], lat=places[:, 1])
         return
     assert isinstance(geometry, Grid)
     table.meta["origin"] = 0
-    wcs, found = geometry.crop().wcs, dict(zip(("x", "y"), places.T, strict=True))
-    if wcs is not None:
+    _add(table, "pix", x=places[:, 0], y=places[:, 1])
+    if (wcs := geometry.crop().wcs) is not None:
         sky = wcs.pixel_to_world(*places.T).icrs
-        found |= {"ra": sky.ra.deg, "dec": sky.dec.deg}
-    for name, values in found.items():
-        table[name] = values
-        table[name].unit = "pix" if name in ("x", "y") else "deg"
+        _add(table, "deg", ra=sky.ra.deg, dec=sky.dec.deg)
+
+
+def _add_neighbours(table: Table, correlation: Array) -> None:
+    """Add the lowest correlation of each source with another; nothing where it is not known."""
+    known = np.isfinite(correlation) & ~np.eye(len(table), dtype=bool)
+    others = np.where(known, correlation, np.inf)
+    lowest = others.min(axis=1)
+    table["correlation"] = np.where(np.isinf(lowest), np.nan, lowest)
+    table["neighbour"] = np.where(np.isinf(lowest), "", table["name"][others.argmin(axis=1)])
 
 
 def _flags(table: Table, places: Array, geometry: Geometry, border: float) -> list[str]:

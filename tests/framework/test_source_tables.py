@@ -53,6 +53,16 @@ def test_a_table_tells_what_was_measured():
     assert {str(table[c].unit) for c in ("flux", "flux_error", "first_flux")} == {"ct"}
 
 
+def test_correlations_that_are_not_known_name_no_neighbour():
+    correlation = np.array([[1, -0.4, np.nan], [-0.4, 1, np.nan], [np.nan, np.nan, np.nan]])
+    table = source_table(STARS, grid(), PLACES, FLUX, correlation=correlation)
+    assert table["neighbour"].tolist() == ["b", "qso", ""]
+    np.testing.assert_array_equal(table["correlation"], [-0.4, -0.4, np.nan])
+    one = Sources(("a",), PLACES[:1])
+    alone = source_table(one, grid(), PLACES[:1], FLUX[:1], correlation=np.ones((1, 1)))
+    assert "neighbour" not in alone.colnames
+
+
 def test_moved_stars_are_where_they_were_moved_to():
     shift, wrong = np.array([[0.25, -0.5], [0, 0], [-1, 1]]), np.full((3, 2), 0.05)
     table = source_table(
