@@ -133,6 +133,11 @@ class Algorithm(ABC):
     takes_priors: ClassVar[bool] = True
     takes_places: ClassVar[bool] = True
 
+    @property
+    def keeps_flux(self) -> bool:
+        """Whether the expected counts of all that is fitted stay those of the start."""
+        return False
+
     @abstractmethod
     def m_step(self, state: State, data: DataInterface) -> Proposal:
         """Return the next values, with their expectation where linearity gives it for free."""

@@ -17,7 +17,9 @@ RISE, FADING = 1e-3, 0.95  # part of the flat level that a zero may rise to, lap
 ENOUGH = 1e-4  # part of the rise that the slope promises
 
 
-def gradient(state: State, data: DataInterface, priors: Mapping[str, Prior]) -> Vector:
+def gradient(
+    state: State, data: DataInterface, priors: Mapping[str, Prior], keep_flux: bool = False
+) -> Vector:
     """Return the slope of log-likelihood plus log-priors by all that is fitted.
 
     Parameters
@@ -28,6 +30,9 @@ def gradient(state: State, data: DataInterface, priors: Mapping[str, Prior]) -> 
         The data.
     priors
         Priors by name.
+    keep_flux
+        Whether the expected counts of all that is fitted are held: then a multiple of the
+        sensitivity is taken off, so that the slope has no part along the model.
 
     Returns
     -------
@@ -41,7 +46,11 @@ def gradient(state: State, data: DataInterface, priors: Mapping[str, Prior]) -> 
         rise = state.back[name].astype(np.float64) - sensitivity
         rise = np.where(sensitivity > 0, rise, 0.0) + known.get(name, 0.0)
         slope[name] = rise if mask is None else np.where(mask, rise, 0.0)
-    return Vector(slope)
+    rising = Vector(slope)
+    if not keep_flux:
+        return rising
+    seen = data.sensitivity.only(frozenset(slope))
+    return rising - seen * (rising.dot(model) / seen.dot(model))
 
 
 def blocked(model: Model, slope: Vector) -> Vector:

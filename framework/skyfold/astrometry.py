@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from skyfold.algorithm import State
-from skyfold.ascent import gradient
 from skyfold.binned import BinnedData
 from skyfold.data import DataInterface
 from skyfold.geometry import Grid
@@ -92,6 +91,7 @@ def scatter(
     priors: Mapping[str, Prior],
     functions: Sequence[Vector],
     watch: Watch = iter,
+    keep_flux: bool = False,
 ) -> Scatter:
     """Return errors of fluxes and places of point sources whose places were fitted too.
 
@@ -113,13 +113,15 @@ def scatter(
         ``(n, 2)``, in pixels of the sky's grid.
     watch
         Hands the functions on, one by one, and may show how far it is.
+    keep_flux
+        Whether the maximum is the one at which as many counts are expected as at the start.
 
     Raises
     ------
     ConfigError
         If the run ended before its maximum.
     """
-    curvature, slope = Curvature(state, data, priors), gradient(state, data, priors)
+    curvature = Curvature(state, data, priors, keep_flux)
     pull, root = derivative(priors, state.model), np.sqrt(data.curvature(state.expectation))
     free = loosened(data, state.model)
     step = free.back_project(state.expectation).back[MOVES] - free.sensitivity[MOVES]
@@ -145,7 +147,7 @@ def scatter(
             answer = answer - z * float(move)
         found.append(answer + Vector({MOVES: moves.reshape(step.shape)}))
     seen = np.stack(spread)
-    rising = slope + Vector({MOVES: step})
+    rising = curvature.rising + Vector({MOVES: step})
     return Scatter(
         seen @ seen.T,
         np.array([[other.dot(answer) for other in functions] for answer in found]),

@@ -132,7 +132,9 @@ def fluxes(
         algorithm = _of(result).algorithm
         watch = partial(watch_for, doing="solving for the errors")
         solve = astrometry.scatter if result.state.parameters else scatter
-        found = solve(result.state, result.data, algorithm.priors, sums.functions, watch)
+        found = solve(
+            result.state, result.data, algorithm.priors, sums.functions, watch, algorithm.keeps_flux
+        )
         _require_maximum(sums, found.remaining, found.sandwich)
         for method in [m for m in METHODS[:2] if m in methods]:
             covariance = sums.joined @ getattr(found, method) @ sums.joined.T

@@ -114,8 +114,8 @@ def figures(table: Table) -> dict[str, Any]:
         names = [f"{n} ({c})" for n, c in zip(names, table["component"], strict=True)]
     told: dict[str, Any] = {"number": len(table)}
     if "correlation" in table.colnames:
-        pairs = zip(names, table["neighbour"], table["correlation"], strict=True)
-        told["blended"] = [[n, str(o), float(c)] for n, o, c in pairs if c < BLENDED]
+        both = zip(names, table["neighbour"], table["correlation"], strict=True)
+        told["blended"] = [[n, str(o), float(c)] for n, o, c in both if c < BLENDED]
     if "residual" in table.colnames:
         pairs = zip(names, table["residual"], strict=True)
         told["off"] = [[n, float(sigma)] for n, sigma in pairs if abs(sigma) > OFF]
@@ -175,7 +175,7 @@ def _errors(result: Result, lists: Mapping[str, PointList], asked: bool | None) 
             functions.append(Vector({astrometry.MOVES: row.reshape(number, 2)}))
     watch = partial(watched, doing="errors of the stars", progress=True)
     try:
-        found = solve(state, result.data, algorithm.priors, functions, watch)
+        found = solve(state, result.data, algorithm.priors, functions, watch, algorithm.keeps_flux)
     except (ConfigError, NumericalError) as error:
         return _none(size, str(error))
     except KeyboardInterrupt:
@@ -266,7 +266,7 @@ def _correlation(covariance: Array) -> Array:
 def _half_width(part: BinnedData) -> float:
     """Return half of the width of the PSF in pixels."""
     (sky,) = (name for name, own in part.components.items() if own.geometry.sky)
-    return FWHM_PER_SIGMA / 2 * spread_of(part.whole[sky])
+    return float(FWHM_PER_SIGMA) / 2 * spread_of(part.whole[sky])
 
 
 def _residual(result: Result, part: BinnedData) -> Array | None:
@@ -284,20 +284,22 @@ def _residual(result: Result, part: BinnedData) -> Array | None:
 
 def _worst(image: Array, place: Array) -> float:
     """Return the residual farthest from zero near a place; NaN where nothing was counted."""
-    distance = sum(
-        (axis - at) ** 2 for axis, at in zip(np.indices(image.shape)[::-1], place, strict=False)
-    )
-    near = image[(distance <= NEAR**2) & np.isfinite(image)]
+    away = np.indices(image.shape)[::-1] - place[: image.ndim].reshape(-1, *(1,) * image.ndim)
+    near = image[(np.sum(away**2, axis=0) <= NEAR**2) & np.isfinite(image)]
     return float(near[np.argmax(np.abs(near))]) if near.size else np.nan
 
 
 def _about(result: Result) -> dict[str, Any]:
     """Return what a table of stars tells of the run that measured them."""
-    config = result.manifest.get("config", {})
-    told = {"data": ", ".join(part.origin.name for part in result.data.parts)}
-    told |= {key: config.get("method", {}).get(key) for key in ("name", "strength", "smooth")}
-    told["method"] = told.pop("name")
+    method = result.manifest.get("config", {}).get("method", {})
     roles = {role: path for part in result.data.parts for role, path in part.origin.files}
-    told |= {role: roles.get(role) for role in ("psf", "stars")}
-    told["iterations"] = result.state.iteration
+    told = {
+        "data": ", ".join(part.origin.name for part in result.data.parts),
+        "stars": roles.get("stars"),
+        "psf": roles.get("psf"),
+        "method": method.get("name"),
+        "strength": method.get("strength"),
+        "smooth": method.get("smooth"),
+        "iterations": result.state.iteration,
+    }
     return {key: value for key, value in told.items() if value is not None}

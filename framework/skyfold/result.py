@@ -398,8 +398,9 @@ def summary(result: Result) -> Mapping[str, Any]:
             name: seen.only(frozenset([name])).dot(result.model) for name in result.model
         },
     }
-    if result.problem and result.problem.algorithm.priors:
-        pull = derivative(result.problem.algorithm.priors, result.model).dot(result.model)
+    algorithm = result.problem.algorithm if result.problem else None
+    if algorithm and algorithm.priors and not algorithm.keeps_flux:
+        pull = derivative(algorithm.priors, result.model).dot(result.model)
         figures["balance"] = 1 + pull / counts
     if bins := sum(e.bins for e in explained):
         figures["largest_block"] = max(e.largest_block for e in explained)

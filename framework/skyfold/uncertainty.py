@@ -57,6 +57,7 @@ def scatter(
     priors: Mapping[str, Prior],
     functions: Sequence[Vector],
     watch: Watch = iter,
+    keep_flux: bool = False,
 ) -> Scatter:
     """Return the errors of linear functions of a model at the maximum of its objective.
 
@@ -83,6 +84,8 @@ def scatter(
         Weights of the values, by component.
     watch
         Hands the functions on, one by one, and may show how far it is.
+    keep_flux
+        Whether the maximum is the one at which as many counts are expected as at the start.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def scatter(
     NumericalError
         If the objective is not concave there.
     """
-    curvature, slope = Curvature(state, data, priors), gradient(state, data, priors)
+    curvature = Curvature(state, data, priors, keep_flux)
     pull = derivative(priors, state.model)
     root = np.sqrt(data.curvature(state.expectation))
     seen, laplace, remaining, pulled = [], [], [], []
@@ -99,7 +102,7 @@ def scatter(
         answer = curvature.solve(function)
         seen.append((root * data.forward(curvature.cast(answer)).observed).astype(np.float64))
         laplace.append([other.dot(answer) for other in functions])
-        remaining.append(answer.dot(slope))
+        remaining.append(answer.dot(curvature.rising))
         pulled.append(answer.dot(pull))
     spread = np.stack(seen)
     return Scatter(
@@ -118,10 +121,16 @@ class Curvature:
     is that of the EM step: it keeps M below about one.
     """
 
-    def __init__(self, state: State, data: DataInterface, priors: Mapping[str, Prior]) -> None:
+    def __init__(
+        self,
+        state: State,
+        data: DataInterface,
+        priors: Mapping[str, Prior],
+        keep_flux: bool = False,
+    ) -> None:
         self.state, self.data, self.priors = state, data, priors
         self.products = 0.0
-        model, slope = state.model, gradient(state, data, priors)
+        model, slope = state.model, gradient(state, data, priors, keep_flux)
         held, bends = blocked(model, slope), derivative(priors, model, "curvature")
         roots, pins = {}, {}
         for name, g in slope.items():
@@ -136,7 +145,7 @@ class Curvature:
                 scale * np.maximum(-g, 0), above, out=np.zeros(x.shape), where=above > 0
             )
         self.root, self.pin = Vector(roots), Vector(pins)
-        self.slope = slope * self.root
+        self.rising, self.slope = slope, slope * self.root
 
     def cast(self, values: Vector) -> Vector:
         """Return values in the dtype of the data."""

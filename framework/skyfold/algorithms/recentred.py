@@ -60,6 +60,11 @@ class Recentred(Algorithm):
     def _inner(self) -> Algorithm:
         return replace(self.inner, **{name: getattr(self, name) for name in _SHARED})
 
+    @property
+    def keeps_flux(self) -> bool:
+        """As the inner algorithm does."""
+        return self.inner.keeps_flux
+
     def start(self, data: DataInterface, model: Any) -> State:
         """Return the first state of the inner algorithm, with the places listed.
 
