@@ -84,7 +84,7 @@ def _plucy(task: tasks.Plucy) -> None:
             "Acceleration": "yes" if getattr(result.state, "accelerating", False) else "no",
             "Magnitude of one count": f"{task.magzero:g}",
         }
-        outputs.write_table(result, listed, task.magzero, table, header)
+        outputs.write_table(result, listed, table, header)
     run.end()
 
 
@@ -102,11 +102,15 @@ def _cplucy(task: tasks.Cplucy) -> None:
         "psf": image_name(task.psf),
         "stars": task.starlist,
         "magzero": task.magzero,
-        "between": True,
+        "shift": "exact" if task.interpol == "spline3" else task.interpol,
+        "box": [task.psfsnx, task.psfsny],
         "pixel_response": task.prf,
     }
     method = {"name": "plucy", "strength": task.fracent, "sigma": task.skernel, "accelerate": False}
-    run.say(f"stars     shifted exactly, not by {task.interpol} interpolation, wings and all")
+    if task.interpol == "spline3":
+        run.say("stars     shifted exactly, by the Fourier transform, instead of by splines")
+    elif task.interpol in ("nearest", "linear"):
+        run.say("stars     interpol=exact has not the bias of this interpolation, some percent")
     result = run.made([entry], method, task.niter, magzero=task.magzero)
     images = [(decon, outputs.total_image(result)), (back, result.model[SKY])]
     if stars is not None:
@@ -117,10 +121,11 @@ def _cplucy(task: tasks.Cplucy) -> None:
             **_settings("cplucy", task.data, task.psf, task.fracent, task.niter),
             "Star list": task.starlist,
             "Standard deviation of the blur": f"{task.skernel:g} pixels",
-            "Stars": "shifted exactly" + (", blurred by a pixel of WFPC2" if task.prf else ""),
+            "Interpolation of the PSF": task.interpol,
+            "Response of a pixel of WFPC2": "yes" if task.prf else "no",
             "Magnitude of one count": f"{task.magzero:g}",
         }
-        outputs.write_table(result, listed, task.magzero, table, header)
+        outputs.write_table(result, listed, table, header)
     run.end()
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from skyfold.binned import BinnedData
+from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, refined
 from skyfold.model import Component
 from skyfold.origin import Origin
@@ -27,6 +28,7 @@ from skyfold_image.counts import prepared
 from skyfold_image.image import Image
 from skyfold_image.reading import read_image
 from skyfold_image.sources import ImageSource
+from skyfold_responses.boxes import Interpolant, boxes
 from skyfold_responses.image import BlockSum
 from skyfold_responses.points import Points
 from skyfold_responses.psf import Psf
@@ -41,7 +43,8 @@ def open_plucy(
     *,
     stars: Path | None = None,
     magzero: float = 20.0,
-    between: bool = False,
+    shift: Literal["whole", "exact"] | Interpolant = "whole",
+    box: tuple[Blocks, Blocks] = (21, 21),
     pixel_response: bool = False,
     block: tuple[Blocks, Blocks] = (1, 1),
     exposure: Annotated[float, Field(gt=0)] = 1.0,
@@ -67,9 +70,13 @@ def open_plucy(
         List of stars: ``x y magnitude``, in pixels of the counts from 1; tables and regions too.
     magzero
         Magnitude of one count.
-    between
-        Leave stars between pixels, and begin with equal fluxes, half of the counts in all, as
-        CPLUCY does; else they are moved to whole pixels, and magnitudes are where they begin.
+    shift
+        How the PSF is brought to a star. With ``whole`` stars are moved to whole pixels, and begin
+        with their magnitudes; else they stay between pixels and begin with equal fluxes, half of
+        the counts in all, as in CPLUCY: ``exact`` shifts by a phase of the Fourier transform, the
+        others interpolate the PSF in a box, as that did.
+    box
+        Pixels of that box in x and y.
     pixel_response
         Blur the stars by the response of a pixel of WFPC2.
     block
@@ -87,6 +94,8 @@ def open_plucy(
 
     Raises
     ------
+    ConfigError
+        If several PSFs are to be interpolated.
     DataError
         If an image or the list is not what it must be.
     FileError
@@ -132,47 +141,53 @@ def open_plucy(
     if stars is None:
         return data
     listed = read_sources(stars, magzero=magzero, historical=True)
-    found = on_pixels(listed, given.grid, between)
     steps = np.array(fine.shape)[::-1] / np.array(given.values.shape)[::-1]
-    places = (found.places + 0.5) * steps - 0.5
-    joined = _joined(data, replace(found, places=(places + 0.5) / block - 0.5))
+    places = (placed(listed, given.grid) + 0.5) * steps - 0.5
+    whole = shift == "whole"
+    places = on_pixels(listed, places, fine.shape) if whole else places
+    flux = listed.flux if whole else None
+    moved = (places + 0.5) / block - 0.5
+    joined = _joined(data, replace(listed, places=moved, frame="", flux=flux))
     which = psf_numbers(listed, len(kernels))
-    if not pixel_response and not np.any(which):
+    if shift in ("whole", "exact") and not pixel_response and not np.any(which):
         return joined
     own = [blurred(kernel) if pixel_response else kernel for kernel in kernels]
-    points = chain(Points(own, places, fine.shape, which, cyclic=True))
+    points: Response
+    if shift == "whole" or shift == "exact":
+        points = Points(own, places, fine.shape, which, cyclic=True)
+    elif len(own) > 1:
+        raise ConfigError(f"shift {shift} takes one PSF, there are {len(own)}; say exact")
+    else:
+        points = boxes(own[0], places, fine.shape, box[::-1], shift)
     return BinnedData(
         joined.full_counts,
-        {**joined.whole, STARS: points},
+        {**joined.whole, STARS: chain(points)},
         joined.weight,
         components=joined.components,
         origin=joined.origin,
     )
 
 
-def on_pixels(sources: Sources, grid: Grid, between: bool = False) -> Sources:
-    """Return stars by their pixels in an image, whole ones unless they may be between.
+def on_pixels(sources: Sources, places: Array, shape: tuple[int, ...]) -> Array:
+    """Return the whole pixels on which stars lie, x and y from 0, shape ``(n, 2)``.
 
     Raises
     ------
     DataError
-        If a star is outside, or two are on one pixel.
+        If two are on one pixel.
     """
-    places = placed(sources, grid)
-    if between:
-        return replace(sources, places=places, frame="", flux=None)
-    places = np.minimum(np.floor(places + 0.5), np.array(grid.shape[::-1]) - 1.0)
-    _, first, same = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    rounded: Array = np.minimum(np.floor(places + 0.5), np.array(shape[::-1]) - 1.0)
+    _, first, same = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
     earlier = first[same.ravel()]
     if np.any(again := earlier != np.arange(len(places))):
         j = int(np.argmax(again))
-        x, y = places[j].astype(int) + 1
+        x, y = rounded[j].astype(int) + 1
         raise sources.error(
-            f"{sources.told(earlier[j])} and {sources.told(j)} are both on pixel ({x}, {y}), "
-            "counted from 1: sub-sample (xsubsam, ysubsam), or take cplucy, which leaves stars "
-            "between pixels"
+            f"{sources.told(int(earlier[j]))} and {sources.told(j)} are both on pixel ({x}, {y}) "
+            "of the restored image, counted from 1: sub-sample (xsubsam, ysubsam), or take cplucy, "
+            "which leaves stars between pixels"
         )
-    return replace(sources, places=places, frame="")
+    return rounded
 
 
 def finer(grid: Grid, block: tuple[int, int]) -> Grid:

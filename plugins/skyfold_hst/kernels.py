@@ -66,8 +66,9 @@ def blurred(kernel: Array) -> Array:
     """Return a PSF blurred by the response of a pixel of WFPC2."""
     from scipy.ndimage import convolve
 
-    made: Array = convolve(kernel, PIXEL, mode="constant")
-    return made / made.sum()
+    made = convolve(kernel, PIXEL, mode="constant")
+    unit: Array = made / made.sum()
+    return unit
 
 
 def _registration(kernel: Array) -> str:

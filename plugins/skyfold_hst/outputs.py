@@ -125,13 +125,10 @@ def write_plain(path: Path, values: Array, header: Header | None = None) -> None
         fits.PrimaryHDU(np.asarray(values, float), header).writeto(partial, overwrite=True)
 
 
-def write_table(
-    result: Result, listed: Sources, magzero: float, path: Path, header: Mapping[str, object]
-) -> None:
+def write_table(result: Result, listed: Sources, path: Path, header: Mapping[str, object]) -> None:
     """Write fluxes and magnitudes as PLUCY did, with the places of the list."""
     grid = result.model.components[SKY].geometry
-    given = placed_in_list(result, listed)
-    table = source_table(listed, grid, given, result.model[STARS], magzero=magzero)
+    table = source_table(listed, grid, placed_in_list(result, listed), result.model[STARS])
     historical_table(table, path, header)
 
 

@@ -83,7 +83,7 @@ class Plucy:
 class Cplucy:
     """Stars between pixels and a smooth background, told apart.
 
-    Stars are shifted exactly, as ``nearest`` to ``spline3`` do roughly; steps are not lengthened.
+    Steps are not lengthened.
 
     Parameters
     ----------
@@ -111,11 +111,12 @@ class Cplucy:
     skernel
         Standard deviation of the blur of the background, in pixels.
     interpol
-        How the PSF was interpolated; now it is shifted exactly, whatever is said.
+        How the PSF is interpolated between its pixels; exact shifts it by its Fourier transform,
+        and so does spline3.
     prf
         Blur the stars by the response of a pixel of WFPC2.
     psfsnx, psfsny
-        Size of the images of the stars; now they have that of the PSF, whatever is said.
+        Size of the images of stars that are interpolated.
     psfxb, psfyb
         Sub-sampling of the PSF: only 1.
     decon
@@ -134,9 +135,9 @@ class Cplucy:
     outtab: str | None = None
     verbose: bool = True
     prf: bool = False
-    interpol: Literal["nearest", "linear", "poly3", "poly5", "spline3"] = "linear"
-    psfsnx: Factor | Count = 21
-    psfsny: Factor | Count = 21
+    interpol: Literal["nearest", "linear", "poly3", "poly5", "spline3", "exact"] = "linear"
+    psfsnx: Annotated[int, Field(ge=1)] = 21
+    psfsny: Annotated[int, Field(ge=1)] = 21
     psfxb: Literal[1] = 1
     psfyb: Literal[1] = 1
     magzero: float = 20.0
