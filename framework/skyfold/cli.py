@@ -98,13 +98,20 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     demo = command(
-        "demo", "simulate an observation, restore it and score it against the truth", "demo"
+        "demo",
+        "simulate an observation, restore it and score it against the truth",
+        "demo",
+        epilog="options of the method are flags, too: skyfold demo --method lira --draws 500",
     )
     demo.add_argument("name", nargs="?", help="which demo; galaxy by default")
     demo.add_argument("--list", action="store_true", help="list the demos and end")
     demo.add_argument("--seed", type=int, default=1, help="seed of the simulation (default: 1)")
+    demo.add_argument("--method", help="what to do, instead of what the demo suggests")
     demo.add_argument(
-        "--iterations", type=int, help="how many iterations, instead of the demo's own"
+        "--iterations",
+        type=_laps,
+        metavar="N",
+        help="how many iterations, or auto, instead of the demo's own",
     )
     _output(demo)
 
@@ -320,7 +327,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _guarded(lambda: _plugin_command(top, words))
     arguments, rest = top.parse_known_args(words)
     action = getattr(arguments, "action", None)
-    if rest and action not in ("run", "check", "plugins_check"):
+    if rest and action not in ("demo", "run", "check", "plugins_check"):
         top.error(f"unrecognised arguments: {' '.join(rest)}")
     arguments.rest = rest
     return _guarded(lambda: _obey(top, action, arguments))

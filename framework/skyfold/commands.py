@@ -21,7 +21,7 @@ Arguments = argparse.Namespace
 
 def demo(arguments: Arguments) -> None:
     """Simulate, restore, score and report."""
-    from skyfold.config import RunConfig
+    from skyfold.requests import for_demo
 
     demos = default_registry().demos
     if arguments.list:
@@ -31,12 +31,7 @@ def demo(arguments: Arguments) -> None:
     name = arguments.name or "galaxy"
     made = demos[name](arguments.seed)
     folder = Path(arguments.output or f"skyfold-{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-    config = RunConfig.of(
-        data=[{"demo": name, "seed": arguments.seed}],
-        method=dict(made.method),
-        iterations=made.iterations if arguments.iterations is None else arguments.iterations,
-        seed=arguments.seed,
-    )
+    config = for_demo(arguments, name, made)
     if not arguments.quiet:
         say(f"demo      {name}: {made.description}")
     _execute(config, folder, arguments)

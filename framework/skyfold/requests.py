@@ -8,7 +8,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skyfold import options, strict_yaml
 from skyfold.checking import as_number, bracketed
@@ -19,6 +19,9 @@ from skyfold.inputs import split_part
 from skyfold.parameters import Parameter
 from skyfold.registry import default_registry
 from skyfold.star_request import Stars
+
+if TYPE_CHECKING:
+    from skyfold.simulate import Demo
 
 log = logging.getLogger(__name__)
 Arguments = argparse.Namespace
@@ -51,6 +54,27 @@ def from_arguments(arguments: Arguments) -> RunConfig:
     _require_different("--set", arguments.set)
     for assignment in arguments.set:
         document = strict_yaml.override(document, assignment)
+    return RunConfig.from_document(document)
+
+
+def for_demo(arguments: Arguments, name: str, made: Demo) -> RunConfig:
+    """Return the configuration of a demo: what it suggests, and what the flags say instead.
+
+    Raises
+    ------
+    ConfigError
+        If flags are unknown, wrong, or contradict each other.
+    """
+    method: Mapping[str, Any] = made.method
+    suggested: dict[str, Any] = {"iterations": made.iterations}
+    if method.get("name", "rl") != (arguments.method or method.get("name", "rl")):
+        method, suggested = {"name": arguments.method}, {}
+    elif RunConfig.of(data=[], method=dict(method)).build_method().until == suggested:
+        suggested = {}  # the method ends there by itself, or where its options say
+    data = {"demo": name, "seed": arguments.seed}
+    document = Document({"data": [data], "method": dict(method), **suggested}, "")
+    for path, value, flag in _changes(arguments, document):
+        document = document.replaced(path, value, flag)
     return RunConfig.from_document(document)
 
 
@@ -228,7 +252,7 @@ def _opener(arguments: Arguments, document: Document) -> Any:
     sections = document.data.get("data")
     first = sections[0] if isinstance(sections, list) and sections else sections
     first = first if isinstance(first, Mapping) else {}
-    name = arguments.instrument or first.get("instrument")
+    name = getattr(arguments, "instrument", None) or first.get("instrument")
     if name is None:
         source = first.get("source") or next(iter(first.values()), "")
         path, _ = split_part(str(source), Path(document.source).parent)

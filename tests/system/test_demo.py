@@ -22,10 +22,19 @@ def test_demo_scores_itself_and_shows_where_the_report_is(skyfold, files):
     skyfold.refuses(7, "demo --iterations 3 -o out", says=("out exists", "--overwrite"))
 
 
-@pytest.mark.parametrize("name", ["chandra-like", "fermi-like", "photo", "point-source"])
+@pytest.mark.parametrize("name", ["chandra-like", "fermi-like", "photo"])
 def test_every_demo_runs(skyfold, files, name):
     skyfold.accepts(f"demo {name} --iterations 2 --seed 2 -o out")
     assert list((files.folder / "out").glob("result.*"))
+
+
+@pytest.mark.parametrize("name", ["point-source --seed 2", "galaxy --method lira --chains 1"])
+def test_demos_take_a_method_and_its_options(skyfold, files, name):
+    skyfold.accepts(f"demo {name} --burn 2 --draws 4 -o out", says=("all 6 iterations done",))
+    method = json.loads((files.folder / "out" / "manifest.json").read_text())["config"]["method"]
+    assert (method["name"], method["burn"], method["draws"]) == ("lira", 2, 4)
+    skyfold.refuses(2, "demo galaxy --draws 4", says=("'draws' belongs to the method lira",))
+    skyfold.refuses(2, "demo galaxy --psf psf.fits", says=("unknown key 'psf' in data",))
 
 
 def test_tutorials(skyfold, files):
