@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,8 +85,9 @@ def from_table(
 
     Columns are known by their names, in capitals or not: positions are ``ra, dec``, or ``l, b``,
     or ``lon, lat`` with ``frame`` in the metadata, or one of coordinates, or else ``x, y`` in
-    pixels, counted from ``origin`` in the metadata; ``name`` or ``id``; ``flux`` or ``mag``;
-    ``psf``, numbered from 1. Positions on the sky count before pixels: they hold on every image.
+    pixels, counted from ``origin`` in the metadata, or as Python counts; ``name`` or ``id``;
+    ``flux`` or ``mag``; ``psf``, numbered from 1. Positions on the sky count before pixels: they
+    hold on every image.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def from_table(
     origin, magzero, historical
         As in `read_sources`.
     """
-    return _from_rows(Rows(table), origin, _Magnitudes(magzero, historical))
+    return _from_rows(Rows(table), origin, _Magnitudes(magzero, historical), usual=0)
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,11 @@ def _from_text(file: Path, origin: int | None, flux: _Magnitudes) -> Sources:
     counts = flux.counts(numbers[:, 2], lambda i: f"{file}, line {lines[i]}")
     psf = numbers[:, 3].astype(int) - 1 if numbers.shape[1] > 3 else None
     names = tuple(str(i + 1) for i in range(len(rows)))
-    return _sources(str(file), names, numbers[:, :2], "", origin, None, counts, psf, "", flux.check)
+    sources = Sources(
+        names, numbers[:, :2], "", counts, psf,
+        file=str(file), checks=(flux.check,), magzero=flux.zero,
+    )  # fmt: skip
+    return _counted(sources, origin)
 
 
 def _star(words: Sequence[str], place: str) -> list[float]:
@@ -211,7 +216,7 @@ def _from_regions(file: Path, origin: int | None) -> Sources:
         listed = np.array([(place.lon.deg, place.lat.deg) for place in turned])
     else:  # the package counts from 0, and takes the file to count from 1
         frame, listed = "", np.array([(centre.x + 1, centre.y + 1) for centre in centres])
-    return _sources(str(file), tuple(names), listed, frame, origin, None, None, None, "")
+    return _counted(Sources(tuple(names), listed, frame, file=str(file)), origin)
 
 
 def _table(file: Path, kind: str, part: str | None) -> Table:
@@ -251,54 +256,40 @@ def _with_units(table: Table, file: Path) -> Table:
     return table
 
 
-def _from_rows(rows: Rows, origin: int | None, flux: _Magnitudes) -> Sources:
+def _from_rows(rows: Rows, origin: int | None, flux: _Magnitudes, usual: int = 1) -> Sources:
     listed, frame = rows.places()
-    counts, unit, checks = rows.flux(), rows.unit("flux"), []
-    if counts is None and "mag" in rows.columns:
+    counts = rows.flux()
+    by_magnitude = counts is None and "mag" in rows.columns
+    if by_magnitude:
         magnitudes = rows.numbers("mag", "mag", gaps=True)
         counts = flux.counts(magnitudes, lambda i: rows.place(i, "mag"))
-        checks.append(flux.check)
-    return _sources(
-        rows.file,
-        rows.names(),
-        listed,
-        frame,
-        origin,
-        rows.origin,
-        counts,
-        rows.psf(),
-        unit,
-        *checks,
-    )
+    sources = Sources(
+        rows.names(), listed, frame, counts, rows.psf(), rows.unit("flux"),
+        file=rows.file, checks=(flux.check,) * by_magnitude, magzero=flux.zero,
+    )  # fmt: skip
+    return _counted(sources, origin, rows.origin, usual)
 
 
-def _sources(
-    file: str,
-    names: tuple[str, ...],
-    listed: Array,
-    frame: str,
-    asked: int | None,
-    stated: int | None,
-    flux: Array | None,
-    psf: Array | None,
-    unit: str,
-    *checks: Check,
+def _counted(
+    sources: Sources, asked: int | None, stated: int | None = None, usual: int = 1
 ) -> Sources:
-    """Return sources; what the first pixel is called is settled, and said."""
-    title = file or "the table of stars"
+    """Return sources whose pixels are those of the list, counted from 0; from what is settled."""
+    title = sources.file or "the table of stars"
     if asked not in (None, 0, 1):
         raise ConfigError(f"origin {asked}: the first pixel is called 0 or 1")
-    if frame and asked is not None:
+    if sources.frame and asked is not None:
         raise ConfigError(f"{title} has positions on the sky: leave origin {asked} out")
     if None not in (asked, stated) and asked != stated:
         raise ConfigError(f"{title} counts pixels from {stated}, as it says: leave origin out")
-    number = f"{len(names)} star{'s' * (len(names) > 1)}"
-    if frame:
-        said = Check("ok", "stars", f"{number}, by their {frame} coordinates")
-        return Sources(names, listed, frame, flux, psf, unit, 0, file, (said, *checks))
-    why = "as FITS and DS9 do" if stated is None else "as it says"
-    origin = next(given for given in (asked, stated, 1) if given is not None)
-    why = why if asked is None else "as asked"
-    text = f"{number}; the list counts pixels from {origin}, {why}"
-    said = Check("ok", "stars", text)
-    return Sources(names, listed - origin, "", flux, psf, unit, origin, file, (said, *checks))
+    origin, why = usual, "as FITS and DS9 do" if usual else "as Python does"
+    if stated is not None:
+        origin, why = stated, "as it says"
+    elif asked is not None:
+        origin, why = asked, "as asked"
+    told = f"the list counts pixels from {origin}, {why}"
+    if sources.frame:
+        origin, told = 0, f"by their {sources.frame} coordinates"
+    number = f"{len(sources)} star{'s' * (len(sources) > 1)}"
+    said = Check("ok", "stars", f"{number}, {told}")
+    places, checks = sources.places - origin, (said, *sources.checks)
+    return replace(sources, places=places, origin=origin, checks=checks)

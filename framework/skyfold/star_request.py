@@ -107,11 +107,11 @@ class Stars:
         return find_sources(image, fwhm, self.threshold)
 
 
-def as_sources(given: Any, origin: int = 0) -> Sources:
-    """Return point sources from a table, or from x and y of each, shape ``(n, 2)``."""
+def as_sources(given: Any) -> Sources:
+    """Return point sources from a table, or from x and y of each, from 0, shape ``(n, 2)``."""
     if isinstance(given, Sources):
         return given
     if hasattr(given, "colnames"):
-        return from_table(given, origin=origin)
+        return from_table(given)
     places = np.asarray(given, float).reshape(-1, 2)
-    return Sources(tuple(str(i + 1) for i in range(len(places))), places - origin)
+    return Sources(tuple(str(i + 1) for i in range(len(places))), places)

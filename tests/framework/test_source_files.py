@@ -48,7 +48,7 @@ def test_text_is_read_as_plucy_reads_it(write):
     np.testing.assert_allclose(found.flux, [10**4, 10**3])
     assert (found.frame, found.psf, found.unit, found.origin) == ("", None, "", 1)
     assert said(found) == (
-        "2 stars; the list counts pixels from 1, as FITS and DS9 do | "
+        "2 stars, the list counts pixels from 1, as FITS and DS9 do | "
         "first estimates from magnitudes; one count has magnitude 20"
     )
 
@@ -57,7 +57,7 @@ def test_origin_and_zero_point_are_as_asked(write):
     found = read_sources(write("3 4 20\n"), origin=0, magzero=22.5)
     np.testing.assert_allclose(found.places, [[3, 4]])
     np.testing.assert_allclose(found.flux, [10])
-    assert "1 star; the list counts pixels from 0, as asked" in said(found)
+    assert "1 star, the list counts pixels from 0, as asked" in said(found)
     assert found.told(0) == "star '1' (x 3, y 4)"
 
 
@@ -273,8 +273,10 @@ def test_fits_tables_by_name(tmp_path):
 
 def test_tables_in_memory():
     table = QTable({"x": [1.0, 2] * u.pix, "y": [3, 4], "flux": [[1.0, 2], [3, 4]] * u.ct})
-    found = from_table(table, origin=0)
+    found = from_table(table)
     assert found.places.tolist() == [[1, 3], [2, 4]]
+    assert said(found) == "2 stars, the list counts pixels from 0, as Python does"
+    assert from_table(table, origin=1).places.tolist() == [[0, 2], [1, 3]]
     assert found.flux.tolist() == [3, 7]  # of all energies
     masked = Table({"x": [1, 2], "y": [3, 4], "mag": MaskedColumn([20.0, 1], mask=[False, True])})
     np.testing.assert_array_equal(from_table(masked).flux, [1, np.nan])

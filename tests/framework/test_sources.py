@@ -3,15 +3,20 @@ import sys
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
+from astropy.table import Table
 from astropy.wcs import WCS, Sip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError, MissingExtraError
 from skyfold.geometry import Grid, Normalisations
+from skyfold.points import with_points
 from skyfold.source_finding import compare, find_sources
 from skyfold.sources import Sources, placed, psf_numbers
 from skyfold.sphere import Sphere
+from skyfold.star_request import as_sources
+from skyfold_responses.psf import Psf
 
 RA, DEC, FWHM = 80.0, 41.0, 2.8
 GALACTIC = SkyCoord(RA, DEC, unit="deg").galactic
@@ -274,6 +279,25 @@ def test_faint_stars_and_single_wanderers_are_no_reason_to_doubt():
     one = PLACES.copy()
     one[0] += 1.5
     assert compare(listed(one), one, counts, FWHM).level == "ok"
+
+
+def test_a_list_that_is_off_is_told_with_the_data():
+    y, x = np.indices((13, 13)) - 6
+    psf = np.exp(-(x**2 + y**2) * 2.3548**2 / 2 / FWHM**2)
+    counts = star_image(PLACES, FLUXES)
+    data = BinnedData(counts, {"sky": Psf(psf / psf.sum(), counts.shape)})
+    right, wrong = (
+        with_points(data, listed(PLACES + off, origin=1)).parts[0].origin.checks for off in (0, -1)
+    )
+    assert "warning" not in {check.level for check in right}
+    assert any("--stars.origin 0" in check.message for check in wrong)
+
+
+def test_tables_and_arrays_in_memory_count_from_zero():
+    pixels = Table({"x": [3.0, 8.0], "y": [4.0, 5.0]})
+    for stars in (pixels, [[3, 4], [8, 5]], as_sources(pixels)):
+        np.testing.assert_array_equal(as_sources(stars).places, [[3, 4], [8, 5]])
+    assert as_sources(Table({"RA": [RA], "Dec": [DEC]})).frame == "icrs"
 
 
 def test_stars_are_found():
