@@ -33,6 +33,11 @@ class Prior(ABC):
         """Whether it is a concave function, so that the posterior has a single maximum."""
         return True
 
+    @property
+    def cheap(self) -> bool:
+        """Whether its second derivative times a direction costs less than a response product."""
+        return True
+
     def chosen(self, model: Model) -> frozenset[str]:
         """Return the names of the fitted components that it is put on."""
         return model.chosen(self.components)

@@ -133,30 +133,29 @@ class Entropy(Prior):
 
     def value(self, values: Array, geometry: Geometry) -> float:
         """Return the log-density; a value of zero adds zero."""
-        _, log = self._level_and_log(values, geometry)
+        log = np.log(np.maximum(values, SMALLEST) / self._raised(values, geometry))
         constant = 0 if self.floats else 1
         return self.coefficient * float(np.sum(values * (constant - log)))
 
     def gradient(self, values: Array, geometry: Geometry) -> Array:
         """Return ``-c log(x / m)``; with a floating m ``c (G(x / m) - 1 - log(x / m))``."""
-        level, log = self._level_and_log(values, geometry)
+        slope: Array = np.log(np.maximum(values, SMALLEST) / self._raised(values, geometry))
         if self.floats:
-            log += 1 - self._smooth(values / level, geometry)
-        return -self.coefficient * log
+            slope += 1 - self._blurred_at(values, geometry).ratio
+        return -self.coefficient * slope
 
     def curvature(self, values: Array, geometry: Geometry) -> Array:
         """Return ``c / x``; with a floating m ``2 c (1 + G(x / m)) / x``."""
         bend: Array = self.coefficient / np.maximum(values, SMALLEST)
         if self.floats:
-            level, _ = self._level_and_log(values, geometry)
-            bend *= 2 + 2 * self._smooth(values / level, geometry)
+            bend *= 2 + 2 * self._blurred_at(values, geometry).ratio
         return bend
 
     def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
         """Return the second derivative times a direction v: ``-c v / x``, or through m too."""
         change = direction / np.maximum(values, SMALLEST)
         if self.floats:
-            level, _ = self._level_and_log(values, geometry)
+            level = self._raised(values, geometry)
             moved = self._smooth(direction, geometry) / level
             change -= moved + self._smooth((direction - values * moved) / level, geometry)
         return -self.coefficient * change
@@ -166,9 +165,16 @@ class Entropy(Prior):
         """Whether the reference is the present image, smoothed."""
         return isinstance(self.reference, Smoothed)
 
+    @property
+    def cheap(self) -> bool:
+        """Whether it does without blurs."""
+        return not self.floats
+
     def level(self, values: Array, geometry: Geometry) -> Array:
         """Return m: linear in the values if it floats, the same for all values otherwise."""
-        return self._smooth(values, geometry) if self.floats else self._reference_on(geometry)
+        if self.floats:
+            return self._blurred_at(values, geometry).level
+        return self._reference_on(geometry)
 
     def above_noise(self, level: Array) -> Array:
         """Return m without the rounding that would make it zero or negative."""
@@ -183,10 +189,16 @@ class Entropy(Prior):
     def _smooth(self, values: Array, geometry: Geometry) -> Array:
         return cast(Smoothed, self.reference)(values, geometry)
 
-    def _level_and_log(self, values: Array, geometry: Geometry) -> tuple[Array, Array]:
-        """Return m and ``log(x / m)``."""
-        level = self.above_noise(self.level(values, geometry))
-        return level, np.log(np.maximum(values, SMALLEST) / level)
+    def _raised(self, values: Array, geometry: Geometry) -> Array:
+        return self.above_noise(self.level(values, geometry))
+
+    def _blurred_at(self, values: Array, geometry: Geometry) -> _Blurred:
+        """Return the blurs of these values: kept, for value and slope are asked one by one."""
+        last = self._last.get(geometry)
+        if last is None or not np.array_equal(last.values, values):
+            last = _Blurred(self.reference, values.copy(), geometry)
+            self._last[geometry] = last
+        return last
 
     def _reference_on(self, geometry: Geometry) -> Array:
         if geometry not in self._placed:
@@ -196,3 +208,25 @@ class Entropy(Prior):
     @cached_property
     def _placed(self) -> dict[Geometry, Array]:
         return {}
+
+    @cached_property
+    def _last(self) -> dict[Geometry, _Blurred]:
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class _Blurred:
+    """Values, with m and ``G(x / m)`` as far as they are wanted."""
+
+    smoothed: Smoothed
+    values: Array
+    geometry: Geometry
+
+    @cached_property
+    def level(self) -> Array:
+        return self.smoothed(self.values, self.geometry)
+
+    @cached_property
+    def ratio(self) -> Array:
+        level = self.smoothed.above_noise(self.level)
+        return self.smoothed(self.values / level, self.geometry)
