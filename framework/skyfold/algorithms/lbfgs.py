@@ -64,6 +64,11 @@ class LBFGS(Algorithm):
 
     conserve_flux: bool = False
 
+    @property
+    def keeps_flux(self) -> bool:
+        """As asked for."""
+        return self.conserve_flux
+
     def start(self, data: DataInterface, model: Model) -> LBFGSState:
         """Return the state before the first lap.
 
@@ -79,11 +84,9 @@ class LBFGS(Algorithm):
     def m_step(self, state: State, data: DataInterface) -> Proposal:
         """Return the quasi-Newton step, or the part of it that raises the objective."""
         assert isinstance(state, LBFGSState)
-        model, slope = state.model, gradient(state, data, self.priors)
+        model, slope = state.model, gradient(state, data, self.priors, self.conserve_flux)
         sensitivity = data.sensitivity.only(frozenset(slope))
-        if self.conserve_flux:
-            flux = sensitivity.dot(model)
-            slope = slope - sensitivity * (slope.dot(model) / flux)
+        flux = sensitivity.dot(model)
         bounds = {name: model.components[name].bounds for name in slope}
         old = Vector({n: model[n].astype(np.float64) for n in slope})
         roots = Vector({n: np.sqrt(np.maximum(old[n] - low, 0)) for n, (low, _) in bounds.items()})
@@ -128,8 +131,8 @@ def _metric(
     state: State, data: DataInterface, priors: Mapping[str, Prior], slope: Vector, roots: Vector
 ) -> Metric:
     """Return what stands for minus the Hessian by the roots: EM's, and that of the priors."""
-    concave = {name: prior for name, prior in priors.items() if prior.concave}
-    others = {name: prior for name, prior in priors.items() if not prior.concave}
+    exact = {name: prior for name, prior in priors.items() if prior.concave and prior.cheap}
+    others = {name: prior for name, prior in priors.items() if name not in exact}
     known = derivative(priors, state.model)
     bends = derivative(others, state.model, "curvature")
     diagonal = {}
@@ -137,7 +140,7 @@ def _metric(
         bent = data.sensitivity[name] + roots[name] ** 2 * bends[name]
         bent = 4 * bent + 2 * np.maximum(-known[name], 0)
         diagonal[name] = np.where(bent > 0, bent, 4 * np.abs(g))
-    return Metric(state.model, Vector(diagonal), roots * 2.0, concave)
+    return Metric(state.model, Vector(diagonal), roots * 2.0, exact)
 
 
 def _lifted(
