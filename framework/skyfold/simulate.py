@@ -10,6 +10,7 @@ import numpy as np
 
 from skyfold.binned import BinnedData
 from skyfold.errors import DataError
+from skyfold.points import PointList
 from skyfold.result import Result
 from skyfold.skymap import integrated
 from skyfold.sphere import Sphere
@@ -106,7 +107,8 @@ def score(demo: Demo, result: Result) -> dict[str, float]:
         ``nrmse`` of the restored sky; ``nrmse_observed`` of the counts themselves, less what is
         no sky and divided by the counts that a sky of one would give, where they are an image;
         ``correlation`` of restored and true pixels, where both vary; ``flux_error_percent`` of
-        the sky's sum; for each fitted normalisation ``NAME_error_percent``.
+        the sky's sum; for each fitted normalisation, and the sum of the fluxes of point sources,
+        ``NAME_error_percent``; ``NAME_median_error_percent`` of the single fluxes.
     """
     sky = result.sky
     component = result.model.components[sky]
@@ -121,7 +123,11 @@ def score(demo: Demo, result: Result) -> dict[str, float]:
         figures["correlation"] = correlation(restored, truth)
     figures["flux_error_percent"] = percent(restored, truth)
     for name in sorted(result.model.free - result.model.skies):
-        figures[f"{name}_error_percent"] = percent(result.model[name], demo.truth[name])
+        found, true = result.model[name], demo.truth[name]
+        figures[f"{name}_error_percent"] = percent(found, true)
+        if isinstance(result.model.components[name].geometry, PointList):
+            each = 100 * (found / true - 1)
+            figures[f"{name}_median_error_percent"] = float(np.median(np.abs(each)))
     return figures
 
 

@@ -73,7 +73,8 @@ def open_lucy(
         Pixels further below zero than so many sigma of noise and background are bad, too; with 0
         those below minus the sum of background and variance.
     start
-        Image to start from, of the size of the data or of the restored image.
+        Image to start from, of the size of the data or of the restored image; the mean of the data
+        by default.
     size
         Size of the restored image in x and y; 0 is that of the data.
     centred
@@ -131,7 +132,10 @@ def open_lucy(
     padded = frame.padded(weights)
     sensitivity = response.sensitivity(padded)
     measured = sensitivity >= NOT_MEASURED * sensitivity.max()
-    first = None if start is None else frame.started(read_image(start, "start"))
+    mean = float(np.sum(weights * np.where(seen, image.values, 0)) / np.sum(weights))
+    first: Any = mean if mean > 0 else 1.0
+    if start is not None:
+        first = frame.started(read_image(start, "start"))
     responses: dict[str, Response] = {SKY: response}
     components = {SKY: Component(frame.grid, "", mask=measured, start=first)}
     for part, expected in ((NOISE, noise**2 * np.ones_like(known)), (BACKGROUND, adu * known)):
