@@ -22,7 +22,7 @@ from skyfold.sampling.posterior.images import deviation
 from skyfold.source_tables import BLENDED, source_table
 from skyfold.sources import Sources
 from skyfold.stars import spread_of
-from skyfold.uncertainty import AT_THE_MAXIMUM, Scatter, scatter
+from skyfold.uncertainty import Scatter, scatter
 from skyfold.vector import Array, Vector
 
 if TYPE_CHECKING:
@@ -36,6 +36,13 @@ WORK = 2e7  # stars times values of the model up to which errors are worked out 
 UNSETTLED = 0.3  # sigma that a flux may still be away from its maximum
 NEAR = 2.0  # pixels from a star in which residuals are its own
 OFF = 5.0  # sigma of a residual there above which its PSF or its place is wrong
+PEAK = 10.0  # sigma of the light of a peak of the sky that may be a star
+NARROW = 2.5  # height of its top over that of its blur: about 1.5 in the middle of a galaxy
+APART = 2.0  # widths of the PSF from a listed star, from which peaks are none of its own
+TOLD = 3  # peaks at most
+REMEDY = (
+    "Restore up to the maximum under a prior that tells stars from the sky: two-channel, or map"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +114,21 @@ def photometry(result: Result, errors: bool | None = None) -> Table:
     return table
 
 
-def figures(table: Table) -> dict[str, Any]:
-    """Return what the manifest tells of stars: their number, and which to beware of."""
+def figures(result: Result) -> dict[str, Any]:
+    """Return what the manifest tells of stars: their number, and which to beware of.
+
+    Returns
+    -------
+    figures
+        ``number``; ``blended``: pairs of stars and the correlation of their fluxes; ``off``: stars
+        with a residual beyond 5 sigma beside them; ``unlisted``: x, y (counted as in the list) and
+        significance of peaks of the sky that look like stars.
+    """
+    table = result.stars
     names = [str(name) for name in table["name"]]
     if "component" in table.colnames:
         names = [f"{n} ({c})" for n, c in zip(names, table["component"], strict=True)]
-    told: dict[str, Any] = {"number": len(table)}
+    told: dict[str, Any] = {"number": len(table), "unlisted": _unlisted(result, table)}
     if "correlation" in table.colnames:
         both = zip(names, table["neighbour"], table["correlation"], strict=True)
         told["blended"] = [[n, str(o), float(c)] for n, o, c in both if c < BLENDED]
@@ -120,6 +136,38 @@ def figures(table: Table) -> dict[str, Any]:
         pairs = zip(names, table["residual"], strict=True)
         told["off"] = [[n, float(sigma)] for n, sigma in pairs if abs(sigma) > OFF]
     return told
+
+
+def _unlisted(result: Result, table: Table) -> list[list[float]]:
+    """Return peaks of the sky as narrow as the PSF allows, away from all stars of the list.
+
+    The light of each is what a blur by the PSF leaves above one three times as wide. Its noise is
+    that of the counts under the PSF.
+    """
+    from scipy.ndimage import gaussian_filter, maximum_filter
+
+    part, sky = result.data.parts[0], result.model.components[result.sky].geometry
+    expected = result.explained[0].expectation
+    if not isinstance(sky, Grid) or expected is None or expected.ndim < 2:
+        return []
+    seen = result.image.value * np.asarray(result.data.sensitivity[result.sky])[result.field]
+    light, expected = (v.reshape(-1, *v.shape[-2:]).sum(axis=0) for v in (seen, expected))
+    block = light.shape[0] // expected.shape[0]
+    width = spread_of(part.whole[result.sky])
+    sigma = width * block
+    narrow, wide = (gaussian_filter(light, k * sigma, mode="nearest") for k in (1, 3))
+    flux = 9 / 8 * 2 * np.pi * sigma**2 * (narrow - wide)
+    level = expected.repeat(block, axis=0).repeat(block, axis=1)
+    significance = flux / np.sqrt(np.maximum(level, 1e-300) * 4 * np.pi * width**2)
+    top = narrow == maximum_filter(narrow, 2 * int(np.ceil(2 * sigma)) + 1)
+    found = top & (significance > PEAK) & (light - wide > NARROW * (narrow - wide))
+    y, x = np.nonzero(found)
+    places = (np.stack([x, y], axis=1) + 0.5) / block - 0.5
+    listed = np.stack([table["x"], table["y"]], axis=1) - table.meta["origin"]
+    away = np.linalg.norm(places[:, None] - listed, axis=2).min(axis=1)
+    far = away > APART * FWHM_PER_SIGMA * width
+    rows = np.column_stack([places + table.meta["listed_from"], significance[found]])[far]
+    return [[float(v) for v in row] for row in rows[np.argsort(-rows[:, 2])][:TOLD]]
 
 
 def _measured(result: Result, name: str, points: PointList, errors: Errors, own: slice) -> Table:
@@ -177,7 +225,7 @@ def _errors(result: Result, lists: Mapping[str, PointList], asked: bool | None) 
     try:
         found = solve(state, result.data, algorithm.priors, functions, watch, algorithm.keeps_flux)
     except (ConfigError, NumericalError) as error:
-        return _none(size, str(error))
+        return _none(size, f"{str(error).partition('. ')[0]}. {REMEDY}")
     except KeyboardInterrupt:
         return _none(size, "interrupted; ask for them again in Python: skyfold.open(folder).stars")
     return _judged(result, found, size, bool(moving))
@@ -223,7 +271,7 @@ def _judged(result: Result, found: Scatter, size: int, moving: bool) -> Errors:
         return _none(
             size,
             f"the run ended before its maximum: a flux would still move by {np.max(away):.2g} "
-            f"sigma. {AT_THE_MAXIMUM}",
+            f"sigma. {REMEDY}",
         )
     flux, posterior = found.sandwich[:size, :size], np.sqrt(np.diag(found.laplace))[:size]
     moves = sigma[size:].reshape(-1, 2) if moving else None

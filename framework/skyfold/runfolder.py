@@ -280,7 +280,7 @@ def _result(
 def _stars(result: Result) -> dict[str, Any]:
     """Return the figures of point sources, if there are any."""
     found = bool(point_components(result.model.components))
-    return {"stars": photometry.figures(result.stars)} if found else {}
+    return {"stars": photometry.figures(result)} if found else {}
 
 
 def _made(
