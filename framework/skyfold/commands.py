@@ -418,6 +418,8 @@ def _refuse_warnings(data: Any, strict: bool) -> None:
 
 def _print_result(result: Any, folder: Path) -> None:
     """Print what a newcomer wants to know, in a few lines."""
+    from skyfold.star_products import told
+
     fixed = set(result.model) - result.model.free
     figures: Mapping[str, Any] = result.manifest["results"]
     method, errors = result.manifest["config"]["method"], figures.get("normalisation_errors", {})
@@ -434,6 +436,11 @@ def _print_result(result: Any, folder: Path) -> None:
         held, error = name.partition("[")[0] in fixed, errors.get(name)
         known = "" if error is None else f" +- {error:.2g}"
         say(f"{'fixed' if held else 'fitted':9} {name}: {value:.4g}{known}")
+    if "stars" in figures:
+        heading, *rows = told(result.stars)
+        say(f"stars     {heading}")
+        for row in rows:
+            say(f"          {row}")
     if psf := figures.get("psf"):
         say(f"psf       {psf['fwhm']:.3g} pixels wide, given as {psf['fwhm_start']:.3g}")
     _print_doubts(result, sys.stdout)
