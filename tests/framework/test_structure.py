@@ -18,7 +18,7 @@ from skyfold.response import Diagonal
 from skyfold.runfolder import LATER
 from skyfold.sampling.laws.multiscale_law import MultiScale
 from skyfold.sampling.laws.scale_law import GammaFactor, Scale
-from skyfold.sampling.structure.nulls import Light, Nulls
+from skyfold.sampling.structure.nulls import Nulls, RegionLight
 from skyfold.sampling.structure.structure import bound, holm, quoted, shares
 from skyfold.sampling.structure.structure_run import DRAWS, PRODUCTS, structure
 from skyfold_responses.psf import Psf
@@ -59,7 +59,7 @@ def sampler(data, **options):
 
 
 def nulls(data, seed=0, regions=(REGION,), **options):
-    return Nulls(data, sampler(data, **options), "sky", Light.of(data, "sky", regions), seed)
+    return Nulls(data, sampler(data, **options), "sky", RegionLight.of(data, "sky", regions), seed)
 
 
 def counts(rng, injected=0.0, level=1.0):
@@ -138,14 +138,16 @@ def test_an_even_background_counts_as_the_even_sky_that_makes_it(boundary):
     field = data.components["sky"].geometry.field or (slice(None),) * 2
     region = np.zeros(data.components["sky"].geometry.shape)
     region[field] = REGION
-    light = Light.of(data, "sky", [region])
+    light = RegionLight.of(data, "sky", [region])
     values = {"sky": np.full(region.shape, 2.0), "background": np.array([1.0])}
     extra, known = light.of_values("sky", values)[:, 0]
     assert extra == pytest.approx(2 * REGION.sum())
     even = data.whole["sky"].forward(np.ones(region.shape)) / 4  # less than one at dark edges
     assert known == pytest.approx(3 * REGION.sum(), rel=1e-3 if even.min() < 0.99 else 1e-9)
     joint = JointData([data, observation(level=3.0, exposure=1.0, boundary=boundary)])
-    assert Light.of(joint, "sky", [region]).of_values("sky", values)[1, 0] == pytest.approx(known)
+    assert RegionLight.of(joint, "sky", [region]).of_values("sky", values)[1, 0] == pytest.approx(
+        known
+    )
 
 
 def test_the_exposure_does_not_matter():
@@ -214,7 +216,7 @@ def test_what_cannot_be_tested_is_said():
     law = MultiScale(dark.components["sky"], dark.sensitivity["sky"])
     gibbs = Gibbs(laws={"sky": law}, chains=1, origins=1)
     with pytest.raises(ConfigError, match="no counts are expected at all"):
-        Nulls(dark, gibbs, "sky", Light.of(dark, "sky", [REGION]))
+        Nulls(dark, gibbs, "sky", RegionLight.of(dark, "sky", [REGION]))
     hole = np.ones((SIZE, SIZE))
     hole[3, 3] = 0
     data = BinnedData(

@@ -74,6 +74,24 @@ def drawn(data, iterations=200, burn_in=50, seed=1, **options):
     return deconvolver.run(data)
 
 
+def test_a_chain_that_is_too_short_says_so(caplog):
+    result = drawn(small(), iterations=120, burn_in=20)
+    (doubt,) = result.doubts
+    assert doubt in caplog.text
+    assert doubt.startswith("ESS ")
+    assert "(n_iter_max " in doubt
+    assert doubt.partition(":")[0] in str(result)
+    assert "draws                : 100 after 20 of burn-in" in str(result)
+    assert f"total flux {result.posterior_mean.sum():.6g}" in str(result)
+
+
+def test_the_classes_are_where_pylira_has_them():
+    from skyfold_image.pylira import core
+
+    assert core.LIRADeconvolver is LIRADeconvolver
+    assert core.LIRADeconvolverResult is LIRADeconvolverResult
+
+
 def test_the_example_of_the_paper_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}

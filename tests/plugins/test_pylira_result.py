@@ -69,6 +69,18 @@ def test_moments_leave_out_the_burn_in(result):
     assert (result.n_iter_max, result.n_burn_in) == (ITERATIONS, BURN_IN)
 
 
+def test_independent_draws_have_no_doubts(rng):
+    images = rng.gamma(2, size=(1000, 4, 4))
+    trace = Table({"iteration": np.arange(1000), "smoothingParam0": rng.gamma(2, size=1000)})
+    config = {"n_iter_max": 1000, "n_burn_in": 100}
+    result = LIRADeconvolverResult(config, parameter_trace=trace, image_trace=images)
+    assert result.doubts == []
+    assert "mixing               : ESS " in str(result)
+    moments = LIRADeconvolverResult(config, images.mean(axis=0), images.std(axis=0))
+    assert moments.doubts == []
+    assert "mixing               : not known" in str(moments)
+
+
 def test_fits_has_the_units_of_pylira_and_is_read_back(result, tmp_path):
     result.write(tmp_path / "r.fits")
     with fits.open(tmp_path / "r.fits") as opened:

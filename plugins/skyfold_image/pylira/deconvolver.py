@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from skyfold.sampling.laws.law import Law
 from skyfold.sampling.laws.multiscale_law import MultiScale
 from skyfold.sampling.laws.scale_law import GammaFactor, Scale
 from skyfold.sampling.laws.strengths import Lira
+from skyfold.sampling.posterior.hdus import SCALE, TOTAL_COUNTS, pylira_names
 from skyfold.vector import Array
 from skyfold_image.pylira.result import LIRADeconvolverResult
 from skyfold_responses.psf import Psf
@@ -25,9 +27,10 @@ from skyfold_responses.psf import Psf
 if TYPE_CHECKING:
     from astropy.table import Table
 
+log = logging.getLogger(__name__)
 SKY, BACKGROUND = "sky", "background"
 RATE, RATE_OF_PYLIRA = 1e-3, 0.05  # of the total
-SCALE, SCALE_OF_PYLIRA = GammaFactor(1.0, 1.0), GammaFactor(0.001, 0.0)
+FACTOR, FACTOR_OF_PYLIRA = GammaFactor(1.0, 1.0), GammaFactor(0.001, 0.0)  # of a background
 
 
 class LIRADeconvolver:
@@ -106,7 +109,7 @@ class LIRADeconvolver:
         return "\n".join([type(self).__name__, "-" * len(type(self).__name__), "", *lines])
 
     def run(self, data: Mapping[str, Any]) -> LIRADeconvolverResult:
-        """Draw images.
+        """Draw images, and warn if they are too few for what they hang together.
 
         Parameters
         ----------
@@ -145,7 +148,7 @@ class LIRADeconvolver:
             for part in zip(*((rows, kept[SKY]) for rows, kept in walks), strict=True)
         )
         found = chain.moments
-        return LIRADeconvolverResult(
+        result = LIRADeconvolverResult(
             {**self.to_dict(), "random_seed": seed},
             found.mean[SKY],
             np.sqrt(found.spread[SKY] / found.count),
@@ -153,6 +156,9 @@ class LIRADeconvolver:
             trace,
             data.get("wcs"),
         )
+        for doubt in result.doubts:
+            log.warning("%s", doubt)
+        return result
 
     def sampler(self, data: BinnedData, seed: int) -> Gibbs:
         """Return the sampler of these options, of one chain that keeps every image.
@@ -180,7 +186,7 @@ class LIRADeconvolver:
         }
         if self.fit_background_scale:
             laws[BACKGROUND] = Scale(
-                data.sensitivity[BACKGROUND], SCALE_OF_PYLIRA if self.compat else SCALE
+                data.sensitivity[BACKGROUND], FACTOR_OF_PYLIRA if self.compat else FACTOR
             )
         return Gibbs(
             laws=laws,
@@ -198,20 +204,19 @@ def _table(rows: Array, columns: Sequence[str], data: BinnedData) -> Table:
     """Return the parameters of each iteration under the names that Pylira gives them."""
     from astropy.table import Table
 
-    found = dict(zip(columns, rows.T, strict=True))
-    levels = int(np.log2(len(data.full_counts)))
-    density = found["log_posterior"]
+    names = pylira_names(columns, SKY)
+    found = {names.get(name, name): v for name, v in zip(columns, rows.T, strict=True)}
+    levels = [name for name in found if name.startswith("smoothingParam")]
     table = {
         "iteration": np.arange(1, len(rows) + 1),
-        "logPost": density,
-        "stepSize": np.diff(density, prepend=np.nan),
-        "cycleSpinRow": found[f"{SKY}.origin[0]"].astype(int),
-        "cycleSpinCol": found[f"{SKY}.origin[1]"].astype(int),
-        **{f"smoothingParam{i}": found[f"{SKY}.alpha[{i}]"] for i in range(levels)},
-        "expectedMSCounts": found[f"{SKY}.total"] * data.sensitivity[SKY].max(),
+        "logPost": found["logPost"],
+        "stepSize": np.diff(found["logPost"], prepend=np.nan),
+        **{name: found[name].astype(int) for name in ("cycleSpinRow", "cycleSpinCol")},
+        **{name: found[name] for name in levels},
+        TOTAL_COUNTS: found[f"{SKY}.total"] * data.sensitivity[SKY].max(),
     }
-    if BACKGROUND in found:
-        table["bkgScale"] = found[BACKGROUND]
+    if SCALE in found:
+        table[SCALE] = found[SCALE]
     return Table({**table, "logLikelihood": found["log_likelihood"]})
 
 

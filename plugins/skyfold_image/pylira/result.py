@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skyfold.errors import ConfigError, DataError, require
+from skyfold.sampling.chains.diagnostics import LEAST_ESS, diagnose, worst
 from skyfold.vector import Array
-from skyfold_image.pylira.utils.io import TraceFile
+from skyfold_image.pylira.utils.io import NO_PARAMETERS, TraceFile
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -53,6 +55,18 @@ class LIRADeconvolverResult:
         self._config, self._wcs = dict(config), wcs
         self._mean, self._std = posterior_mean, posterior_std
         self._parameter_trace, self._image_trace = parameter_trace, image_trace
+
+    def __str__(self) -> str:
+        ny, nx = self.posterior_mean.shape
+        total, draws = self.posterior_mean.sum(), self.n_iter_max - self.n_burn_in
+        told = {
+            "image": f"{nx} x {ny} pixels, total flux {total:.6g}",
+            "draws": f"{draws} after {self.n_burn_in} of burn-in",
+            "mixing": self._said or "not known",
+            **self.config,
+        }
+        lines = [f"    {key:21}: {value}" for key, value in told.items()]
+        return "\n".join([type(self).__name__, "-" * len(type(self).__name__), "", *lines])
 
     @property
     def config(self) -> dict[str, Any]:
@@ -140,6 +154,45 @@ class LIRADeconvolverResult:
     def has_parameter_trace(self) -> bool:
         """Whether the result was made with its parameter trace."""
         return self._parameter_trace is not None
+
+    @cached_property
+    def _mixing(self) -> dict[str, Any]:
+        """The parameter, or brightest pixel, of the smallest effective sample size."""
+        draws: dict[str, Array] = {}
+        if self.has_parameter_trace:
+            names = [n for n in self.parameter_trace.colnames if n not in NO_PARAMETERS]
+            draws = {name: np.asarray(self.parameter_trace[name], float) for name in names}
+        if self.has_image_trace:
+            x, y = self._pixel(None)
+            draws[f"pixel x {x}, y {y}"] = np.asarray(self.image_trace[:, y, x], float)
+        if not draws:
+            return {}
+        table = np.stack(list(draws.values()), axis=-1)[None, self.n_burn_in :]
+        return worst(list(draws), diagnose(table, np.zeros(1)))
+
+    @property
+    def _said(self) -> str:
+        """How well the chain has mixed, in words."""
+        if "ess" not in self._mixing:
+            return ""
+        ess, name = self._mixing["ess"], self._mixing["ess_of"]
+        return f"ESS {ess:.0f} for {name}, should be {LEAST_ESS:.0f}"
+
+    @property
+    def doubts(self) -> list[str]:
+        """What speaks against the draws, in a sentence each; nothing if all is well.
+
+        Of one chain there are effective sample sizes (ESS) alone. Whether it got stuck only the
+        result of another ``random_state`` can tell.
+        """
+        if not self._said or self._mixing["ess"] >= LEAST_ESS:
+            return []
+        times = ceil(LEAST_ESS / max(self._mixing["ess"], 1.0))
+        total = self.n_burn_in + times * (self.n_iter_max - self.n_burn_in)
+        return [
+            f"{self._said}: draw at least {times} times as many (n_iter_max {total}), and compare "
+            "with another random_state: one chain cannot tell whether it got stuck"
+        ]
 
     def reduce_to_mean_std(self) -> LIRADeconvolverResult:
         """Return the result without its image trace, which takes most of the room."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.68
 TRACE = "PARAMETER_TRACE"
+TOTAL_COUNTS, SCALE = "expectedMSCounts", "bkgScale"
 PYLIRA = {"log_posterior": "logPost", "origin[0]": "cycleSpinRow", "origin[1]": "cycleSpinCol"}
 
 
@@ -73,22 +74,39 @@ def trace_table(posterior: Posterior, scale: Mapping[str, float]) -> Table:
         "iteration": np.tile(np.arange(sweeps), chains),
         "chain": np.repeat(np.arange(chains), sweeps),
     }
-    others = {name for name in posterior.columns if "." not in name and name[:4] != "log_"}
     (sky,) = posterior.kept if len(posterior.kept) == 1 else ("",)
+    names = pylira_names(posterior.columns, sky)
     for name in posterior.columns:
         if re.search(r"\.(block|pixel)\[", name):
             continue
         values = posterior.parameter(name).ravel()
-        own = name.removeprefix(f"{sky}.")
-        level = re.fullmatch(r"alpha\[(\d+)\]", own)
-        if level:
-            name = f"smoothingParam{level[1]}"
-        elif others == {name}:
-            name = "bkgScale"
-        columns[PYLIRA.get(own, name)] = values
-        if own == "total":
-            columns["expectedMSCounts"] = values * scale[sky]
+        columns[names.get(name, name)] = values
+        if name == f"{sky}.total":
+            columns[TOTAL_COUNTS] = values * scale[sky]
     return Table(columns)
+
+
+def pylira_names(columns: Sequence[str], sky: str) -> dict[str, str]:
+    """Return what Pylira calls columns, by column; those that it does not have are left out.
+
+    Parameters
+    ----------
+    columns
+        Parameters of a sampler.
+    sky
+        Name of the sky.
+    """
+    others = {name for name in columns if "." not in name and name[:4] != "log_"}
+    names = {}
+    for name in columns:
+        own = name.removeprefix(f"{sky}.")
+        if level := re.fullmatch(r"alpha\[(\d+)\]", own):
+            names[name] = f"smoothingParam{level[1]}"
+        elif others == {name}:
+            names[name] = SCALE
+        elif own in PYLIRA:
+            names[name] = PYLIRA[own]
+    return names
 
 
 def _scale(result: Result) -> dict[str, float]:

@@ -29,7 +29,7 @@ def seeds(seed: int, purpose: int, number: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Light:
+class RegionLight:
     """Light of regions as functions of a model, extra and known, in one unit.
 
     Parameters
@@ -44,7 +44,7 @@ class Light:
     known: Mapping[str, Array]
 
     @classmethod
-    def of(cls, data: DataInterface, name: str, regions: Sequence[Array]) -> Light:
+    def of(cls, data: DataInterface, name: str, regions: Sequence[Array]) -> RegionLight:
         """Return the light of regions.
 
         Whatever the known components make in the counts, B, is taken for light of the sky: in the
@@ -120,7 +120,7 @@ class Nulls:
     data: DataInterface
     gibbs: Gibbs
     name: str
-    light: Light
+    light: RegionLight
     seed: int = 0
 
     def __post_init__(self) -> None:

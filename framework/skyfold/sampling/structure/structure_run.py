@@ -17,7 +17,7 @@ from skyfold import files
 from skyfold.algorithms.gibbs import Gibbs, GibbsState
 from skyfold.errors import ConfigError, FileError, Interrupted
 from skyfold.runner import signals
-from skyfold.sampling.structure.nulls import Light, Nulls
+from skyfold.sampling.structure.nulls import Nulls, RegionLight
 from skyfold.sampling.structure.structure import (
     GAMMA,
     bound,
@@ -198,7 +198,7 @@ def _nulls(
         for i in range(len(regions))
     ]
     data = result.problem.data
-    light = Light.of(data, name, [np.asarray(region) for region in whole])
+    light = RegionLight.of(data, name, [np.asarray(region) for region in whole])
     return Nulls(data, gibbs, name, light, seed), sums
 
 

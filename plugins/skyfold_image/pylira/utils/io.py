@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from skyfold_image.pylira.result import LIRADeconvolverResult
 
 TRACE_HDU = "IMAGE_TRACE"
+NO_PARAMETERS = ("iteration", "stepSize", "cycleSpinRow", "cycleSpinCol")  # columns of a trace
 
 
 @dataclass(frozen=True)

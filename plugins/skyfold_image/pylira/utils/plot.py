@@ -14,6 +14,7 @@ import numpy as np
 from skyfold.errors import DataError
 from skyfold.sampling.posterior.chain_drawing import SPIKY_TAIL, span
 from skyfold.vector import Array
+from skyfold_image.pylira.utils.io import NO_PARAMETERS
 from skyfold_image.pylira.utils.priors import f_hyperprior_lira
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 ROW_HEIGHT, WIDTH = 3.2, 14.0  # inches
 TRACE, MEAN = "tab:blue", "tab:orange"
 SPIKY = "logPost"
-NO_DENSITY = ("iteration", "stepSize", "cycleSpinRow", "cycleSpinCol")
 
 
 def plot_example_dataset(
@@ -258,7 +258,7 @@ def _panels(
     parameter_trace: Table, columns: int, figsize: tuple[float, float] | None
 ) -> tuple[Figure, dict[str, tuple[Axes, Array]]]:
     """Return a figure, and for each parameter worth drawing its panel and its values."""
-    names = [name for name in parameter_trace.colnames if name not in NO_DENSITY]
+    names = [name for name in parameter_trace.colnames if name not in NO_PARAMETERS]
     figure, panels = _grid(len(names), columns, figsize)
     values = [np.asarray(parameter_trace[name], dtype=float) for name in names]
     return figure, dict(zip(names, zip(panels, values, strict=True), strict=True))
