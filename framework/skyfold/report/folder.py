@@ -33,6 +33,7 @@ from skyfold.significance import FILE as SIGNIFICANCE_FILE
 from skyfold.significance import NAME as SIGNIFICANCE
 from skyfold.skymap import Mark, layout
 from skyfold.sphere import Sphere
+from skyfold.star_products import TABLE as STARS
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class RunFolder:
         Names of components that were not fitted.
     fluxes
         Fluxes of regions with their errors, if they were asked for: the rows of the table.
+    stars, total
+        Point sources, if there are any, as a table, and the sky with them.
     choices
         What held-out photons chose, ``iteration`` or ``strength``, and the rows they chose from.
     """
@@ -102,6 +105,8 @@ class RunFolder:
     product: str = ""
     fixed: frozenset[str] = frozenset()
     fluxes: Table | None = None
+    stars: Table | None = None
+    total: Layer | None = None
     choices: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
     @classmethod
@@ -130,6 +135,9 @@ class RunFolder:
         flux_file = path / FLUXES
         with _readable(flux_file):
             fluxes = Table.read(flux_file, format="ascii.ecsv") if flux_file.exists() else None
+        star_file = path / STARS
+        with _readable(star_file):
+            stars = _read_stars(star_file) if star_file.exists() else None
         images: dict[str, Any] = {}
         restored = "Posterior mean" if _sampled(manifest) else "Restored"
         inputs = [str(entry.get("path", "")) for entry in manifest.get("inputs", [])]
@@ -148,7 +156,7 @@ class RunFolder:
             with _readable(path / name):
                 if (path / name).exists():
                     choices[kind] = _read_trace(path / name)
-        return cls(path, manifest, trace, **images, fluxes=fluxes, choices=choices)
+        return cls(path, manifest, trace, **images, fluxes=fluxes, stars=stars, choices=choices)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -189,6 +197,17 @@ def _read_trace(file: Path) -> list[dict[str, float]]:
 
     table = Table.read(file, format="ascii.ecsv")
     return [{name: float(row[name]) for name in table.colnames} for row in table]
+
+
+def _read_stars(file: Path) -> Table:
+    """Return the table of stars; texts that are empty come back as such."""
+    from astropy.table import Table
+
+    table = Table.read(file, format="ascii.ecsv")
+    for name in table.colnames:
+        if table[name].dtype.kind == "U" and hasattr(table[name], "filled"):
+            table[name] = table[name].filled("")
+    return table
 
 
 def _sampled(manifest: Mapping[str, Any]) -> bool:
@@ -273,6 +292,7 @@ def _images(
         "skies": [sky(restored, hdus[0], mask)],
         "scatter": [sky(name, hdus[name], mask) for name in SCATTER if name in hdus],
         "truth": sky("Truth", hdus["TRUTH"]) if "TRUTH" in hdus else None,
+        "total": sky("Total", hdus["TOTAL"], mask) if "TOTAL" in hdus else None,
         "about": about,
     }
 
@@ -296,6 +316,7 @@ def _whole_skies(hdus: Any, edges: Quantity | None, restored: str) -> dict[str, 
         "skies": [sky(restored, "SKY", mask > 0)],
         "scatter": [sky(name, name, mask > 0) for name in SCATTER if name in hdus],
         "truth": sky("Truth", "TRUTH") if "TRUTH" in hdus else None,
+        "total": sky("Total", "TOTAL", mask > 0) if "TOTAL" in hdus else None,
         "sensitivity": replace(sensitivity, marks=marks),
     }
 

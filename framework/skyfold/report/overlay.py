@@ -1,4 +1,4 @@
-"""What lies over a whole sky on the page: the lines of its grid, their names, and marks."""
+"""What lies over a picture on the page: marks, and of a whole sky the lines of its grid."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from skyfold.skymap import MERIDIANS, PARALLELS, meridian, project
 
 
 def overlay(layer: Layer) -> Html:
-    """Return the grid of a whole sky; nothing for all other layers."""
+    """Return the marks of a layer, with the grid of a whole sky; nothing where there is neither."""
     if not layer.frame:
-        return Html()
+        return _circles(layer)
     lines = [meridian(lon) for lon in MERIDIANS]
     lines += [project(np.array([-179.999, 179.999]), np.array([lat, lat])) for lat in PARALLELS]
     paths = "".join(
@@ -38,6 +38,19 @@ def overlay(layer: Layer) -> Html:
         f'<div class="grid{dark}"><svg viewBox="-100 -50 200 100" aria-hidden="true">'
         f'<path d="{paths}"/></svg>{labels}{marks}</div>'
     )
+
+
+def _circles(layer: Layer) -> Html:
+    """Return the marks of an image: x and y in pixels from where the first one begins."""
+    height, width = layer.flat.shape
+    marks = "".join(
+        f'<b class="mark{" left" if x > 0.8 * width else ""}" style="left:{100 * x / width:.2f}%;'
+        f'top:{100 * ((1 - y / height) if layer.upward else y / height):.2f}%">'
+        f"<span>{escape(name)}</span></b>"
+        for x, y, name in layer.marks
+    )
+    dark = " dark" if layer.kind == "sigma" else ""
+    return Html(f'<div class="grid{dark}">{marks}</div>' if marks else "")
 
 
 def _at(lon: float, lat: float) -> str:

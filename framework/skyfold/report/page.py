@@ -39,6 +39,7 @@ from skyfold.report.pixels import ellipse_table, planes, plate, world_table
 from skyfold.report.posterior import posterior
 from skyfold.report.psf import psf
 from skyfold.report.sanity import sanity
+from skyfold.report.stars import stars
 from skyfold.report.stills import span, still
 from skyfold.report.structure import structure
 from skyfold.report.verdict import verdict
@@ -78,6 +79,7 @@ def render(run: RunFolder) -> str:
     """Return the page of a run."""
     layers = [
         *run.skies,
+        run.total,
         run.truth,
         run.sensitivity,
         *(layer for seen in run.observations for layer in seen),
@@ -92,6 +94,7 @@ def render(run: RunFolder) -> str:
         sanity(run),
         _residuals(run),
         _significance(run),
+        stars(run),
         choices(run),
         psf(run),
         Html() if sampled else _convergence(run),
@@ -176,7 +179,7 @@ def pictures(run: RunFolder, images: list[Layer]) -> str:
     """Return the images side by side; the script makes a wipe of them."""
     if not images:
         return ""
-    skies = [layer for layer in run.skies if layer in images]
+    skies = [layer for layer in (run.total, *run.skies) if layer in images]
     candidates = [*(seen.counts for seen in run.observations), run.truth, run.sensitivity]
     before = next((layer for layer in candidates if layer in images), images[0])
     after = skies[0] if skies else images[-1]

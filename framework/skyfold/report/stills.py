@@ -32,8 +32,8 @@ def still(layer: Layer, caption: str, below: str = "", scale: Array | None = Non
         f'<img src="{image.uri}" width="{width}" height="{height}" '
         f'alt="{escape(layer.title)}, {escape(caption)}">'
     )
-    if layer.frame:
-        drawn = f'<div class="sky">{drawn}{overlay(layer)}</div>'
+    if over := overlay(layer):
+        drawn = f'<div class="{"sky" if layer.frame else "marked"}">{drawn}{over}</div>'
     return Html(f"<figure>{drawn}{below}<figcaption>{text}</figcaption></figure>")
 
 

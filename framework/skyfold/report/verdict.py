@@ -20,6 +20,7 @@ MOST_C = 5.0  # sigma of the C-statistic; it is skewed, and at few counts 3 are 
 TOLD = 10.0  # sigma by which a PSF wider by a tenth should be told from the restored one
 WIDE = 0.3  # share of the sky in use that is no confinement to stars
 ASTRAY = 1.33  # times the width of the PSF given; one roughly right is nearer
+NAMED = 3  # of many stars
 RATIO_TOLERANCE = 5e-3  # smoothed or weighted steps keep the total only so far
 
 
@@ -77,6 +78,7 @@ def doubts(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> list[str
                 f"{short}."
             )
     found += _psf_doubts(figures.get("psf", {}))
+    found += _star_doubts(figures.get("stars", {}))
     seconds = manifest.get("timings", {}).get("iterating", 0.0)
     return [*found, *chain_doubts(figures.get("posterior", {}), seconds)]
 
@@ -105,6 +107,35 @@ def _psf_doubts(psf: Mapping[str, float]) -> list[str]:
             "the PSF given was far off, or it took on the extent of the sources. " + remedy
         )
     return found
+
+
+def _star_doubts(stars: Mapping[str, Any]) -> list[str]:
+    """Return what speaks against fluxes of stars (see `skyfold.photometry.figures`)."""
+    found = []
+    pairs = {frozenset((a, b)): f"{a} and {b}" for a, b, _ in stars.get("blended", [])}
+    if pairs:
+        found.append(
+            f"The light of close stars cannot be told apart ({_few(list(pairs.values()))}): sums "
+            "of their fluxes are known better than each of them."
+        )
+    if off := stars.get("off", []):
+        named = [f"{name}, {sigma:+.1f}{SIGMA}" for name, sigma in off]
+        found.append(
+            f"Beside {len(off)} of {stars['number']} stars a pixel is far off ({_few(named)}): the "
+            "PSF is not theirs, or their place is wrong; fit the places too (--stars.free)."
+        )
+    if peaks := stars.get("unlisted", []):
+        places = [f"x {x:.4g}, y {y:.4g}" for x, y, _ in peaks]
+        found.append(
+            f"Something like a star is left in the background ({_few(places)}): add it to the list."
+        )
+    return found
+
+
+def _few(names: list[str]) -> str:
+    """Return the first of them, and how many more there are."""
+    more = f"; {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return "; ".join(names[:NAMED]) + more
 
 
 def _tolerance(figures: Mapping[str, Any], fixed: Collection[str]) -> float:
