@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from skyfold.sources import Sources
 
+LEAST_SEEN = 1e-3  # of the best seen: what is seen less does not start brighter
 MOST_IN_STARS = 0.9  # of the counts; else what lies below could start at nothing
 
 
@@ -264,7 +265,8 @@ def _first_fluxes(data: BinnedData, sources: Sources, response: Response) -> Arr
     """Return the fluxes to start from; those not given share half of the counts."""
     total = float(np.sum(data.full_counts * (data.weight > 0)))
     sensitivity = response.sensitivity(data.weight)
-    even: Array = 0.5 * total / np.maximum(sensitivity * max(sensitivity.size, 1), 1e-300)
+    least = max(LEAST_SEEN * float(np.max(sensitivity, initial=0.0)), 1e-300)
+    even: Array = 0.5 * total / (np.maximum(sensitivity, least) * max(sensitivity.size, 1))
     if sources.flux is None:
         return even
     given = sources.flux.reshape(-1, *(1,) * (sensitivity.ndim - 1))

@@ -19,6 +19,7 @@ from skyfold.errors import ConfigError
 from skyfold.likelihood import Poisson
 from skyfold.methods import Method
 from skyfold.model import Component
+from skyfold.points import PointList
 from skyfold.priors.reference import on_places
 from skyfold.sampling.chains.calibration import Calibration
 from skyfold.sampling.chains.psf_library import calibration_of
@@ -35,6 +36,7 @@ Pair = tuple[float, float]
 Source = Path | Array | None
 
 TOTAL, PUBLISHED = (1.0, 1e-3), (1.0, 0.05)  # shape and rate of the total
+FLAT = GammaFactor(1.0, 0.0)
 KEPT = 50_000_000  # values of all chains that are kept by default, 200 MB
 
 
@@ -89,6 +91,9 @@ class MultiScaleMethod(Method):
     ) -> dict[str, Law]:
         """Return the law of each component that is fitted: trees for skies, factors for the rest.
 
+        Fluxes of point sources may be anything above zero, all equally likely, so that what is
+        drawn of them is what the counts say.
+
         Parameters
         ----------
         data
@@ -115,7 +120,11 @@ class MultiScaleMethod(Method):
             raise ConfigError("there is no sky to draw: every component is fixed or a background")
         _require_plain(data, fitted)
         if isinstance(self.background_error, Mapping):
-            factors = [name for name, part in fitted.items() if not part.geometry.sky]
+            factors = [
+                name
+                for name, part in fitted.items()
+                if not (part.geometry.sky or isinstance(part.geometry, PointList))
+            ]
             for name in self.background_error:
                 if name not in factors:
                     known = ", ".join(factors) or "none"
@@ -131,7 +140,7 @@ class MultiScaleMethod(Method):
                 **more,
             )
             if part.geometry.sky
-            else Scale(seen[name], self._factor(name, seen[name]), part.bounds)
+            else Scale(seen[name], self._density(name, part, seen[name]), part.bounds)
             for name, part in fitted.items()
         }
 
@@ -155,6 +164,12 @@ class MultiScaleMethod(Method):
             **more,
         )
 
+    def _density(self, name: str, part: Component, seen: Array) -> GammaFactor | LogNormalFactor:
+        if isinstance(part.geometry, PointList):
+            _require_seen(part.geometry, seen)
+            return FLAT
+        return self._factor(name, seen)
+
     def _factor(self, name: str, seen: Array) -> GammaFactor | LogNormalFactor:
         error = self.background_error
         if isinstance(error, Mapping):
@@ -165,6 +180,16 @@ class MultiScaleMethod(Method):
         if self.background_law == "lognormal":
             return LogNormalFactor(1.0, error)
         return GammaFactor.of(1.0, error)
+
+
+def _require_seen(sources: PointList, seen: Array) -> None:
+    """Refuse sources that no count could come from: there is nothing to draw their flux from."""
+    for name, sensitivity in zip(sources.names, seen, strict=True):
+        if not np.all(sensitivity > 0):
+            raise ConfigError(
+                f"no count in use can come from star {name!r}, so its flux could be anything: "
+                "leave it out of the list, or use the pixels around it"
+            )
 
 
 def _require_plain(data: DataInterface, fitted: Mapping[str, Component]) -> None:
