@@ -46,7 +46,7 @@ def hst_stars(seed: int = 1) -> Demo:
         data,
         truth,
         METHOD,
-        300,
+        150,
     )
 
 

@@ -30,7 +30,6 @@ from skyfold_image.reading import read_image
 from skyfold_image.sources import ImageSource
 from skyfold_responses.boxes import Interpolant, boxes
 from skyfold_responses.image import BlockSum
-from skyfold_responses.points import Points
 from skyfold_responses.psf import Psf
 
 SKY, STARS = "sky", "stars"
@@ -131,9 +130,10 @@ def open_plucy(
         header=given.header,
     )
     chain = _chain(block, grid.shape, fine.shape, exposure)
+    further = [blurred(kernel) for kernel in kernels] if pixel_response else kernels[1:]
     data = BinnedData(
         ready.values,
-        {SKY: chain(Psf(kernels[0], fine.shape, "periodic"))},
+        {SKY: chain(Psf(kernels[0], fine.shape, "periodic", further=further))},
         ready.seen.astype(float),
         components={SKY: Component(fine, "ct", start=first)},
         origin=origin,
@@ -147,21 +147,18 @@ def open_plucy(
     places = on_pixels(listed, places, fine.shape) if whole else places
     flux = listed.flux if whole else None
     moved = (places + 0.5) / block - 0.5
-    joined = _joined(data, replace(listed, places=moved, frame="", flux=flux))
-    which = psf_numbers(listed, len(kernels))
-    if shift in ("whole", "exact") and not pixel_response and not np.any(which):
-        return joined
-    own = [blurred(kernel) if pixel_response else kernel for kernel in kernels]
-    points: Response
+    number = psf_numbers(listed, len(kernels)) + int(pixel_response)
+    found = replace(listed, places=moved, frame="", flux=flux, psf=number if further else None)
+    joined = with_points(data, found)
+    assert isinstance(joined, BinnedData)
     if shift == "whole" or shift == "exact":
-        points = Points(own, places, fine.shape, which, cyclic=True)
-    elif len(own) > 1:
-        raise ConfigError(f"shift {shift} takes one PSF, there are {len(own)}; say exact")
-    else:
-        points = boxes(own[0], places, fine.shape, box[::-1], shift)
+        return joined
+    if len(kernels) > 1:
+        raise ConfigError(f"shift {shift} takes one PSF, there are {len(kernels)}; say exact")
+    interpolated = boxes([*kernels, *further][-1], places, fine.shape, box[::-1], shift)
     return BinnedData(
         joined.full_counts,
-        {**joined.whole, STARS: chain(points)},
+        {**joined.whole, STARS: chain(interpolated)},
         joined.weight,
         components=joined.components,
         origin=joined.origin,
@@ -196,12 +193,6 @@ def finer(grid: Grid, block: tuple[int, int]) -> Grid:
         return grid
     shape = tuple(n * b for n, b in zip(grid.shape, block[::-1], strict=True))
     return replace(grid, shape=shape, wcs=None if grid.wcs is None else refined(grid.wcs, block))
-
-
-def _joined(data: BinnedData, sources: Sources) -> BinnedData:
-    joined = with_points(data, sources)
-    assert isinstance(joined, BinnedData)
-    return joined
 
 
 def _chain(

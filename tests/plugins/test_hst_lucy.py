@@ -109,9 +109,7 @@ def test_a_larger_restored_image(scene, centred):
     inside = tuple(slice(f, f + n) for f, n in zip(first, (24, 31), strict=True))
     weight[inside], counts[inside] = scene["weight"], scene["counts"]
     level[inside] = scene["background"]
-    expected, _ = transcribed(
-        counts, scene["psf"], 5, scene["adu"], scene["noise"], level, weight
-    )
+    expected, _ = transcribed(counts, scene["psf"], 5, scene["adu"], scene["noise"], level, weight)
     np.testing.assert_allclose(sky, expected, rtol=1e-10, atol=1e-12)
 
 
