@@ -74,9 +74,9 @@ class Structure:
     def __repr__(self) -> str:
         """Return the table for people."""
         width = max(map(len, ["region", *self.table["region"]]))
-        lines = [f"{'region':{width}}" + "".join(f"{name:>13}" for name in SHOWN[1:])]
+        lines = [f"{'region':{width}}" + "".join(f"{name:>12}" for name in SHOWN[1:])]
         for row in self.table:
-            numbers = "".join(f"{row[name]:13.4g}" for name in SHOWN[1:])
+            numbers = "".join(f"{row[name]:12.4g}" for name in SHOWN[1:])
             lines.append(f"{row['region']:{width}}{numbers}")
         return "\n".join([*lines, *remarks(self.table.meta)])
 
