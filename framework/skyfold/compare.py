@@ -28,6 +28,8 @@ ROWS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "method": lambda f: f["method"],
     "total flux": lambda f: f"{f['flux']:.5g}",
     "  unit": lambda f: f["flux_unit"] or None,
+    "stars": lambda f: f"{f['stars']['number']}",
+    "  their flux": lambda f: f"{f['stars']['flux']:.5g}",
     "flux error [%]": lambda f: f"{f['flux_error_percent']:+.3f}",
     "NRMSE": lambda f: f"{f['nrmse']:.4f}",
     "correlation": lambda f: f"{f['correlation']:.4f}",
@@ -109,7 +111,8 @@ def compare(runs: Sequence[Path], truth: Path | None = None) -> list[dict[str, A
     Returns
     -------
     figures
-        ``run``, ``method``, ``flux``, ``flux_unit``, ``flux_error_percent``, ``nrmse``,
+        ``run``, ``method``, ``flux`` (of the sky without point sources), ``flux_unit``,
+        ``stars`` (see `skyfold.photometry.figures`), ``flux_error_percent``, ``nrmse``,
         ``correlation``, ``brightest`` (position), ``offset`` (from the truth's, in degrees, or
         pixels without coordinates), ``log_likelihood``, ``log_posterior``, ``iterations``,
         ``products`` (of the response) and ``seconds``.
@@ -144,7 +147,7 @@ def _figures(run: Path, truth: Sky | None) -> dict[str, Any]:
     if truth is not None:
         figures["offset"] = _apart(sky.peak, truth.peak)
     results = notes.get("results", {})
-    told = ("log_likelihood", "log_posterior", "iterations")
+    told = ("log_likelihood", "log_posterior", "iterations", "stars")
     figures |= {key: results[key] for key in told if key in results}
     method = notes.get("config", {}).get("method", {})
     figures["method"] = " ".join(str(method[key]) for key in ("name", "solver") if key in method)

@@ -12,6 +12,7 @@ from skyfold.document import Place, suggestion
 from skyfold.errors import ConfigError
 from skyfold.parameters import summary
 from skyfold.registry import default_registry
+from skyfold.star_request import Stars
 
 
 def schema() -> dict[str, Any]:
@@ -62,6 +63,8 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
     }
     properties["method"] = {"anyOf": [{"enum": list(registry.methods)}, method]}
+    stars = options.schema(Stars)
+    properties["stars"] = {"anyOf": [{"type": "string"}, stars]}
     properties["stop"] = {
         "type": "object",
         "properties": {name: {} for name in registry.stopping_rules},
@@ -85,6 +88,7 @@ def explain(key: str) -> str:
     registry = default_registry()
     tops: dict[str, Any] = {
         "": RunConfig,
+        "stars": Stars,
         **{f"method.{name}": registry.refinements[name] for name in registry.refinements},
         **{f"method.prior.{name}": registry.priors[name] for name in registry.priors},
         **{f"stop.{name}": registry.stopping_rules[name] for name in registry.stopping_rules},
@@ -136,6 +140,7 @@ def in_force(config: RunConfig) -> dict[str, Any]:
             for entry in found["data"]
         ],
         "method": method,
+        "stars": _filled(Stars, found["stars"]) if found["stars"] else {},
         "stop": storable(config.rules(config.build_method().until)),
     }
 
@@ -174,6 +179,10 @@ def template(instrument: str, method: str = "rl") -> str:
             '  # smoothing: {fwhm: "2 pix"}',
             "  # acceleration: {maximum: 10}",
         ]
+    lines.append("# stars:")
+    for parameter in options.describe(Stars):
+        default = "stars.ecsv" if parameter.required else _yaml(parameter.default)
+        lines += [f"#   # {parameter.description}", f"#   {parameter.name}: {default}"]
     lines += [
         "# iterations: auto",
         "# stop:",

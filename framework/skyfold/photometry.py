@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -120,18 +120,24 @@ def figures(result: Result) -> dict[str, Any]:
     Returns
     -------
     figures
-        ``number``; ``blended``: pairs of stars and the correlation of their fluxes; ``off``: stars
-        with a residual beyond 5 sigma beside them; ``unlisted``: x, y (counted as in the list) and
+        ``number``; ``flux`` of all of them, of several observations the mean, in ``unit``;
+        ``blended``: pairs of stars and the correlation of their fluxes; ``off``: stars with a
+        residual beyond 5 sigma beside them; ``unlisted``: x, y (counted as in the list) and
         significance of peaks of the sky that look like stars.
     """
     table = result.stars
     names = [str(name) for name in table["name"]]
-    if "component" in table.colnames:
-        names = [f"{n} ({c})" for n, c in zip(names, table["component"], strict=True)]
-    told: dict[str, Any] = {"number": len(table), "unlisted": _unlisted(result, table)}
+    told: dict[str, Any] = {
+        "number": len(set(names)),
+        "flux": float(np.sum(table["flux"])) * len(set(names)) / len(names),
+        "unit": str(table["flux"].unit),
+        "unlisted": _unlisted(result, table),
+    }
     if "correlation" in table.colnames:
         both = zip(names, table["neighbour"], table["correlation"], strict=True)
         told["blended"] = [[n, str(o), float(c)] for n, o, c in both if c < BLENDED]
+    if "component" in table.colnames:
+        names = [f"{n} ({c})" for n, c in zip(names, table["component"], strict=True)]
     if "residual" in table.colnames:
         pairs = zip(names, table["residual"], strict=True)
         told["off"] = [[n, float(sigma)] for n, sigma in pairs if abs(sigma) > OFF]
@@ -228,7 +234,7 @@ def _errors(result: Result, lists: Mapping[str, PointList], asked: bool | None) 
         return _none(size, f"{str(error).partition('. ')[0]}. {REMEDY}")
     except KeyboardInterrupt:
         return _none(size, "interrupted; ask for them again in Python: skyfold.open(folder).stars")
-    return _judged(result, found, size, bool(moving))
+    return _judged(result, found, functions[:size], bool(moving))
 
 
 def _left_out(result: Result, lists: Mapping[str, PointList], size: int, asked: bool | None) -> str:
@@ -263,8 +269,13 @@ def _units(model: Model, lists: Mapping[str, PointList]) -> Iterator[Vector]:
             yield Vector({name: row.reshape(points.shape)})
 
 
-def _judged(result: Result, found: Scatter, size: int, moving: bool) -> Errors:
-    """Return errors, unless the run is too far from its maximum for them."""
+def _judged(result: Result, found: Scatter, fluxes: Sequence[Vector], moving: bool) -> Errors:
+    """Return errors, unless the run is too far from its maximum for them.
+
+    The flux of a star that is held at zero, or nearly so, does not scatter. No error is therefore
+    below that which the star would have on its own, were all else known.
+    """
+    size = len(fluxes)
     sigma = np.sqrt(np.diag(found.sandwich))
     away = np.divide(np.abs(found.remaining), sigma, out=np.zeros(sigma.shape), where=sigma > 0)
     if np.max(away[:size]) > UNSETTLED:
@@ -273,7 +284,12 @@ def _judged(result: Result, found: Scatter, size: int, moving: bool) -> Errors:
             f"the run ended before its maximum: a flux would still move by {np.max(away):.2g} "
             f"sigma. {REMEDY}",
         )
-    flux, posterior = found.sandwich[:size, :size], np.sqrt(np.diag(found.laplace))[:size]
+    root = np.sqrt(result.data.curvature(result.state.expectation))
+    told = np.array([np.sum((root * result.data.forward(f).observed) ** 2) for f in fluxes])
+    alone = np.divide(1.0, told, out=np.zeros(size), where=told > 0)
+    flux = found.sandwich[:size, :size].copy()
+    flux[np.diag_indices(size)] = np.maximum(np.diag(flux), alone)
+    posterior = np.sqrt(np.maximum(np.diag(found.laplace)[:size], alone))
     moves = sigma[size:].reshape(-1, 2) if moving else None
     return Errors(flux, posterior, moves)
 

@@ -110,29 +110,59 @@ def places_in(table: Table) -> tuple[tuple[str, str], str, float]:
 
 
 def told(table: Table) -> list[str]:
-    """Return the brightest point sources for a terminal: a heading, a line for each, the rest."""
-    flux = np.asarray(table["flux"], float).reshape(len(table), -1)
-    error = np.asarray(table["flux_error"], float).reshape(flux.shape)
-    sums, errors = flux.sum(axis=1), np.sqrt(np.sum(error**2, axis=1))
-    axes, shift = ("x", "y") if "x" in table.colnames else ("lon", "lat"), 0
-    counted = ""
+    """Return the brightest point sources for a terminal: a heading, a line for each, the rest.
+
+    Of those with a flux in each observation it is the mean, and the chi-square about it.
+    """
+    flux, error = summed(table)
+    rows = []
+    for name, own in by_name(table).items():
+        mean, wrong, chi = constancy(flux[own], error[own])
+        flags = dict.fromkeys(" ".join(map(str, table["flags"][own])).split())
+        steady = f"chi2 {chi:.1f} of {len(own) - 1}" if len(own) > 1 else ""
+        rows.append((mean, wrong, name, own[0], " ".join([*filter(None, [steady]), *flags])))
+    bright = sorted(rows, key=lambda row: -row[0])[:SHOWN]
+    axes, counted, shift = ("lon", "lat"), "", 0
     if "x" in table.colnames:
-        shift = table.meta["listed_from"] - table.meta["origin"]
+        axes, shift = ("x", "y"), table.meta["listed_from"] - table.meta["origin"]
         counted = f", x and y counted from {table.meta['listed_from']}"
-    names = [str(name) for name in table["name"]]
-    if "component" in table.colnames:
-        names = [f"{n} ({c})" for n, c in zip(names, table["component"], strict=True)]
-    order = np.argsort(-sums, kind="stable")[:SHOWN]
-    width = max([4, *(len(names[i]) for i in order)])
-    bright = "" if len(table) <= SHOWN else ", the brightest"
-    unit = str(table["flux"].unit)
-    lines = [f"{len(table)}{bright}{counted}; fluxes in {unit}"]
-    lines.append(f"{'name':{width}} {axes[0]:>9} {axes[1]:>9} {'flux':>12} {'+-':>9} {'mag':>8}  ")
-    for i in order:
+    shown = ", the brightest" if len(rows) > SHOWN else ""
+    width = max([4, *(len(name) for _, _, name, _, _ in bright)])
+    lines = [
+        f"{len(rows)}{shown}{counted}; fluxes in {table['flux'].unit}",
+        f"{'name':{width}} {axes[0]:>9} {axes[1]:>9} {'flux':>12} {'+-':>9} {'mag':>8}",
+    ]
+    for mean, wrong, name, i, remark in bright:
         x, y = (float(table[axis][i]) + shift for axis in axes)
-        magnitude = table.meta["magzero"] - 2.5 * np.log10(sums[i]) if sums[i] > 0 else np.nan
-        cells = f"{x:9.3f} {y:9.3f} {sums[i]:12.5g} {errors[i]:9.3g} {magnitude:8.3f}"
-        lines.append(f"{names[i]:{width}} {cells}  {table['flags'][i]}")
-    if len(table) > SHOWN:
-        lines.append(f"and {len(table) - SHOWN} more in {TABLE}")
-    return [line.rstrip() for line in lines]
+        magnitude = table.meta["magzero"] - 2.5 * np.log10(mean) if mean > 0 else np.nan
+        cells = f"{x:9.3f} {y:9.3f} {mean:12.5g} {wrong:9.3g} {magnitude:8.3f}"
+        lines.append(f"{name:{width}} {cells}  {remark}".rstrip())
+    if len(rows) > SHOWN:
+        lines.append(f"and {len(rows) - SHOWN} more in {TABLE}")
+    if "errors" in table.meta:
+        lines.append(f"no errors: {table.meta['errors']}")
+    return lines
+
+
+def by_name(table: Table) -> dict[str, list[int]]:
+    """Return the rows of each star."""
+    rows: dict[str, list[int]] = {}
+    for i, name in enumerate(table["name"]):
+        rows.setdefault(str(name), []).append(i)
+    return rows
+
+
+def summed(table: Table) -> tuple[Array, Array]:
+    """Return fluxes of all energies together, and their errors, shape ``(rows,)``."""
+    flux: Array = np.asarray(table["flux"], float).reshape(len(table), -1)
+    error: Array = np.asarray(table["flux_error"], float).reshape(flux.shape)
+    return flux.sum(axis=1), np.sqrt(np.sum(error**2, axis=1))
+
+
+def constancy(flux: Array, error: Array) -> tuple[float, float, float]:
+    """Return the mean of fluxes, weighted by their errors, its error, and the chi-square."""
+    if not np.all(error > 0):
+        return float(np.mean(flux)), float("nan"), float("nan")
+    weight = error**-2.0
+    mean = float(np.sum(weight * flux) / np.sum(weight))
+    return mean, float(np.sum(weight) ** -0.5), float(np.sum(weight * (flux - mean) ** 2))

@@ -13,7 +13,7 @@ from skyfold.report.folder import RunFolder
 from skyfold.report.markup import SIGMA, Html, chart, note, section, table
 from skyfold.report.stills import span, still
 from skyfold.skymap import Mark
-from skyfold.vector import Array
+from skyfold.star_products import by_name, constancy, summed
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -53,14 +53,9 @@ def stars(run: RunFolder) -> Html:
 
 def _brightest(found: Table) -> list[int]:
     """Return rows of the table, the brightest first, together with those of the same star."""
-    return [int(i) for i in np.argsort(-_sums(found), kind="stable")[:MOST]]
-
-
-def _sums(found: Table, column: str = "flux") -> Array:
-    """Return fluxes of all energies together, or their errors."""
-    values: Array = np.asarray(found[column], float).reshape(len(found), -1)
-    joined: Array = values.sum(axis=1) if column == "flux" else np.sqrt(np.sum(values**2, axis=1))
-    return joined
+    flux, _ = summed(found)
+    same = sorted(by_name(found).values(), key=lambda rows: -max(flux[rows]))
+    return [i for rows in same for i in rows][:MOST]
 
 
 def _pictures(run: RunFolder, bright: Sequence[int]) -> str:
@@ -99,7 +94,7 @@ def _listed(found: Table, bright: Sequence[int]) -> Html:
     """Return the table: what is known of each star, columns that say nothing left out."""
     unit, shift = found["flux"].unit, found.meta["listed_from"] - found.meta.get("origin", 0)
     plus_minus = "\N{PLUS-MINUS SIGN}"
-    flux, errors = _sums(found), _sums(found, "flux_error")
+    flux, errors = summed(found)
     columns: dict[str, Callable[[int], str]] = {"star": lambda i: str(found["name"][i])}
     if "component" in found.colnames:
         columns["observation"] = lambda i: str(found["component"][i]).rpartition(" ")[2]
@@ -137,7 +132,7 @@ def _compared(found: Table) -> bool:
     if "first_flux" not in found.colnames or found["first_flux"].unit != found["flux"].unit:
         return False
     first = np.asarray(found["first_flux"], float)
-    return len(np.unique(first[(first > 0) & (_sums(found) > 0)])) > 1
+    return len(np.unique(first[(first > 0) & (summed(found)[0] > 0)])) > 1
 
 
 def first_and_fitted(found: Table) -> Figure:
@@ -147,7 +142,7 @@ def first_and_fitted(found: Table) -> Figure:
     from skyfold.plotting import Picture
     from skyfold.shades import BLUE, MASKED
 
-    first, flux, error = np.asarray(found["first_flux"]), _sums(found), _sums(found, "flux_error")
+    (flux, error), first = summed(found), np.asarray(found["first_flux"], float)
     good = (first > 0) & (flux > 0)
     figure = Picture(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.add_subplot()
@@ -176,16 +171,16 @@ def light_curves(found: Table) -> Figure:
     from skyfold.plotting import Picture
     from skyfold.shades import BLUE, MASKED
 
-    flux, error = _sums(found), _sums(found, "flux_error")
-    names = np.array([str(name) for name in found["name"]])
-    order = list(dict.fromkeys(names[np.argsort(-flux, kind="stable")]))[:CURVES]
+    flux, error = summed(found)
+    rows = by_name(found)
+    order = sorted(rows, key=lambda name: -max(flux[rows[name]]))[:CURVES]
     down = -(-len(order) // ACROSS)
     figure = Picture(figsize=(10.0, 0.6 + 2.0 * down), layout="constrained")
     for panel, name in enumerate(order, 1):
-        own = names == name
+        own = rows[name]
         axes = figure.add_subplot(down, min(ACROSS, len(order)), panel)
-        when = np.arange(1, np.count_nonzero(own) + 1)
-        mean, chi = constancy(flux[own], error[own])
+        when = np.arange(1, len(own) + 1)
+        mean, _, chi = constancy(flux[own], error[own])
         axes.axhline(mean, color=MASKED, linewidth=0.8)
         axes.errorbar(when, flux[own], np.nan_to_num(error[own]), fmt="o", color=BLUE, markersize=4)
         steady = "" if np.isnan(chi) else f", {CHI_SQUARE} {chi:.1f} of {len(when) - 1}"
@@ -193,12 +188,3 @@ def light_curves(found: Table) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         axes.set(xlabel="observation", ylabel=str(found["flux"].unit))
     return figure
-
-
-def constancy(flux: Array, error: Array) -> tuple[float, float]:
-    """Return the mean of fluxes, weighted by their errors, and the chi-square about it."""
-    if not np.all(error > 0):
-        return float(np.mean(flux)), float("nan")
-    weight = error**-2.0
-    mean = float(np.sum(weight * flux) / np.sum(weight))
-    return mean, float(np.sum(weight * (flux - mean) ** 2))

@@ -112,7 +112,7 @@ def _psf_doubts(psf: Mapping[str, float]) -> list[str]:
 def _star_doubts(stars: Mapping[str, Any]) -> list[str]:
     """Return what speaks against fluxes of stars (see `skyfold.photometry.figures`)."""
     found = []
-    pairs = {frozenset((a, b)): f"{a} and {b}" for a, b, _ in stars.get("blended", [])}
+    pairs = {frozenset((a, b)): f"{a} and {b}" for a, b, _ in reversed(stars.get("blended", []))}
     if pairs:
         found.append(
             f"The light of close stars cannot be told apart ({_few(list(pairs.values()))}): sums "
