@@ -12,7 +12,7 @@ from skyfold.data import DataInterface
 from skyfold.geometry import Grid
 from skyfold.joint import JointData
 from skyfold.model import Component
-from skyfold.points import PointList, fineness, places_of
+from skyfold.points import PointList, fineness, on_grid, places_of
 from skyfold.priors import Prior, derivative
 from skyfold.uncertainty import Curvature, Scatter, Watch
 from skyfold.vector import Array, Vector
@@ -46,15 +46,16 @@ def moved_by(data: DataInterface, state: State) -> Array:
     """
     part = data.parts[0]
     lists = (c.geometry for c in part.components.values() if isinstance(c.geometry, PointList))
-    moves = np.zeros(next(lists).places.shape)
-    for name, places in free_places(data).items():
+    listed = next(lists).places
+    for name in free_places(data):
         if name in state.parameters:
-            (sky,) = (c.geometry for c in part.components.values() if c.geometry.sky)
+            ((sky, grid),) = ((n, c.geometry) for n, c in part.components.items() if c.geometry.sky)
             own = places_of(part)
             assert isinstance(own, Grid)
-            assert isinstance(sky, Grid)
-            return np.asarray((state.parameters[name] - places) / fineness(own, sky))
-    return moves
+            assert isinstance(grid, Grid)
+            first = part.whole[sky].points(on_grid(listed, own, grid)).parameters
+            return np.asarray((state.parameters[name] - first) / fineness(own, grid))
+    return np.zeros(listed.shape)
 
 
 def loosened(data: DataInterface, values: Mapping[str, Array]) -> DataInterface:
