@@ -65,14 +65,13 @@ def for_demo(arguments: Arguments, name: str, made: Demo) -> RunConfig:
     ConfigError
         If flags are unknown, wrong, or contradict each other.
     """
-    method: Mapping[str, Any] = made.method
-    suggested: dict[str, Any] = {"iterations": made.iterations}
-    if method.get("name", "rl") != (arguments.method or method.get("name", "rl")):
+    method, suggested = dict(made.method), {"iterations": made.iterations}
+    if arguments.method not in (None, method_of(method)):
         method, suggested = {"name": arguments.method}, {}
-    elif RunConfig.of(data=[], method=dict(method)).build_method().until == suggested:
+    elif RunConfig.of(data=[], method=method).build_method().until == suggested:
         suggested = {}  # the method ends there by itself, or where its options say
     data = {"demo": name, "seed": arguments.seed}
-    document = Document({"data": [data], "method": dict(method), **suggested}, "")
+    document = Document({"data": [data], "method": method, **suggested}, "")
     for path, value, flag in _changes(arguments, document):
         document = document.replaced(path, value, flag)
     return RunConfig.from_document(document)
