@@ -31,6 +31,21 @@ SKYFOLD_CLONES double value_chunk(const double* x, const double* m, py::ssize_t 
   return sum;
 }
 
+SKYFOLD_CLONES double quotient_chunk(const double* x, const double* m, const double* b, double* q, py::ssize_t size) {
+  double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+  for (py::ssize_t i = 0; i < size; ++i) {
+    sum += x[i] * b[i];
+    q[i] = x[i] / m[i];
+  }
+  return sum;
+}
+
+SKYFOLD_CLONES void advance_chunk(const double* x, double* d, double a, py::ssize_t size) {
+#pragma omp simd
+  for (py::ssize_t i = 0; i < size; ++i) d[i] = x[i] + a * d[i];
+}
+
 // What pulls on all values alike: the strength of the entropy, and the multipliers of both parts.
 struct Pulls {
   double strength, counts, entropy;
@@ -106,6 +121,32 @@ double relative_entropy(const Values& values, const Values& level, int threads) 
   return sum;
 }
 
+// out = x / m. Returns the sum of x b.
+double level_quotient(const Values& values, const Values& level, const Values& back, Values& out, int threads) {
+  const py::ssize_t all = values.size();
+  for (const auto* other : {&level, &back, static_cast<const Values*>(&out)})
+    if (other->size() != all) throw py::value_error("all arrays must have the same size");
+  const double *x = values.data(), *m = level.data(), *b = back.data();
+  double* q = out.mutable_data();
+  double sum = 0.0;
+  for (double part : by_chunks<double>(all, threads, [&](py::ssize_t at, py::ssize_t size) {
+         return quotient_chunk(x + at, m + at, b + at, q + at, size);
+       }))
+    sum += part;
+  return sum;
+}
+
+// step = start + share * step.
+void advance(const Values& start, Values& step, double share, int threads) {
+  if (start.size() != step.size()) throw py::value_error("start and step must have the same size");
+  const double* x = start.data();
+  double* d = step.mutable_data();
+  by_chunks<char>(start.size(), threads, [&](py::ssize_t at, py::ssize_t size) {
+    advance_chunk(x + at, d + at, share, size);
+    return char(0);
+  });
+}
+
 // out = x (b / s + mu) + x (c (g - 1 - log(x / m)) / s + nu), zero where nothing is seen (s = 0), for
 // pulls = (c, mu, nu). Returns the sums of squares of the first term, the second and both, and how
 // often the step may be taken before a value is below zero.
@@ -150,6 +191,10 @@ std::array<double, 2> entropy_along(const Values& values, const Values& step, co
 
 void bind_entropy(py::module_& m) {
   m.def("relative_entropy", &relative_entropy, py::arg("values").noconvert(), py::arg("level").noconvert(),
+        py::arg("threads") = 1);
+  m.def("level_quotient", &level_quotient, py::arg("values").noconvert(), py::arg("level").noconvert(),
+        py::arg("back").noconvert(), py::arg("out").noconvert(), py::arg("threads") = 1);
+  m.def("advance", &advance, py::arg("start").noconvert(), py::arg("step").noconvert(), py::arg("share"),
         py::arg("threads") = 1);
   m.def("entropy_step", &entropy_step, py::arg("values").noconvert(), py::arg("back").noconvert(),
         py::arg("sensitivity").noconvert(), py::arg("level").noconvert(), py::arg("spread").noconvert(),

@@ -56,6 +56,16 @@ def conjugate_direction(
 def relative_entropy(
     values: NDArray[np.float64], level: NDArray[np.float64], threads: int = 1
 ) -> float: ...
+def level_quotient(
+    values: NDArray[np.float64],
+    level: NDArray[np.float64],
+    back: NDArray[np.float64],
+    out: NDArray[np.float64],
+    threads: int = 1,
+) -> float: ...
+def advance(
+    start: NDArray[np.float64], step: NDArray[np.float64], share: float, threads: int = 1
+) -> None: ...
 def entropy_step(
     values: NDArray[np.float64],
     back: NDArray[np.float64],

@@ -9,9 +9,10 @@ from math import inf, log, prod
 
 import numpy as np
 
+from skyfold._kernels import advance
 from skyfold.algorithm import REFRESH, Algorithm, Proposal, State
 from skyfold.ascent import reach
-from skyfold.data import DataInterface
+from skyfold.data import DataInterface, Expectation
 from skyfold.errors import ConfigError
 from skyfold.model import Model
 from skyfold.points import point_components
@@ -126,13 +127,17 @@ class Plucy(Algorithm):
         elif share < 1:
             words = "iteration %d: %g of the step taken, so that no value falls below zero"
             tell.info(words, state.iteration + 1, share)
-        new = step.map(lambda d, x: _moved(x, d, share).astype(data.dtype, copy=False), old)
+        new = step.map(lambda d, x: _moved(x, d, share), old)
+        expected = Expectation(
+            _moved(state.expectation.observed, ahead.observed, share),
+            state.expectation.totals + share * ahead.totals,
+        )
         level = _moved(state.level, level_ahead, share)
         if (state.iteration + 1) % REFRESH == 0:
             level = self._level(state.model.with_values(new))
         notes = {"acceleration": share, "largest_acceleration": longest, "convergence": convergence}
         memory = {"level": level, "accelerating": accelerating, "before": state.objective}
-        return Proposal(new, state.expectation + ahead * share, 0.5, notes, memory)
+        return Proposal(new, expected, 0.5, notes, memory)
 
     def follow(self, state: State, proposal: Proposal, data: DataInterface) -> State:
         """Return the state that a proposal leads to, with what PLUCY says of it."""
@@ -177,14 +182,19 @@ class Plucy(Algorithm):
         free = model.vector.only(model.free)
         known = model.vector.only(frozenset(model) - model.free)
         seen = state.expectation.total - known.dot(data.sensitivity)
-        pull, drag = -free.dot(state.back) / seen, 0.0
-        steps, longest, convergence = {}, inf, 1.0
+        steps, drag, longest, convergence = {}, 0.0, inf, 1.0
         if channel:
-            name, drag = channel.name, -channel.uphill(state.log_prior) / seen
+            name, back = channel.name, state.back[channel.name]
+            quotient, mine = channel.quotient(state.level, back)
+            others = free.only(frozenset(free) - {name})
+            pull = -(mine + others.dot(state.back)) / seen
+            drag = -channel.uphill(state.log_prior) / seen
             steps[name], (counts, entropy, both), longest = channel.step(
-                state.level, state.back[name], data.sensitivity[name], (pull, drag)
+                state.level, quotient, back, data.sensitivity[name], (pull, drag)
             )
             convergence = both / (counts + entropy) if both > 0 else 0.0
+        else:
+            pull = -free.dot(state.back) / seen
         for name in [name for name in free if name not in steps]:
             s = data.sensitivity[name]
             per = np.divide(state.back[name], s, out=np.zeros(s.shape), where=s > 0)
@@ -262,7 +272,10 @@ def _rounding(state: State) -> float:
 
 def _moved(start: Array, step: Array, share: float) -> Array:
     """Return a place on the way along a step, in the memory of the step."""
-    return np.add(start, np.multiply(step, share, out=step), out=step)
+    if start.dtype != np.float64 or step.dtype != np.float64:
+        return np.asarray(start + share * step, start.dtype)
+    advance(np.ascontiguousarray(start), step, share)
+    return step
 
 
 def _newton(

@@ -7,7 +7,7 @@ from math import sqrt
 
 import numpy as np
 
-from skyfold._kernels import entropy_along, entropy_step, relative_entropy
+from skyfold._kernels import entropy_along, entropy_step, level_quotient, relative_entropy
 from skyfold.geometry import Geometry
 from skyfold.priors.entropy import Entropy
 from skyfold.vector import Array
@@ -57,15 +57,25 @@ class Channel:
             return value  # it is of degree one
         return value - self.prior.coefficient * float(np.sum(self.values))
 
+    def quotient(self, level: Array, back: Array) -> tuple[Array, float]:
+        """Return values over level, and the sum of values times R^T q."""
+        out = np.empty(self.values.shape)
+        return out, level_quotient(self.values, level, _plain(back), out)
+
     def step(
-        self, level: Array, back: Array, sensitivity: Array, pulls: tuple[float, float]
+        self,
+        level: Array,
+        quotient: Array,
+        back: Array,
+        sensitivity: Array,
+        pulls: tuple[float, float],
     ) -> tuple[Array, tuple[float, float, float], float]:
         """Return a multiplicative step, and how often it may be taken above zero.
 
         Parameters
         ----------
-        level
-            What the sky is drawn to.
+        level, quotient
+            What the sky is drawn to, and values over that.
         back, sensitivity
             R^T q and R^T w.
         pulls
@@ -77,15 +87,13 @@ class Channel:
             ``x (back / s + pulls[0]) + x (slope / s + pulls[1])``, the lengths of its two terms
             and of their sum, and how often it may be taken.
         """
-        slope = np.ones(self.values.shape)
-        if self.prior.floats:
-            slope = self.prior.level(self.values / level, self.geometry)
-        back, sensitivity = (np.ascontiguousarray(v, np.float64) for v in (back, sensitivity))
+        floats = self.prior.floats
+        spread = self.prior.level(quotient, self.geometry) if floats else np.ones(quotient.shape)
         all_pulls = (self.prior.coefficient, *pulls)
         counts, entropy, both, reach = entropy_step(
-            self.values, back, sensitivity, level, slope, all_pulls, slope
-        )  # each slope is read before the step takes its place
-        return slope, (sqrt(counts), sqrt(entropy), sqrt(both)), reach
+            self.values, _plain(back), _plain(sensitivity), level, spread, all_pulls, spread
+        )  # each value is read before the step takes its place
+        return spread, (sqrt(counts), sqrt(entropy), sqrt(both)), reach
 
     def along(self, level: Array, line: tuple[Array, Array], share: float) -> tuple[float, float]:
         """Return slope and bend of the log-density at a share of a step of sky and level."""
@@ -93,3 +101,7 @@ class Channel:
         if not self.prior.floats:
             rise += float(np.sum(line[0]))
         return self.prior.coefficient * rise, self.prior.coefficient * bend
+
+
+def _plain(values: Array) -> Array:
+    return np.ascontiguousarray(values, np.float64)
