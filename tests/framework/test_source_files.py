@@ -7,7 +7,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import MaskedColumn, QTable, Table
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyfold.errors import ConfigError, DataError, FileError, MissingExtraError
@@ -143,6 +143,7 @@ def test_the_first_pixel_is_zero_or_one(write, origin):
 numbers = st.floats(-1e4, 1e4)
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     stars=st.lists(st.tuples(numbers, numbers, st.floats(-5, 40)), min_size=1, max_size=9),
     comment=st.sampled_from(["", "# note 1 2 3", "! 4"]),

@@ -117,7 +117,7 @@ names = st.lists(
 )
 
 
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=25)
 @given(
     names=names,
     places=st.lists(st.floats(-0.5, 39.5), min_size=6, max_size=6),
