@@ -16,7 +16,7 @@ from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, require
 from skyfold.geometry import FWHM_PER_SIGMA, Geometry, Grid
 from skyfold.joint import JointData
-from skyfold.model import Component
+from skyfold.model import Component, Model
 from skyfold.origin import Check
 from skyfold.response import Chain, Matrix, Response, Shared
 from skyfold.source_finding import compare
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from skyfold.sources import Sources
 
 LEAST_SEEN = 1e-3  # of the best seen: what is seen less does not start brighter
+HALVINGS, LEAST_LEFT = 20, 0.1  # of the light below the stars, beside them
+MOST_HELD = 2**25  # numbers in the columns of all bins, 400 MB at most
 MOST_IN_STARS = 0.9  # of the counts; else what lies below could start at nothing
 
 
@@ -99,7 +101,7 @@ def with_points(
     data
         Data with one sky.
     sources
-        The sources; those without a flux start with an equal share of half the counts.
+        The sources; those without a flux share half of the counts that no background explains.
     name
         Name of the component.
     each
@@ -136,7 +138,7 @@ def with_points(
         origin = replace(origin, files=(*origin.files, ("stars", sources.file)))
     checks = (*origin.checks, *sources.checks, Check("ok", name, _told(sources, unit)))
     checks += _compared(data, sources, places, sky)
-    return BinnedData(
+    seen = BinnedData(
         data.full_counts,
         {**data.whole, name: response},
         data.weight,
@@ -145,6 +147,7 @@ def with_points(
         origin=replace(origin, checks=checks),
         dtype=data.dtype,
     )
+    return _dimmed(seen, name)
 
 
 def point_components(components: Mapping[str, Component]) -> dict[str, PointList]:
@@ -157,15 +160,19 @@ def point_components(components: Mapping[str, Component]) -> dict[str, PointList
 
 
 class Few(Chain):
-    """A chain with few values: worked out once, as the columns that these few need."""
+    """A chain with few values: worked out once, as the columns that these few need.
+
+    So are those of the bins with counts, which the products visit; of all bins they are only where
+    they take little memory.
+    """
 
     def forward(self, values: Array) -> Array:
         """Return the product with the columns."""
-        return self._matrix.forward(values)
+        return self._matrix.forward(values) if self._small else super().forward(values)
 
     def adjoint(self, weights: Array) -> Array:
         """Return the product with the columns, transposed."""
-        return self._matrix.adjoint(weights)
+        return self._matrix.adjoint(weights) if self._small else super().adjoint(weights)
 
     def rows(self, bins: Array) -> Response:
         """Work the columns out for these bins alone."""
@@ -176,7 +183,13 @@ class Few(Chain):
         self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
     ) -> Attribution:
         """Attribute by the columns."""
+        if not self._small:
+            return super().attribute(values, counts, others, rng)
         return self._matrix.attribute(values, counts, others, rng)
+
+    @property
+    def _small(self) -> bool:
+        return prod(self.model_shape) * prod(self.data_shape) <= MOST_HELD
 
     @cached_property
     def _matrix(self) -> Matrix:
@@ -262,8 +275,14 @@ def _per_source(unit: str) -> str:
 
 
 def _first_fluxes(data: BinnedData, sources: Sources, response: Response) -> Array:
-    """Return the fluxes to start from; those not given share half of the counts."""
+    """Return the fluxes to start from; those not given share half of what no background explains."""
     total = float(np.sum(data.full_counts * (data.weight > 0)))
+    known = sum(
+        float(np.sum(data.sensitivity[name] * (1.0 if part.start is None else part.start)))
+        for name, part in data.components.items()
+        if not part.geometry.sky
+    )
+    total = max(total - known, 0.1 * total)
     sensitivity = response.sensitivity(data.weight)
     least = max(LEAST_SEEN * float(np.max(sensitivity, initial=0.0)), 1e-300)
     even: Array = 0.5 * total / (np.maximum(sensitivity, least) * max(sensitivity.size, 1))
@@ -286,6 +305,22 @@ def _compared(data: BinnedData, sources: Sources, places: Array, sky: str) -> tu
     counts = np.where(data.weight > 0, data.full_counts, 0).reshape(-1, *own.shape[-2:])
     fwhm = FWHM_PER_SIGMA * spread_of(data.whole[sky])
     return (compare(sources, places, counts.sum(axis=0), fwhm),)
+
+
+def _dimmed(data: BinnedData, name: str) -> BinnedData:
+    """Return data whose stars start faint enough for all counts to be expected.
+
+    Shifted kernels that are sampled too coarsely have negative parts beside their peak.
+    """
+    for _ in range(HALVINGS):
+        model = Model.start(data)
+        below = {n: v for n, v in model.items() if n != name}
+        expected, least = data.forward(model).observed, data.forward(below).observed
+        if np.all((expected > LEAST_LEFT * least)[data.counts > 0]):
+            break
+        part = data.components[name]
+        data = data.with_components(**{name: replace(part, start=np.asarray(part.start) / 2)})
+    return data
 
 
 def _told(sources: Sources, unit: str) -> str:
