@@ -58,8 +58,8 @@ class LBFGS(Algorithm):
     Parameters
     ----------
     conserve_flux
-        Keep the expected counts of all that is fitted as they are at the start: for priors that
-        would otherwise lower them. Lower bounds must be zero.
+        Keep the expected counts as many as those observed: for priors that would otherwise lower
+        them. Lower bounds must be zero.
     """
 
     conserve_flux: bool = False
@@ -79,6 +79,8 @@ class LBFGS(Algorithm):
         """
         if self.conserve_flux and any(model.components[n].bounds[0] != 0 for n in model.free):
             raise ConfigError("the flux is conserved only of values whose lower bound is zero")
+        if self.conserve_flux:
+            model = _filled(data, model)
         return LBFGSState.of(super().start(data, model))
 
     def m_step(self, state: State, data: DataInterface) -> Proposal:
@@ -125,6 +127,17 @@ class LBFGS(Algorithm):
         memory = {"roots": roots, "slope": rising, "moves": moves, "bends": bends}
         reached = path.expectation(share)
         return Proposal(model.project(new), reached, path.products, {"share": share}, memory)
+
+
+def _filled(data: DataInterface, model: Model) -> Model:
+    """Return a model with all that is fitted scaled so that as much is expected as was counted."""
+    values = model.vector.only(model.free)
+    fitted = data.sensitivity.dot(values)
+    known = data.sensitivity.dot(model) - fitted
+    left = float(np.sum(data.counts, dtype=np.float64)) - known
+    if not (left > 0 and fitted > 0):
+        return model
+    return model.with_values(model.project(values.map(lambda x: x * x.dtype.type(left / fitted))))
 
 
 def _metric(
