@@ -275,7 +275,7 @@ def _per_source(unit: str) -> str:
 
 
 def _first_fluxes(data: BinnedData, sources: Sources, response: Response) -> Array:
-    """Return the fluxes to start from; those not given share half of what no background explains."""
+    """Return first fluxes; those not given share half of what no background explains."""
     total = float(np.sum(data.full_counts * (data.weight > 0)))
     known = sum(
         float(np.sum(data.sensitivity[name] * (1.0 if part.start is None else part.start)))
