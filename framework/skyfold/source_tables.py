@@ -84,7 +84,7 @@ def source_table(
         _add(table, length, dx=shift[:, 0], dy=shift[:, 1])
     if shift_error is not None:
         _add(table, length, dx_error=shift_error[:, 0], dy_error=shift_error[:, 1])
-    if correlation is not None and len(sources) > 1:
+    if correlation is not None:
         _add_neighbours(table, correlation)
     _add(table, "", psf=None if sources.psf is None else sources.psf + 1)
     table["flags"] = _flags(table, now, geometry, border)
