@@ -102,8 +102,9 @@ class BinnedData(DataInterface):
             held = np.ones(self.shape, bool)
         if not always and np.count_nonzero(held) > heaviest.rows_pay_below * held.size:
             self.bins, self.responses = None, self.whole
-            self.counts = np.where(self.weight > 0, self.full_counts, 0).ravel()
-            self._seen_weight = self.weight.ravel()
+            masked = np.any(self.weight <= 0)
+            counts = np.where(self.weight > 0, self.full_counts, 0) if masked else self.full_counts
+            self.counts, self._seen_weight = counts.reshape(-1), self.weight.reshape(-1)  # views
         else:
             self.bins = np.flatnonzero(held)
             self.responses = {name: r.rows(self.bins) for name, r in self.whole.items()}

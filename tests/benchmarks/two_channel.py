@@ -149,24 +149,28 @@ def to_the_optimum(scene: Scene, rounds: int) -> None:
 
 def memory(scene: Scene) -> None:
     """The most that is held at once, in frames of the size of the data, from opening to the end."""
-    head("program", "frames at the peak", "of these, before the first iteration")
+    head("program", "frames at the peak")
     frame = scene.counts.nbytes
 
-    def plain() -> Callable[[], None]:
+    def plain() -> None:
         program, now = scene.plain()
-        return lambda: functools.reduce(lambda c, _: program.step(c), range(LAPS), now) and None
+        for _ in range(LAPS):
+            now = program.step(now)
 
-    for name, make in {
+    def ours(engine: str) -> None:
+        data, algorithm, state = started(PLUCY(STRENGTH, SIGMA), scene.data(engine))
+        for _ in range(LAPS):
+            state = algorithm.step(state, data)
+
+    works = {
         "NumPy": plain,
-        "ours, scipy.fft": lambda: steps(scene, "scipy"),
-        "ours, ducc0": lambda: steps(scene, "ducc"),
-    }.items():
+        "ours, scipy.fft": functools.partial(ours, "scipy"),
+        "ours, ducc0": functools.partial(ours, "ducc"),
+    }
+    for name, work in works.items():
         tracemalloc.start()
-        work = make()
-        held = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
         work()
-        row(name, tracemalloc.get_traced_memory()[1] / frame, held / frame)
+        row(name, tracemalloc.get_traced_memory()[1] / frame)
         tracemalloc.stop()
 
 
