@@ -16,7 +16,7 @@ from skyfold.errors import ConfigError, NumericalError
 from skyfold.fluxes import watched
 from skyfold.geometry import FWHM_PER_SIGMA, Grid
 from skyfold.model import Model
-from skyfold.points import PointList, places_of, point_components
+from skyfold.points import PointList, fineness, places_of, point_components
 from skyfold.residuals import deviance_residual
 from skyfold.sampling.posterior.images import deviation
 from skyfold.source_tables import BLENDED, source_table
@@ -56,7 +56,7 @@ class Errors:
     posterior
         Width of the posterior of each flux, if that is something else.
     moves
-        Errors of the places in pixels, shape ``(n, 2)``, where places were fitted too.
+        Errors of the places in pixels of the sky's grid, shape ``(n, 2)``, where they were fitted.
     reason
         Why there are none, if there are none.
     """
@@ -158,17 +158,17 @@ def _unlisted(result: Result, table: Table) -> list[list[float]]:
         return []
     seen = result.image.value * np.asarray(result.data.sensitivity[result.sky])[result.field]
     light, expected = (v.reshape(-1, *v.shape[-2:]).sum(axis=0) for v in (seen, expected))
-    block = light.shape[0] // expected.shape[0]
+    block = np.array(light.shape) // expected.shape
     width = spread_of(part.whole[result.sky])
     sigma = width * block
     narrow, wide = (gaussian_filter(light, k * sigma, mode="nearest") for k in (1, 3))
-    flux = 9 / 8 * 2 * np.pi * sigma**2 * (narrow - wide)
-    level = expected.repeat(block, axis=0).repeat(block, axis=1)
+    flux = 9 / 8 * 2 * np.pi * np.prod(sigma) * (narrow - wide)
+    level = expected.repeat(block[0], axis=0).repeat(block[1], axis=1)
     significance = flux / np.sqrt(np.maximum(level, 1e-300) * 4 * np.pi * width**2)
-    top = narrow == maximum_filter(narrow, 2 * int(np.ceil(2 * sigma)) + 1)
+    top = narrow == maximum_filter(narrow, 2 * np.ceil(2 * sigma).astype(int) + 1)
     found = top & (significance > PEAK) & (light - wide > NARROW * (narrow - wide))
     y, x = np.nonzero(found)
-    places = (np.stack([x, y], axis=1) + 0.5) / block - 0.5
+    places = (np.stack([x, y], axis=1) + 0.5) / block[::-1] - 0.5
     listed = np.stack([table["x"], table["y"]], axis=1) - table.meta["origin"]
     away = np.linalg.norm(places[:, None] - listed, axis=2).min(axis=1)
     far = away > APART * FWHM_PER_SIGMA * width
@@ -183,7 +183,11 @@ def _measured(result: Result, name: str, points: PointList, errors: Errors, own:
     sources = points.listed or Sources(points.names, points.places, points.frame)
     flux, shift, shift_error = np.asarray(result.model[name], float), None, None
     if errors.moves is not None:
-        shift, shift_error = astrometry.moved_by(part, result.state), errors.moves
+        assert isinstance(geometry, Grid)
+        sky = part.components[result.sky].geometry
+        assert isinstance(sky, Grid)
+        shift = astrometry.moved_by(part, result.state)
+        shift_error = errors.moves / fineness(geometry, sky)
     covariance = errors.flux[own, own]
     table = source_table(
         sources,
@@ -269,28 +273,27 @@ def _units(model: Model, lists: Mapping[str, PointList]) -> Iterator[Vector]:
             yield Vector({name: row.reshape(points.shape)})
 
 
-def _judged(result: Result, found: Scatter, fluxes: Sequence[Vector], moving: bool) -> Errors:
+def _judged(result: Result, found: Scatter, functions: Sequence[Vector], moving: bool) -> Errors:
     """Return errors, unless the run is too far from its maximum for them.
 
     The flux of a star that is held at zero, or nearly so, does not scatter. No error is therefore
     below that which the star would have on its own, were all else known.
     """
-    size = len(fluxes)
-    sigma = np.sqrt(np.diag(found.sandwich))
-    away = np.divide(np.abs(found.remaining), sigma, out=np.zeros(sigma.shape), where=sigma > 0)
-    if np.max(away[:size]) > UNSETTLED:
+    size, root = len(functions), np.sqrt(result.data.curvature(result.state.expectation))
+    known = np.array([np.sum((root * result.data.forward(f).observed) ** 2) for f in functions])
+    least = np.divide(1.0, known, out=np.zeros(size), where=known > 0)
+    flux = found.sandwich[:size, :size].copy()
+    flux[np.diag_indices(size)] = np.maximum(np.diag(flux), least)
+    sigma, away = np.sqrt(np.diag(flux)), np.abs(found.remaining[:size])
+    far = float(np.max(np.divide(away, sigma, out=np.zeros(size), where=sigma > 0)))
+    if far > UNSETTLED:
         return _none(
             size,
-            f"the run ended before its maximum: a flux would still move by {np.max(away):.2g} "
-            f"sigma. {REMEDY}",
+            f"the run ended before its maximum: a flux would still move by {far:.2g} sigma. "
+            f"{REMEDY}",
         )
-    root = np.sqrt(result.data.curvature(result.state.expectation))
-    told = np.array([np.sum((root * result.data.forward(f).observed) ** 2) for f in fluxes])
-    alone = np.divide(1.0, told, out=np.zeros(size), where=told > 0)
-    flux = found.sandwich[:size, :size].copy()
-    flux[np.diag_indices(size)] = np.maximum(np.diag(flux), alone)
-    posterior = np.sqrt(np.maximum(np.diag(found.laplace)[:size], alone))
-    moves = sigma[size:].reshape(-1, 2) if moving else None
+    posterior = np.sqrt(np.maximum(np.diag(found.laplace)[:size], least))
+    moves = np.sqrt(np.diag(found.sandwich)[size:]).reshape(-1, 2) if moving else None
     return Errors(flux, posterior, moves)
 
 
