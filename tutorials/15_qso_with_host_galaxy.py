@@ -204,8 +204,8 @@ ax.legend()
 # %% [markdown]
 # Beyond three pixels both profiles follow the truth, and the rings of the PSF are gone. Nearer to
 # the quasar PLUCY's background is too bright: the 0.07 pixels to the nearest fine one are enough to
-# leave 2 % of the quasar there. Shifted exactly, it takes all of its light along; what remains to be
-# decided is between point and bulge, and only the blur that the entropy compares with decides it.
+# leave 2 % of the quasar there. Shifted exactly, it takes all of its light along. What remains is
+# to divide light between point and bulge, and only the blur that the entropy compares with does.
 #
 # ## 6. What to beware of
 #

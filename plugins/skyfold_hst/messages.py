@@ -74,10 +74,10 @@ class Messages(Observer):
             self.say(f"  objective {notes['objective']:.12g}: {likelihood}{entropy}{self._rose}")
             change = after["objective"] - notes["objective"]
             self._rose = f"; {'rose' if change >= 0 else 'FELL'} by {abs(change):.7g}"
-        for line in self._steps.taken():
-            self.say(f"  {line}")
         if "largest_acceleration" in after:
             self.say(f"  longest {after['largest_acceleration']:.4f}: beyond, values are negative")
+        for line in self._steps.taken():
+            self.say(f"  {line}")
         if "acceleration" in after:
             self.say(f"  step    {after['acceleration']:.4f}")
         if "convergence" in after:

@@ -168,6 +168,8 @@ def test_everything_is_told(observed, capsys):
         "log-likelihood -",
         "entropy ",
         "; rose by ",
+        "tried ",
+        " of the step: objective +",
         "longest ",
         "step    ",
         "convergence 1\n",
@@ -177,6 +179,17 @@ def test_everything_is_told(observed, capsys):
         "written   out.fits, out_skyfold/",
     ):
         assert line in said, line
+
+
+def test_what_is_tried_last_is_what_is_gained(observed, capsys):
+    plucy(words("data psf 0.1 4 out stars skernel=3"))
+    said = capsys.readouterr().out.splitlines()
+    objective = [row["objective"] for row in skyfold.open("out_skyfold").trace]
+    tried = [line.split() for line in said if line.startswith("  tried ")]
+    last = [i for i, line in enumerate(said) if line.startswith("  step ")][1]
+    gain = float(said[last - 1].split()[-1])
+    assert gain == pytest.approx(objective[2] - objective[1], rel=1e-3)
+    assert len(tried) >= 4
 
 
 def test_what_was_wrong_is_told_even_without_verbose(observed, capsys):

@@ -113,13 +113,21 @@ class Plucy(Algorithm):
         accelerating = state.accelerating or _fell(state)
         share = min(1.0, 0.9 * longest)
         if accelerating:
+            telling = tell.isEnabledFor(logging.DEBUG)
 
             def slopes(share: float) -> tuple[float, float]:
-                _, slope, bend = data.along(state.expectation, ahead, share)
+                value, slope, bend = data.along(state.expectation, ahead, share)
                 if channel:
                     line = (step[channel.name], level_ahead)
                     rise, bent = channel.along(state.level, line, share)
                     slope, bend = slope + rise, bend + bent
+                if telling:
+                    if channel:
+                        there = replace(channel, values=channel.values + share * line[0])
+                        value += there.value(state.level + share * line[1])
+                    words = "iteration %d: tried %.4f of the step: objective %+.7g"
+                    higher = (value - state.objective) / state.expectation.total
+                    tell.debug(words, state.iteration + 1, share, higher)
                 return slope, bend
 
             most = 1 + 0.9 * (longest - 1) if longest > 1 else 0.9 * longest
