@@ -3,10 +3,12 @@ import numpy as np
 import pytest
 
 import skyfold
+from skyfold.binned import BinnedData
 from skyfold.cstat import CStatistic
 from skyfold.errors import ConfigError
 from skyfold.response import Diagonal
 from skyfold.stopping import (
+    ChiSquare,
     DeltaLogLikelihood,
     Discrepancy,
     MaxIterations,
@@ -126,3 +128,20 @@ def test_a_start_at_the_maximum_is_the_end():
     result = skyfold.run(data, prior={"tsv": 1e-3}, progress=False)
     assert result.state.iteration == 0
     assert "lacks at most 0" in result.reason
+
+
+def test_chi_square_is_pearsons(rng):
+    counts = rng.poisson(20, (8, 9)).astype(float)
+    weight = (rng.uniform(size=counts.shape) > 0.2).astype(float)
+    data = BinnedData(counts, {"sky": Diagonal(np.ones(counts.shape))}, weight)
+    result = skyfold.run(data, "rl", 1, stop=ChiSquare(0.0) | MaxIterations(1), progress=False)
+    level = counts[weight > 0].mean()
+    expected = ((counts[weight > 0] - level) ** 2 / level).sum() / (weight.sum() - 1)
+    first, last = (row["chi_square"] for row in result.trace)
+    assert first == pytest.approx(expected, rel=1e-12)
+    assert last == pytest.approx(0, abs=1e-12)
+
+
+def test_chi_square_below_its_limit_is_a_reason():
+    assert ChiSquare().reason([{"chi_square": 1.01}]) is None
+    assert "0.99, not more than 1" in ChiSquare().reason([{"chi_square": 0.99}])
