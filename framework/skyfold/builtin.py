@@ -50,6 +50,7 @@ def skyfold_register(registry: Registry) -> None:
         "relative_difference": "relative_difference:RelativeDifference",
         "huber": "huber:Huber",
         "log_smoothness": "log_smoothness:LogSmoothness",
+        "log_blur": "log_blur:LogBlur",
         "dirichlet": "dirichlet:Dirichlet",
     }.items():
         registry.priors.add(name, f"skyfold.priors.{entry}")

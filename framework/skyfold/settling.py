@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, replace
 
 from skyfold import strength
+from skyfold.errors import DataError
 from skyfold.heldout import Curve, HeldOut, choose
 from skyfold.observers import Observer
 from skyfold.runner import Problem
 from skyfold.stopping import Both, Either, StoppingRule
+
+log = logging.getLogger(__name__)
 
 
 def settle(problem: Problem, observer: Observer | None = None) -> Problem:
@@ -22,8 +26,7 @@ def settle(problem: Problem, observer: Observer | None = None) -> Problem:
         Who watches.
     """
     curve: Curve | None = None
-    wanted = problem.config.method.get("strength", 1.0)
-    problem = problem if isinstance(wanted, int | float) else _strengthened(problem, observer)
+    problem = _strengthened(problem, observer)
     config = problem.config
 
     def settled(rule: StoppingRule) -> StoppingRule:
@@ -43,16 +46,27 @@ def settle(problem: Problem, observer: Observer | None = None) -> Problem:
 
 
 def _strengthened(problem: Problem, observer: Observer | None) -> Problem:
-    """Return the problem with the strength of the priors that predicts held-out photons best."""
+    """Return the problem with the strength of the priors that held-out photons choose."""
     config, data, start = problem.config, problem.data, problem.start
-    wanted = config.method["strength"]
-    factors = None if wanted == "auto" else wanted
-    found = strength.choose(problem.algorithm, data, start, factors, config.seed, observer)
-    priors = strength.scaled(problem.algorithm.priors, found.best)
-    algorithm = replace(problem.algorithm, priors=priors)
+    method = config.build_method()
+    wanted = getattr(method, "strength", None)
+    if not (isinstance(wanted, tuple) or (isinstance(wanted, str) and wanted == "auto")):
+        return problem
+    factors = wanted if isinstance(wanted, tuple) else None
+    found: strength.Strengths | None = None
+    try:
+        found = strength.choose(problem.algorithm, data, start, factors, config.seed, observer)
+        taken = found.taken
+    except DataError as error:
+        usual: float | None = getattr(method, "usual", None)
+        if usual is None or "strength" in config.method:
+            raise
+        taken = usual
+        log.warning("%s; %g is taken", error, taken)
+    algorithm = replace(problem.algorithm, priors=strength.scaled(problem.algorithm.priors, taken))
     return replace(
         problem,
-        config=replace(config, method={**config.method, "strength": found.best}),
+        config=replace(config, method={**config.method, "strength": taken}),
         algorithm=algorithm,
         start=algorithm.start(data, start.model),
         strengths=found,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, log10, sqrt
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from skyfold.algorithm import Algorithm, State
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, DataError
 from skyfold.observers import Observer
+from skyfold.points import point_components
 from skyfold.priors import Prior, derivative
 from skyfold.simulate import generator
 from skyfold.vector import Array
@@ -25,8 +26,10 @@ log = logging.getLogger(__name__)
 
 FILE = "strength.ecsv"
 FOLDS = 5  # parts of the photons, each held out in turn
-LAPS, RISE = 200, 0.05  # an optimum is near when ten iterations bring no more than this
-WIDEST = 8  # powers of ten that are looked at in either direction
+LAPS, LATE, RISE = 200, 5, 0.1  # an optimum is near when five iterations bring no more than this
+STEP, WIDEST = 0.5, 16  # half powers of ten, and how many of them are looked at in one direction
+WORTH = 1.0  # rise of the log-likelihood for which one of them is taken
+BESIDE_POINTS = 0.125  # of the best strength, where fluxes of points are fitted too
 
 
 def scaled(priors: Mapping[str, Prior], factor: float) -> dict[str, Prior]:
@@ -59,24 +62,44 @@ class Strengths:
     ----------
     gains
         For each factor one number per part.
+    share
+        The part of the best that is taken.
     """
 
     gains: Mapping[float, Array] = field(repr=False)
+    share: float = 1.0
 
     @property
     def best(self) -> float:
-        """The factor with the largest sum."""
+        """The factor with the largest sum, by a parabola where it has neighbours."""
+        factors = sorted(self.gains)
+        i = factors.index(self.top)
+        if not 0 < i < len(factors) - 1:
+            return self.top
+        near = factors[i - 1 : i + 2]
+        sums = [float((self.gains[factor] - self.gains[self.top]).sum()) for factor in near]
+        bend, slope, _ = np.polyfit(np.log10(near), sums, 2)
+        return float(10 ** (-slope / (2 * bend))) if bend < 0 else self.top
+
+    @property
+    def top(self) -> float:
+        """The factor with the largest sum of those tried."""
         return max(self.gains, key=lambda factor: float(self.gains[factor].sum()))
+
+    @property
+    def taken(self) -> float:
+        """The factor for the run."""
+        return self.best * self.share
 
     def table(self) -> Table:
         """Return one row per factor: the log-likelihood below the best, and its error."""
         from astropy.table import Table
 
         factors = sorted(self.gains)
-        apart = np.array([self.gains[f] - self.gains[self.best] for f in factors])
+        apart = np.array([self.gains[f] - self.gains[self.top] for f in factors])
         error = apart.std(axis=1, ddof=1) * sqrt(apart.shape[1])
         columns = {"strength": factors, "held_out": apart.sum(axis=1), "error": error}
-        return Table(columns, meta={"best": self.best})
+        return Table(columns, meta={"best": self.best, "taken": self.taken})
 
 
 def choose(
@@ -89,13 +112,17 @@ def choose(
 ) -> Strengths:
     """Restore parts of the photons with priors of different strength, and judge them by the rest.
 
+    Photons are predicted best where what a prior takes from an image is about as much as noise.
+    That is too much where fluxes of points are fitted besides: it would all be bias. Their part of
+    it falls in proportion to the strength while their errors hardly grow, so there less is taken.
+
     Parameters
     ----------
     algorithm, data, start
         What is to be run; the strengths of its priors are multiplied by each factor.
     factors
-        Which factors; by default a walk in powers of ten uphill from where prior and likelihood
-        are about equally curved, then one half of a power on both sides of the best.
+        Which factors; by default a walk in half powers of ten uphill from where prior and
+        likelihood are about equally curved, as long as it is worth it.
     seed
         Seed of the divisions.
     observer
@@ -134,24 +161,23 @@ def choose(
         for factor in sorted(factors, reverse=True):
             judged(factor)
     observer.on_finish(start, [], "")
-    chosen = Strengths(gains)
+    chosen = Strengths(gains, BESIDE_POINTS if point_components(start.model.components) else 1.0)
     log.info("held-out photons are predicted best at %g times the strength given", chosen.best)
-    if len(gains) > 1 and chosen.best in (min(gains), max(gains)):
-        log.warning("strength %g is at the edge of those tried: try further ones", chosen.best)
+    if chosen.share < 1:
+        log.info("%g times is taken, for fluxes without bias", chosen.taken)
+    if len(gains) > 1 and factors is not None and chosen.top in (min(gains), max(gains)):
+        log.warning("strength %g is at the edge of those tried: try further ones", chosen.top)
     return chosen
 
 
-def _walk(judged: Any, first: float) -> None:
-    """Judge powers of ten uphill, then half a power on both sides of the best."""
-    best = {judged(10.0**power): power for power in (first + 1, first, first - 1)}
-    power = best[max(best)]
-    way = power - first
+def _walk(judged: Callable[[float], float], first: float) -> None:
+    """Judge half powers of ten uphill, to one beyond the best."""
+    way = STEP if judged(10 ** (first + STEP)) > judged(10.0**first) else -STEP
+    power = first
     for _ in range(WIDEST):
-        if not way or judged(10.0 ** (power + way)) <= judged(10.0**power):
+        if judged(10 ** (power + way)) <= judged(10.0**power) + WORTH:
             break
         power += way
-    for half in (0.5, -0.5):
-        judged(10.0 ** (power + half))
 
 
 def _balanced(algorithm: Algorithm, data: DataInterface, start: State) -> float:
@@ -172,7 +198,7 @@ def _climbed(algorithm: Algorithm, data: DataInterface, state: State) -> State:
     trail: list[float] = []
     for now in algorithm.iterate(data, algorithm.start(data, state.model)):
         trail.append(now.objective)
-        near = len(trail) > 10 and trail[-1] - trail[-11] < RISE
+        near = len(trail) > LATE and trail[-1] - trail[-1 - LATE] < RISE
         if near or len(trail) > LAPS:
             break
     return now

@@ -21,6 +21,7 @@ from skyfold.priors.dirichlet import Dirichlet
 from skyfold.priors.entropy import Entropy
 from skyfold.priors.gamma import Gamma, GammaBackground
 from skyfold.priors.huber import Huber
+from skyfold.priors.log_blur import LogBlur
 from skyfold.priors.log_smoothness import LogSmoothness
 from skyfold.priors.pairs import pairs_of
 from skyfold.priors.relative_difference import RelativeDifference
@@ -46,6 +47,7 @@ PRIORS = [
     RelativeDifference(0.9, gamma=0.0, epsilon=0.2),
     Huber(1.1, 0.3),
     LogSmoothness(0.6),
+    LogBlur(0.6, "2 pix"),
     Dirichlet(0.3),
     Dirichlet(2.5, total=Gamma(4.0, 3.0)),
     Dirichlet(1.0, total=Gamma(4.0, 3.0)),

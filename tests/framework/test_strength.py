@@ -36,7 +36,7 @@ def test_held_out_photons_choose_a_strength_that_predicts_well():
     start = algorithm.start(data, Model.start(data))
     found = choose(algorithm, data, start, seed=1)
     losses = {}
-    for factor in found.gains:
+    for factor in [*found.gains, found.best]:
         result = skyfold.run(
             data, prior={"tsv": factor}, iterations=60, progress=False, method="map"
         )

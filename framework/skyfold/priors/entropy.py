@@ -51,8 +51,38 @@ class Smoothed:
     def above_noise(self, level: Array) -> Array:
         """Return smoothed values, raised where they are no more than rounding."""
         floor = NOISE * float(np.max(level, initial=0.0)) if self.cyclic else 0.0
-        raised: Array = np.maximum(level, max(floor, SMALLEST))
-        return raised
+        floor = max(floor, SMALLEST)
+        return level if np.min(level, initial=floor) >= floor else np.maximum(level, floor)
+
+    def at(self, values: Array, geometry: Geometry) -> Blurred:
+        """Return the blurs of these values: kept, for value and slope are asked one by one."""
+        last = self._last.get(geometry)
+        if last is None or not np.array_equal(last.values, values):
+            last = self._last[geometry] = Blurred(self, values.copy(), geometry)
+        return last
+
+    @cached_property
+    def _last(self) -> dict[Geometry, Blurred]:
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class Blurred:
+    """Values x, with their blur m above rounding, and ``G(x / m)``, as far as they are wanted."""
+
+    smoothed: Smoothed
+    values: Array
+    geometry: Geometry
+
+    @cached_property
+    def level(self) -> Array:
+        """The blur m."""
+        return self.smoothed.above_noise(self.smoothed(self.values, self.geometry))
+
+    @cached_property
+    def ratio(self) -> Array:
+        """The blur of values over m."""
+        return self.smoothed(self.values / self.level, self.geometry)
 
 
 @lru_cache(maxsize=8)
@@ -80,7 +110,8 @@ def _convolved(values: Array, transfer: Array) -> Array:
     else:
         spectrum = r2c(values, axes=axes)
         spectrum *= transfer
-        image = c2r(spectrum, axes=axes, lastsize=length, forward=False, inorm=2)
+        options = {"forward": False, "inorm": 2, "allow_overwriting_input": True}
+        image = c2r(spectrum, axes=axes, lastsize=length, **options)
     return image
 
 
@@ -141,14 +172,14 @@ class Entropy(Prior):
         """Return ``-c log(x / m)``; with a floating m ``c (G(x / m) - 1 - log(x / m))``."""
         slope: Array = np.log(np.maximum(values, SMALLEST) / self._raised(values, geometry))
         if self.floats:
-            slope += 1 - self._blurred_at(values, geometry).ratio
+            slope += 1 - self._blurred.at(values, geometry).ratio
         return -self.coefficient * slope
 
     def curvature(self, values: Array, geometry: Geometry) -> Array:
         """Return ``c / x``; with a floating m ``2 c (1 + G(x / m)) / x``."""
         bend: Array = self.coefficient / np.maximum(values, SMALLEST)
         if self.floats:
-            bend *= 2 + 2 * self._blurred_at(values, geometry).ratio
+            bend *= 2 + 2 * self._blurred.at(values, geometry).ratio
         return bend
 
     def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
@@ -172,13 +203,11 @@ class Entropy(Prior):
 
     def level(self, values: Array, geometry: Geometry) -> Array:
         """Return m: linear in the values if it floats, the same for all values otherwise."""
-        if self.floats:
-            return self._blurred_at(values, geometry).level
-        return self._reference_on(geometry)
+        return self._smooth(values, geometry) if self.floats else self._reference_on(geometry)
 
     def above_noise(self, level: Array) -> Array:
         """Return m without the rounding that would make it zero or negative."""
-        return cast(Smoothed, self.reference).above_noise(level) if self.floats else level
+        return self._blurred.above_noise(level) if self.floats else level
 
     def lift(self, values: Array, geometry: Geometry) -> float:
         """Return ``c sum m / e``, which x has at ``m / e``; zero with a floating m."""
@@ -186,19 +215,17 @@ class Entropy(Prior):
             return 0.0
         return self.coefficient * float(np.sum(self._reference_on(geometry))) / e
 
+    @property
+    def _blurred(self) -> Smoothed:
+        return cast(Smoothed, self.reference)
+
     def _smooth(self, values: Array, geometry: Geometry) -> Array:
-        return cast(Smoothed, self.reference)(values, geometry)
+        return self._blurred(values, geometry)
 
     def _raised(self, values: Array, geometry: Geometry) -> Array:
-        return self.above_noise(self.level(values, geometry))
-
-    def _blurred_at(self, values: Array, geometry: Geometry) -> _Blurred:
-        """Return the blurs of these values: kept, for value and slope are asked one by one."""
-        last = self._last.get(geometry)
-        if last is None or not np.array_equal(last.values, values):
-            last = _Blurred(self.reference, values.copy(), geometry)
-            self._last[geometry] = last
-        return last
+        if self.floats:
+            return self._blurred.at(values, geometry).level
+        return self._reference_on(geometry)
 
     def _reference_on(self, geometry: Geometry) -> Array:
         if geometry not in self._placed:
@@ -208,25 +235,3 @@ class Entropy(Prior):
     @cached_property
     def _placed(self) -> dict[Geometry, Array]:
         return {}
-
-    @cached_property
-    def _last(self) -> dict[Geometry, _Blurred]:
-        return {}
-
-
-@dataclass(frozen=True, eq=False)
-class _Blurred:
-    """Values, with m and ``G(x / m)`` as far as they are wanted."""
-
-    smoothed: Smoothed
-    values: Array
-    geometry: Geometry
-
-    @cached_property
-    def level(self) -> Array:
-        return self.smoothed(self.values, self.geometry)
-
-    @cached_property
-    def ratio(self) -> Array:
-        level = self.smoothed.above_noise(self.level)
-        return self.smoothed(self.values / level, self.geometry)

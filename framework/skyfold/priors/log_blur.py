@@ -1,0 +1,91 @@
+"""Likeness of an image to its own blur, in logarithms: structure is dear at every level alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from skyfold.geometry import Geometry
+from skyfold.options import Length, build
+from skyfold.priors import Prior
+from skyfold.priors.entropy import SMALLEST, Smoothed
+from skyfold.vector import Array
+
+
+@dataclass(frozen=True)
+class LogBlur(Prior):
+    """Draw the image to its own blur m: ``-c/2 sum log(x / m)^2``.
+
+    To second order it is the entropy towards m of `Entropy`, with the strength ``c / x`` at each
+    value: light may vary by the same factor where it is bright and where it is faint. So galaxies
+    need no other strength for their nucleus than for their outskirts, and c depends neither on
+    exposure nor on unit. An image t times as bright has the same value.
+
+    It is not concave, and infinite at zero: start above.
+
+    Parameters
+    ----------
+    coefficient
+        Strength c, without unit: 1 / s^2 for values that differ from their blur by a factor of
+        about exp(s).
+    smooth
+        Full width at half maximum of the blur, as an angle or in pixels: "5 pix".
+    cyclic
+        Let light that leaves at one edge come in at the other, instead of holding it back.
+    components
+        Names of the components; by default all skies.
+    """
+
+    coefficient: Annotated[float, Field(ge=0)]
+    smooth: Length
+    cyclic: bool = False
+    components: tuple[str, ...] | None = None
+
+    @property
+    def concave(self) -> bool:
+        """It is not."""
+        return False
+
+    @property
+    def cheap(self) -> bool:
+        """It takes blurs."""
+        return False
+
+    def value(self, values: Array, geometry: Geometry) -> float:
+        """Return the log-density."""
+        _, _, log = self._at(values, geometry)
+        return -0.5 * self.coefficient * float(np.sum(log**2))
+
+    def gradient(self, values: Array, geometry: Geometry) -> Array:
+        """Return ``-c (r / x - G(r / m))`` with ``r = log(x / m)``."""
+        up, level, log = self._at(values, geometry)
+        return -self.coefficient * (log / up - self._blur(log / level, geometry))
+
+    def curvature(self, values: Array, geometry: Geometry) -> Array:
+        """Return a bound of minus the second derivative, of which the logarithm has a part."""
+        up, level, log = self._at(values, geometry)
+        own = (2 + np.maximum(-log, 0)) / up
+        through = self._blur((2 + np.maximum(log, 0)) / level, geometry)
+        bend: Array = self.coefficient * (own + through) / up
+        return bend
+
+    def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
+        """Return the second derivative times a direction."""
+        up, level, log = self._at(values, geometry)
+        own, through = direction / up, self._blur(direction, geometry) / level
+        change = own - through
+        spread = self._blur((change - log * through) / level, geometry)
+        return -self.coefficient * ((change - log * own) / up - spread)
+
+    def _at(self, values: Array, geometry: Geometry) -> tuple[Array, Array, Array]:
+        """Return values above zero, their blur, and the logarithm of their ratio."""
+        up, level = np.maximum(values, SMALLEST), self._blur.at(values, geometry).level
+        return up, level, np.log(up / level)
+
+    @cached_property
+    def _blur(self) -> Smoothed:
+        return build(Smoothed, {"smooth": self.smooth, "cyclic": self.cyclic})

@@ -1,0 +1,228 @@
+"""Settings that the data choose, and the way to the optimum beside that of PLUCY."""
+
+from __future__ import annotations
+
+import logging
+
+import astropy.units as u
+import numpy as np
+import pytest
+
+import skyfold
+from skyfold.algorithms.lbfgs import LBFGS
+from skyfold.algorithms.plucy import Plucy
+from skyfold.binned import BinnedData
+from skyfold.errors import ConfigError, DataError
+from skyfold.geometry import FWHM_PER_SIGMA, Grid
+from skyfold.methods.two_channel import WIDER, TwoChannel
+from skyfold.model import Component, Model
+from skyfold.points import PointList
+from skyfold.priors.entropy import Entropy, Smoothed
+from skyfold.priors.log_blur import LogBlur
+from skyfold.response import Matrix
+from skyfold.sphere import Sphere
+from skyfold.strength import BESIDE_POINTS, choose
+from skyfold_responses import BlockSum, Psf
+from skyfold_responses.convolution import Fourier
+
+HISTORICAL = {"a": 168, "b": 354, "c": 252}  # convolutions to 1e-3, section 11 of the specification
+
+
+def gaussian(sigma, n=15):
+    away = np.arange(n) - n // 2
+    kernel = np.exp(-(away**2 + away[:, None] ** 2) / (2 * sigma**2))
+    return kernel / kernel.sum()
+
+
+def with_stars(counts, sky, places, flux=None):
+    shape = sky.model_shape
+    flux = np.full(len(places), counts.sum() / 2 / len(places)) if flux is None else flux
+    names = tuple(str(i) for i in range(len(places)))
+    stars = Component(PointList(names, places), start=flux)
+    return BinnedData(
+        counts,
+        {"sky": sky, "stars": sky.points(places)},
+        components={"sky": Component(Grid(shape)), "stars": stars},
+    )
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Two stars over a slope, 24 x 24 pixels."""
+    psf = Psf(gaussian(1.2), (24, 24), "periodic")
+    places = np.array([[6.0, 7.0], [15.3, 16.8]])
+    below = 5 + np.add.outer(np.arange(24.0), np.arange(24.0)) / 3
+    mean = psf.forward(below) + psf.points(places).forward(np.array([900.0, 1500.0]))
+    counts = np.random.default_rng(5).poisson(np.maximum(mean, 0)).astype(float)
+    return with_stars(counts, psf, places)
+
+
+@pytest.fixture(scope="module")
+def restored(small):
+    """What the method makes of them when nothing is given."""
+    return skyfold.run(small, "two-channel", progress=False)
+
+
+def case(shared_data, name):
+    """The cases of the specification: a star, a quasar in a galaxy, a crowded field."""
+    folder = shared_data / "two-channel"
+    if name == "c":
+        scenes = {}
+        exec((folder / "scenes.py").read_text(), scenes)
+        mean, kernel, positions, _, _ = scenes["crowded"](0)
+        counts = np.random.default_rng(1).poisson(mean).astype(float)
+        flux, sigma, block = np.full(len(positions), 10**3.6), 3.0, 1
+    else:
+        given = np.load(folder / f"case_{name}_input.npz")
+        block, sigma = int(given["xsub"]), float(given["skernel"])
+        counts, kernel = given["detector" if block > 1 else "data"], given["psf"]
+        positions, flux = given["stars"][:, :2], given["stars"][:, 2]
+    counts = np.maximum(counts, 0)
+    fine = tuple(n * block for n in counts.shape)
+    psf = Psf(kernel / kernel.sum(), fine, "periodic")
+    sky = BlockSum(block, counts.shape) @ psf if block > 1 else psf
+    prior = Entropy(0.1, {"smooth": f"{sigma * FWHM_PER_SIGMA} pix", "cyclic": True})
+    return with_stars(counts, sky, np.rint(positions) - 1, flux), {"floating": prior}
+
+
+@pytest.fixture
+def convolutions(monkeypatch):
+    """How many convolutions there were, with the PSF and with the blur."""
+    done = []
+    for owner, name in ((Fourier, "_convolve"), (Smoothed, "__call__")):
+        original = getattr(owner, name)
+
+        def counted(*arguments, _original=original, **options):
+            done.append(1)
+            return _original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+    return done
+
+
+@pytest.mark.parametrize("name", HISTORICAL)
+def test_the_optimum_takes_a_part_of_the_historical_convolutions(shared_data, convolutions, name):
+    data, priors = case(shared_data, name)
+    algorithm = LBFGS(priors=priors, conserve_flux=True)
+    states = algorithm.iterate(data, algorithm.start(data, Model.start(data)))
+    path = [(next(states).objective, len(convolutions)) for _ in range(45)]
+    best = path[-1][0]
+    assert best - path[-2][0] < 1e-6
+    spent = next(spent for objective, spent in path if objective >= best - 1e-3)
+    assert 20 < spent <= HISTORICAL[name] / 2.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HISTORICAL)
+def test_it_ends_where_many_historical_iterations_end(shared_data, name):
+    data, priors = case(shared_data, name)
+    ends = []
+    for algorithm, laps in (
+        (LBFGS(priors=priors, conserve_flux=True), 150),
+        (Plucy(priors=priors), 1500),
+    ):
+        state = algorithm.start(data, Model.start(data))
+        for _ in range(laps):
+            state = algorithm.step(state, data)
+        ends.append(state)
+    ours, theirs = ends
+    total = data.counts.sum()
+    assert ours.objective >= theirs.objective - 1e-9 * total
+    assert data.sensitivity.dot(ours.model) == pytest.approx(total, rel=1e-12)
+    np.testing.assert_allclose(ours.model["stars"], theirs.model["stars"], rtol=1e-6)
+
+
+def test_a_lap_blurs_twice(small, monkeypatch):
+    original, blurs = Smoothed.__call__, []
+    monkeypatch.setattr(
+        Smoothed, "__call__", lambda self, *given: blurs.append(1) or original(self, *given)
+    )
+    algorithm = LBFGS(priors={"floating": Entropy(1.0, {"smooth": "5 pix"})}, conserve_flux=True)
+    state = algorithm.start(small, Model.start(small))
+    blurs.clear()
+    for _ in range(5):
+        state = algorithm.step(state, small)
+        assert state.notes["share"] == 1
+    assert len(blurs) == 10
+
+
+def test_the_blur_is_twice_as_wide_as_a_star(small):
+    (prior,) = TwoChannel().prepare(small)[1].priors.values()
+    assert prior.reference.smooth.to_value(u.pix) == pytest.approx(
+        WIDER * 1.2 * FWHM_PER_SIGMA, 0.01
+    )
+    fine = BlockSum(2, (24, 24)) @ Psf(gaussian(2.4, 25), (48, 48), "periodic")
+    halved = with_stars(small.full_counts, fine, np.array([[10.0, 10.0]]))
+    (finer,) = TwoChannel(relative=True).prepare(halved)[1].priors.values()
+    assert isinstance(finer, LogBlur)
+    width = u.Quantity(finer.smooth).to_value(u.pix)
+    assert width == pytest.approx(2 * prior.reference.smooth.to_value(u.pix), rel=0.03)
+
+
+def test_on_the_sphere_an_angle_is_asked_for():
+    geometry = Sphere(1)
+    sky = Component(geometry)
+    data = BinnedData(
+        np.ones(5),
+        {"sky": Matrix(np.ones((5, 12)), geometry.shape)},
+        components={"sky": sky},
+    )
+    with pytest.raises(ConfigError, match="give an angle"):
+        TwoChannel().prepare(data)
+    TwoChannel(smooth="30 deg").prepare(data)
+
+
+def test_beside_points_less_is_taken_than_predicts_best(small):
+    _, algorithm = TwoChannel().prepare(small)
+    found = choose(algorithm, small, algorithm.start(small, Model.start(small)), [0.1, 1.0])
+    assert found.taken == pytest.approx(BESIDE_POINTS * found.best)
+    sky = BinnedData(small.full_counts, {"sky": small.whole["sky"]})
+    _, algorithm = TwoChannel().prepare(sky)
+    alone = choose(algorithm, sky, algorithm.start(sky, Model.start(sky)), [0.1, 1.0])
+    assert alone.taken == alone.best
+
+
+def test_the_strength_is_chosen_unless_it_is_given(small, restored):
+    told = restored.manifest["config"]["method"]["strength"]
+    assert 1e-3 < told < 1e3
+    again = skyfold.run(small, "two-channel", strength=told, progress=False)
+    np.testing.assert_allclose(again.model["stars"], restored.model["stars"], rtol=1e-4)
+
+
+def test_counts_that_cannot_be_divided_take_the_usual_strength(small, caplog):
+    weighed = with_stars(
+        small.full_counts * 1.37, small.whole["sky"], small.components["stars"].geometry.places
+    )
+    with caplog.at_level(logging.WARNING):
+        result = skyfold.run(weighed, "two-channel", progress=False, iterations=5)
+    assert result.manifest["config"]["method"]["strength"] == 0.1
+    assert "0.1 is taken" in caplog.text
+    with pytest.raises(DataError, match="give it as a number"):
+        skyfold.run(weighed, "two-channel", strength="auto", progress=False)
+
+
+def test_ratios_to_the_blur_lead_to_one_result_from_both_ends(small):
+    _, algorithm = TwoChannel(strength=2.0, relative=True).prepare(small)
+    ends = []
+    for share in (0.05, 0.95):
+        total = small.counts.sum()
+        start = Model.start(small).with_values(
+            {
+                "sky": np.full((24, 24), (1 - share) * total / 576),
+                "stars": np.full(2, share * total / 2),
+            }
+        )
+        state = algorithm.start(small, start)
+        for _ in range(50):
+            state = algorithm.step(state, small)
+        ends.append(state)
+    assert ends[0].objective == pytest.approx(ends[1].objective, abs=1e-4)
+    np.testing.assert_allclose(ends[0].model["stars"], ends[1].model["stars"], rtol=1e-3)
+
+
+def test_errors_of_fluxes_hold(small, restored):
+    relative = skyfold.run(small, "two-channel", relative=True, strength=2.0, progress=False)
+    for table in (restored.stars, relative.stars):
+        pulls = (table["flux"] - [900, 1500]) / table["flux_error"]
+        assert np.all(np.abs(pulls) < 3.5)
+        assert np.all(table["flux_error"] > np.sqrt([900, 1500]))
