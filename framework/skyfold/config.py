@@ -15,7 +15,7 @@ from skyfold.binned import BinnedData
 from skyfold.document import Document, Place, shown
 from skyfold.errors import ConfigError, FileError, UnknownNameError
 from skyfold.inputs import split_part
-from skyfold.joint import JointData
+from skyfold.mosaic import together
 from skyfold.options import Duration
 from skyfold.origin import Origin
 from skyfold.priors import Prior
@@ -322,7 +322,7 @@ def open_data(config: RunConfig) -> DataInterface:
     if not config.data:
         raise ConfigError("no data: give a file of counts")
     parts = [_open(config, i, dict(entry)) for i, entry in enumerate(config.data)]
-    return parts[0] if len(parts) == 1 else JointData(parts)
+    return parts[0] if len(parts) == 1 else together(parts)
 
 
 def _open(config: RunConfig, index: int, entry: dict[str, Any]) -> BinnedData:

@@ -99,7 +99,7 @@ def with_points(
     Parameters
     ----------
     data
-        Data with one sky.
+        Data with one sky; pixels are those of the first observation.
     sources
         The sources; those without a flux share half of the counts that no background explains.
     name
@@ -120,14 +120,21 @@ def with_points(
     """
     if isinstance(data, JointData):
         names = [f"{name} {i}" if each else name for i in range(1, len(data.members) + 1)]
-        pairs = zip(data.members, names, strict=True)
-        return JointData([with_points(member, sources, own, free=free) for member, own in pairs])
+        pairs = zip(data.parts, names, strict=True)
+        return JointData([_with(part, data.parts[0], sources, own, free) for part, own in pairs])
     assert isinstance(data, BinnedData)
+    return _with(data, data, sources, name, free)
+
+
+def _with(
+    data: BinnedData, first: BinnedData, sources: Sources, name: str, free: bool
+) -> BinnedData:
+    """Return an observation with point sources, whose pixels are those of the first one."""
     if name in data.components:
         raise ConfigError(f"the data have a component {name!r} already")
     sky = _one_sky(data)
     component = data.components[sky]
-    places, response, unit = _seen(data, sources, sky, free)
+    places, response, unit = _seen(data, first, sources, sky, free)
     frame = sources.frame if isinstance(component.geometry, Sphere) else ""
     energies = response.model_shape[1] if len(response.model_shape) > 1 else None
     geometry = PointList(sources.names, places, frame, energies, sources)
@@ -137,7 +144,7 @@ def with_points(
     if sources.file:
         origin = replace(origin, files=(*origin.files, ("stars", sources.file)))
     checks = (*origin.checks, *sources.checks, Check("ok", name, _told(sources, unit)))
-    checks += _compared(data, sources, places, sky)
+    checks += _compared(data, sources, places, sky) if data is first else ()
     seen = BinnedData(
         data.full_counts,
         {**data.whole, name: response},
@@ -205,10 +212,12 @@ def _one_sky(data: BinnedData) -> str:
     return skies[0]
 
 
-def _seen(data: BinnedData, sources: Sources, sky: str, free: bool) -> tuple[Array, Response, str]:
+def _seen(
+    data: BinnedData, first: BinnedData, sources: Sources, sky: str, free: bool
+) -> tuple[Array, Response, str]:
     """Return places, response and unit of point sources."""
     component, response = data.components[sky], data.whole[sky]
-    geometry, own = component.geometry, places_of(data)
+    geometry, own = component.geometry, places_of(first)
     places = placed(sources, own)
     if isinstance(geometry, Sphere):
         sight = Few(response, _interpolation(geometry, places))

@@ -162,6 +162,24 @@ class Response(ABC):
         """
         return self @ Shared(places, self.model_shape)
 
+    def moved(self, by: Array) -> Response:
+        """Return the response for the same sky, seen a part of a pixel further along x and y.
+
+        Parameters
+        ----------
+        by
+            How far, in x and y, in pixels of the values.
+
+        Raises
+        ------
+        DataError
+            If it knows of no way.
+        """
+        raise DataError(
+            f"{type(self).__name__} cannot be shifted by parts of a pixel: bring the images to "
+            "the same pixels"
+        )
+
     def at(self, parameters: Array) -> Response:
         """Return the same response with other parameters, of the same shape."""
         raise PluginError(f"{type(self).__name__} has no parameters")
@@ -290,7 +308,20 @@ class Chain(Response):
         """Let the inner response place the sources; factors are taken where these are."""
         if isinstance(self.inner, Diagonal):
             return Weighted(self.outer.points(places, which), places, self.inner.factor)
+        if isinstance(self.inner, Window):
+            own = self.inner.places(places)
+            seen = np.all((own >= 0) & (own < self.inner.size), axis=1)
+            near = self.outer.points(np.clip(own, 0, self.inner.size - 1.0), which)
+            shape = (-1, *(1,) * (len(near.model_shape) - 1))
+            seen = np.broadcast_to(seen.reshape(shape), near.model_shape).astype(float)
+            return near @ Diagonal(seen)
         return self.outer @ self.inner.points(places, which)
+
+    def moved(self, by: Array) -> Response:
+        """Move what light goes through last before it is a sky no more."""
+        if isinstance(self.inner, Diagonal):
+            return Chain(self.outer.moved(by), self.inner)
+        return Chain(self.outer, self.inner.moved(by))
 
     def at(self, parameters: Array) -> Response:
         """Hand the parameters to the response that has them."""
@@ -332,6 +363,58 @@ class Diagonal(Response):
         """Return the factors: each value lights its own bin."""
         bins = np.asarray(places, np.int64)
         return Columns(np.arange(len(bins) + 1), bins, np.asarray(self.factor.ravel()[bins], float))
+
+
+class Window(Response):
+    """A part of a larger image.
+
+    Parameters
+    ----------
+    start
+        Where its last two axes, y and x, begin in the larger image.
+    data_shape
+        Shape of the part, ``(y, x)`` or ``(energy, y, x)``.
+    model_shape
+        Shape of the larger image.
+    """
+
+    def __init__(
+        self, start: Array, data_shape: tuple[int, ...], model_shape: tuple[int, ...]
+    ) -> None:
+        self.data_shape, self.model_shape = data_shape, model_shape
+        self._start = np.asarray(start, int)
+        self.size = np.array(data_shape[:-3:-1])
+        ends = self._start + data_shape[-2:]
+        self._part: Any = (..., *(slice(a, b) for a, b in zip(self._start, ends, strict=True)))
+
+    def forward(self, values: Array) -> Array:
+        """Return the part."""
+        return np.ascontiguousarray(values[self._part])
+
+    def adjoint(self, weights: Array) -> Array:
+        """Return the part in its place, with zeros around it."""
+        whole = np.zeros(self.model_shape, weights.dtype)
+        whole[self._part] = weights
+        return whole
+
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
+        """Each count came from its own value."""
+        expectation, mine, left = share(self.forward(values), counts, others, rng)
+        return Attribution(self.adjoint(mine.reshape(self.data_shape)), expectation, left)
+
+    def places(self, places: Array) -> Array:
+        """Return x and y in the larger image as x and y in the part."""
+        own: Array = places - self._start[::-1]
+        return own
+
+    def columns(self, places: Array) -> Columns:
+        """Return the bin of each value, if it has one."""
+        number = self.adjoint(1 + np.arange(prod(self.data_shape)).reshape(self.data_shape))
+        bins = number.ravel()[places] - 1
+        start = np.concatenate([[0], np.cumsum(bins >= 0)])
+        return Columns(start, bins[bins >= 0], np.ones(start[-1]))
 
 
 class Weighted(Chain):
@@ -388,7 +471,8 @@ class Shared(Response):
         """Return the light of each pixel, shape ``data_shape``."""
         light = np.zeros((*self._energies, self._size[0] * self._size[1]), values.dtype)
         shares = values.T[..., None] * self._share
-        np.add.at(light, (..., self._pixel), shares.astype(values.dtype, copy=False))
+        pixels: Any = (..., self._pixel)
+        np.add.at(light, pixels, shares.astype(values.dtype, copy=False))
         return light.reshape(self.data_shape)
 
     def adjoint(self, weights: Array) -> Array:

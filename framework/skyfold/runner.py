@@ -373,12 +373,12 @@ def open(folder: str | Path, *, data: Any = None) -> Result:
 def _open(data: Any, given: dict[str, Any]) -> tuple[DataInterface, dict[str, Any]]:
     """Return opened data, and the options that are not the instrument's."""
     from skyfold.data import DataInterface
-    from skyfold.joint import JointData
+    from skyfold.mosaic import together
 
     if isinstance(data, DataInterface):
         return data, given
     if isinstance(data, list | tuple) and data and all(isinstance(d, DataInterface) for d in data):
-        return JointData(data), given
+        return together(data), given
     takes = {"instrument", *options_of(data, given.get("instrument"))}
     own = {name: value for name, value in given.items() if name in takes}
     return read(data, **own), {name: value for name, value in given.items() if name not in own}

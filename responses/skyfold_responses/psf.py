@@ -17,7 +17,7 @@ from skyfold.vector import Array
 from skyfold_responses.attribution import Footprints
 from skyfold_responses.convolution import Direct, Ducc, Engine, Fourier, Scipy
 from skyfold_responses.layout import Boundary, Layout, as_planes, border_pixels, lay_out
-from skyfold_responses.points import Points
+from skyfold_responses.points import BESIDE, Points
 
 # The direct sum wins up to about 11 x 11 elements with AVX2 and beyond 17 x 17 with AVX-512
 # (tests/benchmarks/README.md).
@@ -169,6 +169,14 @@ class Psf(Response):
         kernels = [self.kernel, *self._further]
         return Points(kernels, places - offset, self.data_shape, which, cyclic)
 
+    def moved(self, by: Array) -> Psf:
+        """Return the convolution with kernels shifted by parts of a pixel, none below zero."""
+        boundary, engine, dtype, workers, margin, further = self._options
+        kernels = [_shifted(kernel, by) for kernel in (self.kernel, *further)]
+        return Psf(
+            kernels[0], self.data_shape, boundary, engine, dtype, workers, margin, kernels[1:]
+        )
+
     @cached_property
     def _footprints(self) -> Footprints:
         return Footprints(self._kernels, self._layout, self._border)
@@ -259,6 +267,24 @@ def _choose(
     if name == "ducc":
         return Fourier(kernel, layout, dtype, workers, Ducc, cyclic)
     raise ConfigError(f"engine {name!r} is none of auto, direct, scipy, ducc")
+
+
+def _shifted(kernel: Array, by: Array) -> Array:
+    """Return a kernel of the same shape and sum, shifted along its last two axes."""
+    from scipy.ndimage import fourier_shift
+
+    kernel = np.asarray(kernel, np.float64)
+    axes = min(kernel.ndim, 2)
+    beside = [(0, 0)] * (kernel.ndim - axes) + [(BESIDE, BESIDE)] * axes
+    wide = np.fft.fftn(np.pad(kernel, beside))
+    moved = np.fft.ifftn(
+        fourier_shift(wide, [0.0] * (kernel.ndim - axes) + list(by[axes - 1 :: -1]))
+    )
+    inside = tuple(slice(a, n - b) for (a, b), n in zip(beside, wide.shape, strict=True))
+    found = np.maximum(moved.real[inside], 0)
+    planes = tuple(range(kernel.ndim - axes, kernel.ndim))
+    found *= kernel.sum(axis=planes, keepdims=True) / found.sum(axis=planes, keepdims=True)
+    return found
 
 
 def _fold(framed: Array, index: Array, axis: int) -> Array:
