@@ -79,6 +79,28 @@ SKYFOLD_CLONES Pair direction_chunk(const float* x, const float* z, const float*
   return direction_body(x, z, g, last, beta, per, bounds, p, size);
 }
 
+template <class T>
+SKYFOLD_INLINE Pair unscaled_body(const T* x, const T* z, const T* s, const T* last, T* g, py::ssize_t size) {
+  double rise = 0.0, mixed = 0.0;
+#pragma omp simd reduction(+ : rise, mixed)
+  for (py::ssize_t i = 0; i < size; ++i) {
+    const T slope = x[i] > 0 ? z[i] * s[i] / x[i] : T(0);
+    g[i] = slope;
+    rise += static_cast<double>(z[i]) * static_cast<double>(slope);
+    mixed += static_cast<double>(z[i]) * static_cast<double>(last[i]);
+  }
+  return {rise, mixed};
+}
+
+SKYFOLD_CLONES Pair unscaled_chunk(const double* x, const double* z, const double* s, const double* last, double* g,
+                                   py::ssize_t size) {
+  return unscaled_body(x, z, s, last, g, size);
+}
+SKYFOLD_CLONES Pair unscaled_chunk(const float* x, const float* z, const float* s, const float* last, float* g,
+                                   py::ssize_t size) {
+  return unscaled_body(x, z, s, last, g, size);
+}
+
 template <class Chunk> std::vector<Pair> over_chunks(py::ssize_t size, [[maybe_unused]] int threads, Chunk&& one) {
   const py::ssize_t chunks = (size + chunk - 1) / chunk;
   std::vector<Pair> parts(chunks);
@@ -133,10 +155,30 @@ Pair conjugate_direction(const Array<T>& values, const Array<T>& scaled, const A
   return found;
 }
 
+// slope g = z s / x of a step z that is scaled by x / s. Returns z . g and z . last.
+template <class T>
+Pair unscaled_slope(const Array<T>& values, const Array<T>& scaled, const Array<T>& sensitivity, const Array<T>& last,
+                    Array<T>& slope, int threads) {
+  const py::ssize_t size = values.size();
+  require(size, threads, scaled, sensitivity, last, slope);
+  const T *x = values.data(), *z = scaled.data(), *s = sensitivity.data(), *o = last.data();
+  T* g = slope.mutable_data();
+  py::gil_scoped_release unlocked;
+  Pair sums{0.0, 0.0};
+  const auto parts = over_chunks(size, threads, [&](py::ssize_t at, py::ssize_t n) {
+    return unscaled_chunk(x + at, z + at, s + at, o + at, g + at, n);
+  });
+  for (const auto& [rise, mixed] : parts) sums.first += rise, sums.second += mixed;
+  return sums;
+}
+
 template <class T> void bind_conjugate_of(py::module_& m) {
   m.def("scaled_slope", &scaled_slope<T>, py::arg("values").noconvert(), py::arg("back").noconvert(),
         py::arg("sensitivity").noconvert(), py::arg("floor"), py::arg("low"), py::arg("high"),
         py::arg("last").noconvert(), py::arg("slope").noconvert(), py::arg("scaled").noconvert(),
+        py::arg("threads") = 1);
+  m.def("unscaled_slope", &unscaled_slope<T>, py::arg("values").noconvert(), py::arg("scaled").noconvert(),
+        py::arg("sensitivity").noconvert(), py::arg("last").noconvert(), py::arg("slope").noconvert(),
         py::arg("threads") = 1);
   m.def("conjugate_direction", &conjugate_direction<T>, py::arg("values").noconvert(), py::arg("scaled").noconvert(),
         py::arg("slope").noconvert(), py::arg("last").noconvert(), py::arg("beta"), py::arg("length"), py::arg("low"),

@@ -41,6 +41,14 @@ def scaled_slope(
     scaled: NDArray[Any],
     threads: int = 1,
 ) -> tuple[float, float]: ...
+def unscaled_slope(
+    values: NDArray[Any],
+    scaled: NDArray[Any],
+    sensitivity: NDArray[Any],
+    last: NDArray[Any],
+    slope: NDArray[Any],
+    threads: int = 1,
+) -> tuple[float, float]: ...
 def conjugate_direction(
     values: NDArray[Any],
     scaled: NDArray[Any],

@@ -93,6 +93,25 @@ class Model(Mapping[str, Array]):
         }
         return cls(data.components, Vector(chosen))
 
+    def balanced(self, data: DataInterface) -> Model:
+        """Return the model with its skies scaled so that as many counts are expected as observed.
+
+        If stars and other fitted values alone expect them all, they are scaled to half of them.
+        """
+        light = {n: self.vector.only(frozenset([n])).dot(data.sensitivity) for n in self}
+        total = float(np.sum(data.counts, dtype=np.float64))
+        known = sum(light[n] for n in self if n not in self.free)
+        room = max(total - known, 0.1 * total)
+        others, skies = self.free - self.skies, sum(light[n] for n in self.skies)
+        points, share = sum(light[n] for n in others), 1.0
+        if skies <= 0 or points >= room:
+            share = room * (0.5 if skies > 0 else 1.0) / points if points > 0 else 1.0
+        factors = dict.fromkeys(others, share)
+        if skies > 0:
+            factors |= dict.fromkeys(self.skies, (room - share * points) / skies)
+        scaled = {n: (self[n] * f).astype(self[n].dtype) for n, f in factors.items()}
+        return self.with_values(Vector(scaled))
+
     def __getitem__(self, name: str) -> Array:
         return self.vector[name]
 

@@ -15,6 +15,7 @@ from skyfold._kernels import (
     entropy_step,
     poisson_ratio,
     relative_entropy,
+    unscaled_slope,
 )
 
 FLOATS = pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -191,6 +192,16 @@ def test_entropy_along_a_step_agrees_with_numpy(size: int, seed: int, share: flo
     slope, bend = entropy_along(x, d, m, q, share)
     assert slope == pytest.approx(terms.sum(), abs=1e-12 * np.abs(terms).sum())
     assert bend == pytest.approx(np.sum(p * (q_on / c - d_on / p) ** 2), rel=1e-10)
+
+
+def test_a_slope_is_what_was_scaled() -> None:
+    x, z, s, last, g = _sky(2100)
+    x[::9] = 0
+    rise, mixed = unscaled_slope(x, z, s, last, g)
+    expected = np.divide(z * s, x, out=np.zeros_like(x), where=x > 0)
+    np.testing.assert_allclose(g, expected, rtol=1e-14)
+    assert rise == pytest.approx(np.sum(z * expected), rel=1e-12)
+    assert mixed == pytest.approx(np.sum(z * last), rel=1e-12)
 
 
 def test_threads_do_not_change_the_entropy() -> None:

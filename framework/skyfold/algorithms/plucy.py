@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf, log, prod
+from typing import Any
 
 import numpy as np
 
 from skyfold._kernels import advance
 from skyfold.algorithm import REFRESH, Algorithm, Proposal, State
 from skyfold.ascent import reach
+from skyfold.conjugate import conjugated
 from skyfold.data import DataInterface, Expectation
 from skyfold.errors import ConfigError
 from skyfold.model import Model
@@ -40,11 +42,19 @@ class PlucyState(State):
         Whether steps are lengthened: asked for, or since the objective fell.
     before
         The objective one lap ago.
+    direction, slope
+        Direction of the last step, and the slope at its beginning; empty unless steps are
+        conjugate.
+    rise
+        Step times slope there; zero if nothing is remembered.
     """
 
     level: Array = field(default_factory=lambda: np.zeros(0))
     accelerating: bool = False
     before: float = -inf
+    direction: Vector = field(default_factory=lambda: Vector({}))
+    slope: Vector = field(default_factory=lambda: Vector({}))
+    rise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,10 +87,14 @@ class Plucy(Algorithm):
         See `Algorithm`.
     accelerate
         Lengthen the steps from the beginning.
+    conjugate
+        Make each step conjugate to the last (Polak & Ribiere 1969) in the metric that these steps
+        are scaled by, and lengthen it: to the same optimum in a third of the laps. PLUCY did not.
     """
 
     guard: bool = False
     accelerate: bool = True
+    conjugate: bool = False
 
     @property
     def keeps_flux(self) -> bool:
@@ -98,7 +112,7 @@ class Plucy(Algorithm):
             If there are no counts, or some that no model can explain.
         """
         self._require_known(model)
-        first = super().start(data, balanced(data, model))
+        first = super().start(data, model.balanced(data))
         level = self._level(first.model)
         state = PlucyState.of(first, level=level, accelerating=self.accelerate)
         return self._told(self._judged(state), data)
@@ -108,9 +122,12 @@ class Plucy(Algorithm):
         assert isinstance(state, PlucyState)
         old, channel = state.model.vector, self._channel(state.model)
         step, longest, convergence = self._pulled(state, data)
+        memory: dict[str, Any] = {}
+        if self.conjugate:
+            step, longest, memory = conjugated(state, step, data)
         ahead = data.forward(step)
         level_ahead = channel.level_ahead(step[channel.name]) if channel else np.zeros(0)
-        accelerating = state.accelerating or _fell(state)
+        accelerating = state.accelerating or self.conjugate or _fell(state)
         share = min(1.0, 0.9 * longest)
         if accelerating:
             telling = tell.isEnabledFor(logging.DEBUG)
@@ -132,9 +149,13 @@ class Plucy(Algorithm):
 
             most = 1 + 0.9 * (longest - 1) if longest > 1 else 0.9 * longest
             share = _newton(slopes, most, _rounding(state))
+            if share >= most:
+                memory["rise"] = 0.0  # a value in the way: what was learnt leads there again
         elif share < 1:
             words = "iteration %d: %g of the step taken, so that no value falls below zero"
             tell.info(words, state.iteration + 1, share)
+        if self.conjugate:
+            step = step.map(np.copy)  # the direction is remembered
         new = step.map(lambda d, x: _moved(x, d, share), old)
         expected = Expectation(
             _moved(state.expectation.observed, ahead.observed, share),
@@ -144,7 +165,7 @@ class Plucy(Algorithm):
         if (state.iteration + 1) % REFRESH == 0:
             level = self._level(state.model.with_values(new))
         notes = {"acceleration": share, "largest_acceleration": longest, "convergence": convergence}
-        memory = {"level": level, "accelerating": accelerating, "before": state.objective}
+        memory |= {"level": level, "accelerating": accelerating, "before": state.objective}
         return Proposal(new, expected, 0.5, notes, memory)
 
     def follow(self, state: State, proposal: Proposal, data: DataInterface) -> State:
@@ -241,27 +262,6 @@ class Plucy(Algorithm):
                     f"the prior {name} of plucy must be on one component, not on "
                     f"{len(chosen)}: {', '.join(sorted(chosen))}"
                 )
-
-
-def balanced(data: DataInterface, model: Model) -> Model:
-    """Return the model with its skies scaled so that as many counts are expected as observed.
-
-    If stars and backgrounds alone expect them all, they are scaled to half of them.
-    """
-    light = {n: model.vector.only(frozenset([n])).dot(data.sensitivity) for n in model}
-    total = float(np.sum(data.counts, dtype=np.float64))
-    known = sum(light[n] for n in model if n not in model.free)
-    room = max(total - known, 0.1 * total)
-    others, skies = model.free - model.skies, sum(light[n] for n in model.skies)
-    points = sum(light[n] for n in others)
-    share = 1.0
-    if skies <= 0 or points >= room:
-        share = room * (0.5 if skies > 0 else 1.0) / points if points > 0 else 1.0
-    factors = dict.fromkeys(others, share)
-    if skies > 0:
-        factors |= dict.fromkeys(model.skies, (room - share * points) / skies)
-    scaled = {n: (model[n] * f).astype(model[n].dtype) for n, f in factors.items()}
-    return model.with_values(Vector(scaled))
 
 
 def _fell(state: PlucyState) -> bool:
