@@ -14,7 +14,7 @@ from skyfold import options
 from skyfold.checking import as_number
 from skyfold.commands import say
 from skyfold.config import RunConfig
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, Interrupted
 from skyfold.observers import Observer
 from skyfold.parameters import summary
 from skyfold.result import Result
@@ -247,7 +247,13 @@ class _Run:
         magzero: float = 20.0,
         stop: Mapping[str, Any] | None = None,
     ) -> Result:
-        """Return the result of a run."""
+        """Return the result of a run.
+
+        Raises
+        ------
+        Interrupted
+            If a signal ended it; how to go on is told.
+        """
         data = [{k: v for k, v in entry.items() if v is not None} for entry in entries]
         config = RunConfig.of(
             data=data, method=dict(method), iterations=laps, stop=dict(stop or {})
@@ -258,7 +264,12 @@ class _Run:
             observers = [*observers, Messages(problem.data, laps, magzero, say)]
         else:
             _warn(problem)
-        return run_in_folder(problem, self.folder, observers, progress=False)
+        try:
+            return run_in_folder(problem, self.folder, observers, progress=False)
+        except Interrupted as error:
+            files = ", ".join(self.written)
+            told = f"{error}. Its images are in result.fits there: {files} are not written then"
+            raise Interrupted(told, error.result) from error
 
     def end(self) -> None:
         """Tell what was written."""

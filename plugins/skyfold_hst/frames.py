@@ -46,6 +46,7 @@ def open_plucy(
     box: tuple[Blocks, Blocks] = (21, 21),
     pixel_response: bool = False,
     block: tuple[Blocks, Blocks] = (1, 1),
+    gain: Annotated[float, Field(gt=0)] | None = None,
     exposure: Annotated[float, Field(gt=0)] = 1.0,
     mask: ImageSource | None = None,
     start: ImageSource | None = None,
@@ -80,6 +81,8 @@ def open_plucy(
         Blur the stars by the response of a pixel of WFPC2.
     block
         Pixels of the restored image for each of the detector, in x and y.
+    gain
+        Counts per unit of the image.
     exposure
         Counts for each unit of the sky.
     mask
@@ -114,7 +117,7 @@ def open_plucy(
     ready = prepared(
         detector,
         None if chosen is None else used(chosen),
-        gain=1.0,
+        gain=gain,
         negative="clip",
         saturation="keep",
     )

@@ -104,7 +104,7 @@ def test_negative_data_are_zeroed_and_counted(frame):
     data = open_plucy(frame, kernel(12))
     assert data.full_counts.min() == 0
     said = [check for check in data.checks if check.level == "warning"]
-    assert "2 negative values (min -0.7) set to zero" in said[0].message
+    assert "2 negative values (min -0.7) set to zero" in " ".join(check.message for check in said)
 
 
 def test_the_psf_is_taken_as_it_is(frame):
@@ -222,3 +222,11 @@ def test_coordinates_follow_the_pixels(frame):
     ).origin.geometry.wcs
     there = again.world_to_pixel(coarse.pixel_to_world(4, 7))
     np.testing.assert_allclose(there, [4, 7], atol=1e-6)
+
+
+def test_what_is_no_count_is_doubted(frame):
+    rates = open_plucy(frame / 7.3, kernel(12))
+    assert "not whole numbers" in " ".join(c.message for c in rates.checks if c.level == "warning")
+    data = open_plucy(frame / 7.3, kernel(12), gain=7.3)
+    np.testing.assert_allclose(data.full_counts, frame, rtol=1e-12)
+    assert not [check for check in data.checks if check.level == "warning"]

@@ -1,5 +1,7 @@
 """The programs of Hubble on the command line."""
 
+import signal
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -45,3 +47,16 @@ def test_bad_input(skyfold, files, code, words, says):
     files.text("empty", "# none\n")
     files.fits("large.fits", np.ones((64, 64)))
     skyfold.refuses(code, words, says=(says,))
+
+
+def test_an_interrupted_run_tells_how_to_go_on(skyfold, files):
+    process = skyfold.start("plucy counts psf 0.1 100000 out stars")
+    for line in process.stdout:
+        if line.startswith("iteration 20"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 5
+    assert "skyfold resume out_skyfold" in said
+    assert "out.fits are not written" in said
+    assert not (files.folder / "out.fits").exists()
