@@ -249,12 +249,18 @@ def layers_of(result: Result) -> tuple[list[Layer], list[Observation]]:
 
     Observations are images of the counts; data spaces and event lists have none.
     """
+    from skyfold.points import point_components
+    from skyfold.star_products import total
+
+    starry = bool(point_components(result.model.components))
     parts = result.data.parts
     paths = [path for part in parts for _, path in part.origin.files]
     skies, observations = [], []
     for name, component in result.model.components.items():
         if component.geometry.sky:
             title = "Restored" if len(result.model.skies) < 2 else f"Restored: {name}"
+            if starry:
+                skies.append(image_layer("With stars", total(result), component, paths))
             truth = None if result.demo is None else result.demo.truth[name]
             marks: tuple[Mark, ...] = ()
             if truth is not None and isinstance(component.geometry, Sphere):

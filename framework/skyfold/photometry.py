@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from skyfold.result import Result
 
 log = logging.getLogger(__name__)
-WORK = 2e7  # stars times values of the model up to which errors are worked out unasked
+WORK = 5e6  # stars times values of the model up to which errors are worked out unasked
 UNSETTLED = 0.3  # sigma that a flux may still be away from its maximum
 NEAR = 2.0  # pixels from a star in which residuals are its own
 OFF = 5.0  # sigma of a residual there above which its PSF or its place is wrong

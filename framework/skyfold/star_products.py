@@ -126,16 +126,20 @@ def told(table: Table) -> list[str]:
     if "x" in table.colnames:
         axes, shift = ("x", "y"), table.meta["listed_from"] - table.meta["origin"]
         counted = f", x and y counted from {table.meta['listed_from']}"
+    magnitudes = "x" in table.colnames
     shown = ", the brightest" if len(rows) > SHOWN else ""
     width = max([4, *(len(name) for _, _, name, _, _ in bright)])
     lines = [
         f"{len(rows)}{shown}{counted}; fluxes in {table['flux'].unit}",
-        f"{'name':{width}} {axes[0]:>9} {axes[1]:>9} {'flux':>12} {'+-':>9} {'mag':>8}",
+        f"{'name':{width}} {axes[0]:>9} {axes[1]:>9} {'flux':>12} {'+-':>9}"
+        + (f" {'mag':>8}" if magnitudes else ""),
     ]
     for mean, wrong, name, i, remark in bright:
         x, y = (float(table[axis][i]) + shift for axis in axes)
-        magnitude = table.meta["magzero"] - 2.5 * np.log10(mean) if mean > 0 else np.nan
-        cells = f"{x:9.3f} {y:9.3f} {mean:12.5g} {wrong:9.3g} {magnitude:8.3f}"
+        cells = f"{x:9.3f} {y:9.3f} {mean:12.5g} {wrong:9.3g}"
+        if magnitudes:
+            magnitude = table.meta["magzero"] - 2.5 * np.log10(mean) if mean > 0 else np.nan
+            cells += f" {magnitude:8.3f}"
         lines.append(f"{name:{width}} {cells}  {remark}".rstrip())
     if len(rows) > SHOWN:
         lines.append(f"and {len(rows) - SHOWN} more in {TABLE}")

@@ -159,6 +159,16 @@ def test_many_stars_are_not_worked_on_unasked(result, monkeypatch):
     assert "errors" not in photometry.photometry(result[0], errors=True).meta
 
 
+def test_whoever_does_not_want_to_wait_gets_the_rest(result, monkeypatch):
+    def interrupted(things, **how):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(photometry, "watched", interrupted)
+    stars = photometry.photometry(result[0])
+    assert stars.meta["errors"].startswith("interrupted")
+    np.testing.assert_array_equal(stars["flux"], result[0].stars["flux"])
+
+
 def test_without_stars_there_is_no_photometry(tmp_path):
     found = skyfold.run(data(), "rl", 2, progress=False, output=tmp_path / "out")
     with pytest.raises(ConfigError, match="no point sources"):
@@ -245,6 +255,11 @@ def test_the_report_has_a_section(result):
     assert "blended with c (" in section
     assert "fluxes against their first estimates" in section
     assert "x, y from 1" in section
+
+
+def test_a_picture_shows_sky_and_stars(result):
+    titles = [axes.get_title() for axes in result[0].plot().axes]
+    assert titles[:3] == ["Counts", "With stars", "Restored"]
 
 
 def test_light_curves():

@@ -109,7 +109,7 @@ def _listed(found: Table, bright: Sequence[int]) -> Html:
     if "dx_error" in found.colnames:
         columns[plus_minus] = _pair(found, "dx_error", "dy_error", ".3f")
     columns[f"flux [{unit}]"] = lambda i: f"{flux[i]:.5g} {plus_minus} {errors[i]:.3g}"
-    if "mag" in found.colnames and np.ndim(found["mag"]) == 1:
+    if "x" in found.colnames and np.ndim(found["mag"]) == 1:
         columns["magnitude"] = lambda i: f"{found['mag'][i]:.3f}"
     if "residual" in found.colnames:
         columns[f"residual [{SIGMA[1:]}]"] = lambda i: f"{found['residual'][i]:+.1f}"
