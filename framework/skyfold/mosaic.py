@@ -21,12 +21,23 @@ WHOLE = 1e-3  # pixels: a shift nearer to a whole number is one
 
 
 class _Frame(NamedTuple):
-    """One of the images: its sky, and where the first pixel of the first sky lies in its own."""
+    """One of the images.
+
+    Attributes
+    ----------
+    data, name, grid
+        The image, and its sky.
+    offset
+        Where the first pixel of the first sky lies in its own, x and y.
+    shift
+        The same of what the images cover of their skies.
+    """
 
     data: BinnedData
     name: str
     grid: Grid
     offset: Array
+    shift: Array
 
 
 def together(parts: Sequence[DataInterface]) -> JointData:
@@ -86,11 +97,12 @@ def _frame(part: DataInterface, first: DataInterface) -> _Frame | None:
     if own.wcs is None or reference.wcs is None:
         if own.crop().shape != reference.crop().shape:
             return None
-        return _Frame(part, name, own, _start(own) - _start(reference))
+        return _Frame(part, name, own, _start(own) - _start(reference), np.zeros(2))
     offset = pixel_offset(reference.wcs, own.wcs, reference.shape)
     if not np.all(np.isfinite(offset)) or np.max(np.ptp(offset, axis=0)) > ALIKE:
         return None
-    return _Frame(part, name, own, offset.mean(axis=0))
+    move = offset.mean(axis=0)
+    return _Frame(part, name, own, move, move - _start(own) + _start(reference))
 
 
 def _differs(frame: _Frame, first: _Frame) -> bool:
@@ -108,7 +120,8 @@ def _onto(grid: Grid, frame: _Frame, start: Array) -> BinnedData:
     seen = np.ones(frame.grid.shape, bool) if component.mask is None else component.mask
     mask = window.adjoint(seen.astype(float)) > 0
     placed = replace(component, geometry=grid, mask=None if mask.all() else mask)
-    told = f"shifted by {frame.offset[0]:+.3f}, {frame.offset[1]:+.3f} pixels against the first"
+    x, y = frame.shift
+    told = f"shifted by {x:+.3f}, {y:+.3f} of its pixels against the first image"
     origin = replace(part.origin, checks=(*part.origin.checks, Check("ok", frame.name, told)))
     return BinnedData(
         part.full_counts,

@@ -1,0 +1,82 @@
+"""Several frames of one field from the command line: shifted, each with its PSF and its fluxes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+
+import skyfold as package
+from skyfold_image.kernels import gauss
+
+SHAPE = (26, 28)
+MOVES = [(0.0, 0.0), (1.4, -2.0), (-0.7, 0.6)]
+WIDTHS = [3.0, 3.6, 2.8]
+PLACES = np.array([[9.3, 8.6], [18.0, 16.4]])
+FLUX = np.array([[6000.0, 3000.0], [9000.0, 3000.0], [4000.0, 3000.0]])
+
+
+@pytest.fixture
+def frames(files):
+    """Three frames over a flat sky, their PSFs, and a list of two stars."""
+    rng = np.random.default_rng(4)
+    rows, columns = np.indices(SHAPE)
+    for i, ((x, y), width, flux) in enumerate(zip(MOVES, WIDTHS, FLUX, strict=True), 1):
+        wcs = WCS(naxis=2)
+        wcs.wcs.ctype, wcs.wcs.crval = ("RA---TAN", "DEC--TAN"), (40, 10)
+        wcs.wcs.cdelt, wcs.wcs.crpix = (-1e-4, 1e-4), (10 + x, 9 + y)
+        sigma = width / 2.3548
+        expected = np.full(SHAPE, 5.0)
+        for place, light in zip(PLACES + (x, y), flux, strict=True):
+            away = (columns - place[0]) ** 2 + (rows - place[1]) ** 2
+            expected += light / (2 * np.pi * sigma**2) * np.exp(-away / (2 * sigma**2))
+        header = wcs.to_header()
+        fits.writeto(files.folder / f"{i}.fits", rng.poisson(expected).astype("i4"), header)
+        fits.writeto(files.folder / f"psf{i}.fits", gauss(np.sqrt(width**2 - 0.45)))
+    lines = "".join(f"{x + 1} {y + 1} 11\n" for x, y in PLACES)
+    (files.folder / "two.stars").write_text(lines)
+    return files.folder
+
+
+CONFIG = """
+data:
+  - {counts: 1.fits, psf: psf1.fits}
+  - {counts: 2.fits, psf: psf2.fits}
+  - {counts: 3.fits, psf: psf3.fits}
+stars: {list: two.stars, each: true}
+method: {name: two-channel, smooth: 9 pix, strength: 0.3}
+output: out
+"""
+
+
+def test_light_curves(skyfold, frames):
+    (frames / "run.yaml").write_text(CONFIG)
+    skyfold.accepts("run run.yaml", says=("stars 1",))
+    result = package.open(frames / "out")
+    found = np.array([result.model[f"stars {i}"] for i in (1, 2, 3)])
+    assert np.all(np.abs(found - FLUX) < 5 * np.sqrt(FLUX + 5 * 90))
+    assert result.image.shape == SHAPE
+    table = Table.read(frames / "out" / "stars.ecsv")
+    assert len(table) == 6
+    checks = json.loads((frames / "out" / "manifest.json").read_text())["checks"]
+    assert any("shifted by +1.400, -2.000 of its pixels" in check["message"] for check in checks)
+
+
+def test_one_psf_for_all_and_one_flux(skyfold, frames):
+    told = "run 1.fits 3.fits --psf psf1.fits --stars two.stars --method two-channel -o out"
+    skyfold.accepts(f"{told} --smooth 9pix --strength 0.3")
+    assert np.all(package.open(frames / "out").model["stars"] > 2000)
+
+
+def test_places_are_fitted(skyfold, frames):
+    lines = "".join(f"{x + 1.3} {y + 0.8} 11\n" for x, y in PLACES)
+    (frames / "off.stars").write_text(lines)
+    told = "run 1.fits --psf psf1.fits --stars off.stars --stars.free --method two-channel"
+    skyfold.accepts(f"{told} --smooth 9pix --strength 0.3 -o out")
+    result = package.open(frames / "out")
+    moves = result.state.parameters["stars"] - result.problem.data.parameters["stars"]
+    assert moves == pytest.approx(np.tile([-0.3, 0.2], (2, 1)), abs=0.12)
