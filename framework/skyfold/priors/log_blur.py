@@ -41,7 +41,7 @@ class LogBlur(Prior):
     """
 
     coefficient: Annotated[float, Field(ge=0)]
-    smooth: Length
+    smooth: Length = "5 pix"
     cyclic: bool = False
     components: tuple[str, ...] | None = None
 
