@@ -18,6 +18,7 @@ from skyfold.geometry import FWHM_PER_SIGMA, Grid
 from skyfold.model import Model
 from skyfold.points import PointList, fineness, places_of, point_components
 from skyfold.residuals import deviance_residual
+from skyfold.sampling.chains.diagnostics import diagnose
 from skyfold.sampling.posterior.images import deviation
 from skyfold.source_tables import BLENDED, source_table
 from skyfold.sources import Sources
@@ -40,6 +41,7 @@ PEAK = 10.0  # sigma of the light of a peak of the sky that may be a star
 NARROW = 2.5  # height of its top over that of its blur: about 1.5 in the middle of a galaxy
 APART = 2.0  # widths of the PSF from a listed star, from which peaks are none of its own
 TOLD = 3  # peaks at most
+ENOUGH = 100.0  # independent draws that tell a correlation
 REMEDY = (
     "Restore up to the maximum under a prior that tells stars from the sky: two-channel, or map"
 )
@@ -298,15 +300,16 @@ def _judged(result: Result, found: Scatter, functions: Sequence[Vector], moving:
 
 
 def _drawn(result: Result, lists: Mapping[str, PointList]) -> Errors:
-    """Return the scatter of the draws of a posterior; correlations where each flux was traced."""
+    """Return the scatter of the draws; correlations where fluxes were traced, and have mixed."""
     drawn, blocks = result.posterior, []
     for name, points in lists.items():
         spread = deviation(drawn.means[name], drawn.spreads[name], drawn.draws).ravel()
         own = [i for i, title in enumerate(drawn.columns) if title.partition("[")[0] == name]
         matrix = np.diag(spread**2)
         if len(own) == prod(points.shape) > 1 and drawn.draws > 1:
-            table = drawn.table[:, drawn.burn :, own].reshape(-1, len(own))
-            matrix = np.cov(table, rowvar=False)
+            table = drawn.table[:, drawn.burn :, own]
+            if np.min(diagnose(table, drawn.origins)["ess_bulk"]) > ENOUGH:
+                matrix = np.cov(table.reshape(-1, len(own)), rowvar=False)
         blocks.append(matrix)
     from scipy.linalg import block_diag
 

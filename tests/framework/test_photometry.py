@@ -311,7 +311,8 @@ def test_the_configuration_tells_of_stars(result):
     assert "list" in schema()["properties"]["stars"]["anyOf"][1]["properties"]
 
 
-def test_after_a_sampler_errors_are_those_of_the_draws():
+def test_after_a_sampler_errors_are_those_of_the_draws(monkeypatch):
+    monkeypatch.setattr(photometry, "ENOUGH", 0)
     found = skyfold.run(
         data(), "lira", stars=sources(), chains=2, draws=30, burn=10, progress=False
     )
@@ -322,6 +323,8 @@ def test_after_a_sampler_errors_are_those_of_the_draws():
     np.testing.assert_allclose(stars["flux"], draws.mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(stars["correlation"][1], np.corrcoef(draws.T)[1].min())
     assert "flux_error_posterior" not in stars.colnames
+    monkeypatch.setattr(photometry, "ENOUGH", 1e9)
+    assert np.all(photometry.photometry(found)["correlation"] == 0)
 
 
 @pytest.mark.slow
