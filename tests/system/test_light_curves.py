@@ -31,7 +31,7 @@ def frames(files):
         wcs.wcs.cdelt, wcs.wcs.crpix = (-1e-4, 1e-4), (10 + x, 9 + y)
         sigma = width / 2.3548
         expected = np.full(SHAPE, 5.0)
-        for place, light in zip(PLACES + (x, y), flux, strict=True):
+        for place, light in zip(np.add(PLACES, (x, y)), flux, strict=True):
             away = (columns - place[0]) ** 2 + (rows - place[1]) ** 2
             expected += light / (2 * np.pi * sigma**2) * np.exp(-away / (2 * sigma**2))
         header = wcs.to_header()
