@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -16,6 +16,7 @@ from skyfold.vector import Array
 from skyfold_responses.convolution import transfer
 from skyfold_responses.layout import as_planes
 
+Shares = Callable[[Array], Array]
 BESIDE = 16  # pixels of dark around the data, where the ringing of a shifted kernel ends
 
 
@@ -38,7 +39,8 @@ class Points(Response):
     data_shape
         ``(x,)``, ``(y, x)`` or ``(energy, y, x)``.
     which
-        Number of the kernel of each source, from 0; the first by default.
+        Number of the kernel of each source, from 0; the first by default. Or a function that
+        gives for places, shape ``(n, 2)``, the share of each kernel, shape ``(n, kernels)``.
     cyclic
         Whether light that leaves at one end comes in at the other, instead of being lost.
 
@@ -53,25 +55,21 @@ class Points(Response):
         If kernels and data do not fit together, or a source asks for a kernel that is not there.
     """
 
+    parameters: Array
+
     def __init__(
         self,
         kernels: Sequence[Any],
         places: Array,
         data_shape: Sequence[int],
-        which: Array | None = None,
+        which: Array | Shares | None = None,
         cyclic: bool = False,
     ) -> None:
         self.data_shape = tuple(int(n) for n in data_shape)
         self.parameters = np.asarray(places, np.float64)
         self.model_shape = (len(self.parameters), *self.data_shape[:-2])
-        self.which = np.zeros(len(self.parameters), int) if which is None else np.asarray(which)
-        if np.any((self.which < 0) | (self.which >= len(kernels))):
-            first = int(np.argmax((self.which < 0) | (self.which >= len(kernels))))
-            raise DataError(
-                f"source {first + 1} asks for PSF {self.which[first] + 1}, but there "
-                f"{'is one' if len(kernels) == 1 else f'are {len(kernels)}'}"
-            )
-        self.cyclic, self._kernels = cyclic, kernels
+        self._which, self.cyclic, self._kernels = which, cyclic, kernels
+        self._share = self._shares(which)
         planes = [as_planes(np.asarray(kernel, np.float64), self.data_shape) for kernel in kernels]
         self._planes = planes[0][0]
         self._period = self._periods([p for _, p, _ in planes])
@@ -105,15 +103,31 @@ class Points(Response):
 
     def points(self, places: Array, which: Array | None = None) -> Response:
         """Return the same for other sources."""
-        return Points(self._kernels, places, self.data_shape, which, self.cyclic)
+        chosen = self._which if callable(self._which) else which
+        return Points(self._kernels, places, self.data_shape, chosen, self.cyclic)
 
     def at(self, parameters: Array) -> Points:
         """Return the same sources elsewhere."""
-        return Points(self._kernels, parameters, self.data_shape, self.which, self.cyclic)
+        return Points(self._kernels, parameters, self.data_shape, self._which, self.cyclic)
 
     def tangent(self, values: Array) -> Response:
         """Return the map from moves of the sources, shape ``(n, 2)``, to expected counts."""
         return PointsTangent(self, values)
+
+    def _shares(self, which: Array | Shares | None) -> Array:
+        if callable(which):
+            return which(self.parameters)
+        number: Array = np.zeros(len(self.parameters), int)
+        if which is not None:
+            number = np.asarray(which)
+        if np.any(wrong := (number < 0) | (number >= len(self._kernels))):
+            first, many = int(np.argmax(wrong)), len(self._kernels)
+            raise DataError(
+                f"source {first + 1} asks for PSF {number[first] + 1}, but there "
+                f"{'is one' if many == 1 else f'are {many}'}"
+            )
+        one: Array = np.eye(len(self._kernels))[number]
+        return one
 
     def _periods(self, kernels: Sequence[Array]) -> tuple[int, int]:
         from scipy.fft import next_fast_len
@@ -146,9 +160,10 @@ class Points(Response):
         for p in range(self._planes[0]):
             spectrum = np.zeros((self._period[0], self._period[1] // 2 + 1), complex)
             for i, kernel in enumerate(self._transfer):
-                mine = self.which == i
+                share = self._share[:, i]
+                mine = share != 0
                 phases = sum(
-                    (y[:, mine] * values.reshape(len(mine), -1)[mine, p]) @ x[mine]
+                    (y[:, mine] * (share * values.reshape(len(mine), -1)[:, p])[mine]) @ x[mine]
                     for values, y, x in terms
                 )
                 spectrum += kernel[p % len(kernel)] * phases
@@ -159,7 +174,7 @@ class Points(Response):
         """Return what sources with these phases collect of weights: the transpose of `_made`."""
         from scipy.fft import rfft2
 
-        collected = [np.zeros((len(self.which), self._planes[0])) for _ in terms]
+        collected = [np.zeros((len(self._share), self._planes[0])) for _ in terms]
         twice = np.full(self._period[1] // 2 + 1, 2.0)  # a half spectrum stands for both halves
         twice[0] = 1.0
         if self._period[1] % 2 == 0:
@@ -168,11 +183,13 @@ class Points(Response):
             spectrum = rfft2(plane.astype(np.float64, copy=False), self._period)
             spectrum *= twice / prod(self._period)
             for i, kernel in enumerate(self._transfer):
-                mine = self.which == i
+                share = self._share[:, i]
+                mine = share != 0
                 seen = spectrum * kernel[p % len(kernel)].conj()
                 for found, (y, x) in zip(collected, terms, strict=True):
                     across = seen @ x[mine].conj().T
-                    found[mine, p] = np.sum((y[:, mine].conj() * across).real, axis=0)
+                    light = np.sum((y[:, mine].conj() * across).real, axis=0)
+                    found[mine, p] += share[mine] * light
         return [_like(weights, found.reshape(self.model_shape)) for found in collected]
 
     @cached_property

@@ -12,7 +12,7 @@ from skyfold._kernels import poisson_ratio
 from skyfold.attribution import Attribution
 from skyfold.columns import Columns
 from skyfold.errors import ConfigError
-from skyfold.response import Response
+from skyfold.response import Response, Rows
 from skyfold.vector import Array
 from skyfold_responses.attribution import Footprints
 from skyfold_responses.convolution import Direct, Ducc, Engine, Fourier, Scipy
@@ -150,9 +150,26 @@ class Psf(Response):
         DataError
             If the kernel has negative elements, or nothing can make the counts of a pixel.
         """
-        model, seen = values.reshape(self._model_planes), np.reshape(counts, self._planes)
-        found = self._footprints.attribute(model, seen, others, rng, self.workers)
+        return self.attribute_some(None, values, counts, others, rng)
+
+    def attribute_some(
+        self,
+        pixels: Array | None,
+        values: Array,
+        counts: Array,
+        others: Array | None,
+        rng: np.random.Generator,
+    ) -> Attribution:
+        """Draw the same for the counts of some pixels of the data, given by their flat numbers."""
+        model = values.reshape(self._model_planes)
+        found = self._footprints.attribute(model, counts, others, rng, self.workers, pixels)
         return found._replace(drawn=found.drawn.reshape(self.model_shape))
+
+    def rows(self, bins: Array) -> Response:
+        """Return a view of some pixels; only to attribute counts is it quicker than the whole."""
+        return SomePixels(self, bins)
+
+    divisions = 1
 
     def columns(self, places: Array) -> Columns:
         """Return which pixels of the data these values light, and how much."""
@@ -172,7 +189,7 @@ class Psf(Response):
     def moved(self, by: Array) -> Psf:
         """Return the convolution with kernels shifted by parts of a pixel, none below zero."""
         boundary, engine, dtype, workers, margin, further = self._options
-        kernels = [_shifted(kernel, by) for kernel in (self.kernel, *further)]
+        kernels = [moved_kernel(kernel, by) for kernel in (self.kernel, *further)]
         return Psf(
             kernels[0], self.data_shape, boundary, engine, dtype, workers, margin, kernels[1:]
         )
@@ -207,6 +224,18 @@ class Psf(Response):
             for axis, index in enumerate(self._border, start=1):
                 model = np.take(model, index, axis)
         return model
+
+
+class SomePixels(Rows):
+    """Some pixels of the data behind a convolution."""
+
+    whole: Psf
+
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
+        """Draw which value each count came from, visiting only these pixels."""
+        return self.whole.attribute_some(self.bins, values, counts, others, rng)
 
 
 class KernelTangent(Response):
@@ -269,7 +298,7 @@ def _choose(
     raise ConfigError(f"engine {name!r} is none of auto, direct, scipy, ducc")
 
 
-def _shifted(kernel: Array, by: Array) -> Array:
+def moved_kernel(kernel: Array, by: Array) -> Array:
     """Return a kernel of the same shape and sum, shifted along its last two axes."""
     from scipy.ndimage import fourier_shift
 
