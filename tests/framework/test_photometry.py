@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 import skyfold
-from skyfold import photometry, star_products
+from skyfold import photometry, star_errors, star_products
 from skyfold.ascent import gradient
 from skyfold.binned import BinnedData
 from skyfold.compare import as_table, compare
@@ -154,7 +154,7 @@ def test_errors_are_left_out_where_they_mean_nothing(caplog):
 
 
 def test_many_stars_are_not_worked_on_unasked(result, monkeypatch):
-    monkeypatch.setattr(photometry, "WORK", 10)
+    monkeypatch.setattr(star_errors, "WORK", 10)
     assert "--stars.errors true" in photometry.photometry(result[0]).meta["errors"]
     assert "errors" not in photometry.photometry(result[0], errors=True).meta
 
@@ -163,7 +163,7 @@ def test_whoever_does_not_want_to_wait_gets_the_rest(result, monkeypatch):
     def interrupted(things, **how):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(photometry, "watched", interrupted)
+    monkeypatch.setattr(star_errors, "watched", interrupted)
     stars = photometry.photometry(result[0])
     assert stars.meta["errors"].startswith("interrupted")
     np.testing.assert_array_equal(stars["flux"], result[0].stars["flux"])
@@ -312,7 +312,7 @@ def test_the_configuration_tells_of_stars(result):
 
 
 def test_after_a_sampler_errors_are_those_of_the_draws(monkeypatch):
-    monkeypatch.setattr(photometry, "ENOUGH", 0)
+    monkeypatch.setattr(star_errors, "ENOUGH", 0)
     found = skyfold.run(
         data(), "lira", stars=sources(), chains=2, draws=30, burn=10, progress=False
     )
@@ -323,7 +323,7 @@ def test_after_a_sampler_errors_are_those_of_the_draws(monkeypatch):
     np.testing.assert_allclose(stars["flux"], draws.mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(stars["correlation"][1], np.corrcoef(draws.T)[1].min())
     assert "flux_error_posterior" not in stars.colnames
-    monkeypatch.setattr(photometry, "ENOUGH", 1e9)
+    monkeypatch.setattr(star_errors, "ENOUGH", 1e9)
     assert np.all(photometry.photometry(found)["correlation"] == 0)
 
 
