@@ -57,6 +57,26 @@ Array<std::int64_t> with_missed(const Array<std::int64_t>& counts, const Array<d
   return all;
 }
 
+// Mean, and sum of squared differences to it, of values that come one by one (Welford 1962).
+SKYFOLD_CLONES void add_one(const double* x, py::ssize_t size, double share, double* mean, double* spread) {
+#pragma omp simd
+  for (py::ssize_t i = 0; i < size; ++i) {
+    const double off = x[i] - mean[i];
+    mean[i] += share * off;
+    spread[i] += off * (x[i] - mean[i]);
+  }
+}
+
+void add_moments(const Array<double>& values, py::ssize_t count, Array<double>& mean, Array<double>& spread) {
+  const py::ssize_t size = mean.size();
+  if (values.ndim() == 0 || values.size() != values.shape(0) * size || spread.size() != size)
+    throw py::value_error("values must be many, each shaped like mean and spread");
+  const double *x = values.data(), *const end = x + values.size();
+  double *m = mean.mutable_data(), *s = spread.mutable_data();
+  py::gil_scoped_release unlocked;
+  for (; x < end; x += size) add_one(x, size, 1.0 / static_cast<double>(++count), m, s);
+}
+
 } // namespace
 
 void bind_draws(py::module_& m) {
@@ -93,4 +113,6 @@ void bind_draws(py::module_& m) {
         py::arg("key"), py::arg("size"), py::arg("n"), py::arg("p"));
   m.def("with_missed", &with_missed, py::arg("counts").noconvert(), py::arg("values"), py::arg("missed"),
         py::arg("key"));
+  m.def("add_moments", &add_moments, py::arg("values").noconvert(), py::arg("count"), py::arg("mean").noconvert(),
+        py::arg("spread").noconvert());
 }

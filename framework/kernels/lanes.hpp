@@ -7,7 +7,7 @@ namespace skyfold {
 
 class Lanes {
 public:
-  static constexpr std::int64_t width = 8, batch = 1024;
+  static constexpr std::int64_t width = 8, batch = 256; // its arrays fit the first cache
 
   Lanes(Key key, std::uint64_t item) {
     for (int lane = 0; lane < width; ++lane) {

@@ -94,9 +94,18 @@ std::vector<std::int32_t> quad_order(Size ny, Size nx, Size side, Size row, Size
   // eight bits at a time: the low half of the order is a table, the high half the place of its block
   const Size inner = std::min<Size>(side, 16);
   std::vector<std::pair<Size, Size>> inside;
-  for (Size place = 0; place < inner * inner; ++place) inside.emplace_back(bits(place >> 1), bits(place));
+  std::vector<std::int32_t> offset;
+  for (Size place = 0; place < inner * inner; ++place) {
+    inside.emplace_back(bits(place >> 1), bits(place));
+    offset.push_back(static_cast<std::int32_t>(inside.back().first * nx + inside.back().second));
+  }
   for (Size block = 0; block < side * side / (inner * inner); ++block) {
-    const Size y0 = bits(block >> 1) * inner + row, x0 = bits(block) * inner + column;
+    const Size y0 = (bits(block >> 1) * inner + row) & (side - 1), x0 = (bits(block) * inner + column) & (side - 1);
+    if (y0 + inner <= ny && x0 + inner <= nx) {
+      const auto first = static_cast<std::int32_t>(y0 * nx + x0);
+      to = std::transform(offset.begin(), offset.end(), to, [=](std::int32_t by) { return first + by; });
+      continue;
+    }
     for (const auto& [dy, dx] : inside) {
       const Size y = (y0 + dy) & (side - 1), x = (x0 + dx) & (side - 1);
       *to++ = y < ny && x < nx ? static_cast<std::int32_t>(y * nx + x) : -1;

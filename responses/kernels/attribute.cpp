@@ -18,7 +18,8 @@ namespace {
 
 constexpr int vector = 8;          // doubles; kernels are as wide as a multiple of it
 constexpr Size parallel = 1 << 16; // products below which threads do not pay
-constexpr Size batch = 16;         // pixels that are worked on together
+constexpr Size chunk = 128;        // pixels that share a stream of random numbers
+constexpr Size batch = 16;         // of them that are worked on together
 
 void require(bool holds, const char* message) {
   if (!holds) throw py::value_error(message);
@@ -38,6 +39,8 @@ struct Convolution {
 struct Task {
   Convolution c;
   const double* frame;
+  const std::int64_t* pixels; // whose counts these are; null for all of them
+  Size size;
   const Count* counts;
   const double* others; // or null
   Key key;
@@ -47,12 +50,13 @@ struct Task {
   bool shared;
 };
 
-// The cells of a window: its columns are the blocks.
+// What a data pixel sees: its columns are the blocks of cells.
 struct Window {
   const double *in, *kernel;
   Size frame, wide, ky;
+  const std::int64_t *rows, *columns; // where its cells lie in the model
+  Count* drawn;                       // on their plane
 
-  SKYFOLD_INLINE Window at(Size x) const { return {in + x, kernel, frame, wide, ky}; }
   SKYFOLD_INLINE Size size(Size) const { return ky; }
   SKYFOLD_INLINE double weight(Size x, Size y) const { return in[y * frame + x] * kernel[y * wide + x]; }
 
@@ -88,32 +92,53 @@ struct Window {
   }
 };
 
-// One row of data pixels, number p * ny + y, which has a stream of random numbers of its own. Returns
-// the first pixel whose counts nothing can make, or -1. Pixels come in batches: sums that wait for
-// nothing, without a jump between them that hangs on chance, keep the processor busy.
-SKYFOLD_CLONES Size one_row(const Task& t, Size number, skyfold::Room& room) {
-  const Convolution& c = t.c;
-  const Size p = number / c.ny, y = number % c.ny, frame = c.frame(), start = number * c.nx;
-  const Window first{t.frame + (p * (c.ny - 1 + c.ky) + y) * frame, c.kernel + p * c.stride, frame, c.wide, c.ky};
-  const std::int64_t* const rows = c.rows + y;
-  Count* const drawn = t.drawn + p * c.my * c.mx;
-  double* const sums = skyfold::Room::of(room.blocks, batch * c.wide);
+// The line of data pixels of one of them, which most often is that of the one before.
+struct Line {
+  const Task& t;
+  Size first = 0, size = 0; // pixels
+  Window window{};          // of the first of them
+
+  SKYFOLD_INLINE Window at(Size pixel) {
+    const Convolution& c = t.c;
+    if (pixel < first || pixel >= first + size) {
+      const Size line = pixel / c.nx, p = line / c.ny, y = line % c.ny, frame = c.frame();
+      first = line * c.nx, size = c.nx;
+      window = {t.frame + (p * (c.ny - 1 + c.ky) + y) * frame, c.kernel + p * c.stride, frame, c.wide, c.ky,
+                c.rows + y, c.columns, t.drawn + p * c.my * c.mx};
+    }
+    Window own = window;
+    own.in += pixel - first, own.columns += pixel - first;
+    return own;
+  }
+};
+
+// Some pixels, which have a stream of random numbers of their own. Returns the first of them whose counts
+// nothing can make, or -1. They come in batches: sums that wait for nothing, without a jump between them that
+// hangs on chance, keep the processor busy.
+SKYFOLD_CLONES Size one_chunk(const Task& t, Size number, skyfold::Room& room) {
+  const Size end = std::min((number + 1) * chunk, t.size), wide = t.c.wide;
+  double* const sums = skyfold::Room::of(room.blocks, batch * wide);
   skyfold::Stream stream(t.key, static_cast<std::uint64_t>(number));
+  Line line{t};
+  Window windows[batch];
   Size held[batch], many = 0;
-  for (Size x = 0; x < c.nx; ++x) {
-    held[many] = x;
-    many += t.counts[start + x] > 0;
-    if (many < batch && x + 1 < c.nx) continue;
-    for (Size k = 0; k < many; ++k) first.at(held[k]).sum_columns(sums + k * c.wide);
+  for (Size i = number * chunk; i < end; ++i) {
+    held[many] = i;
+    many += t.counts[i] > 0;
+    if (many < batch && i + 1 < end) continue;
     for (Size k = 0; k < many; ++k) {
-      const Size i = start + held[k];
-      const double *upto = sums + k * c.wide, others = t.others && t.others[i] > 0.0 ? t.others[i] : 0.0;
-      const double expectation = t.expectation[i] = upto[c.wide - 1] + others;
-      if (!skyfold::possible(expectation)) return i;
-      const std::int64_t* const columns = c.columns + held[k];
-      t.left[i] = skyfold::divide(
-          first.at(held[k]), c.wide, upto, others, t.counts[i], stream, room,
-          [&](Size dx, Size dy, Count n) { skyfold::add(drawn[rows[dy] * c.mx + columns[dx]], n, t.shared); });
+      windows[k] = line.at(t.pixels ? t.pixels[held[k]] : held[k]);
+      windows[k].sum_columns(sums + k * wide);
+    }
+    for (Size k = 0; k < many; ++k) {
+      const Size at = held[k];
+      const Window& window = windows[k];
+      const double *upto = sums + k * wide, others = t.others && t.others[at] > 0.0 ? t.others[at] : 0.0;
+      const double expectation = t.expectation[at] = upto[wide - 1] + others;
+      if (!skyfold::possible(expectation)) return at;
+      t.left[at] = skyfold::divide(window, wide, upto, others, t.counts[at], stream, room, [&](Size x, Size y, Count n) {
+        skyfold::add(window.drawn[window.rows[y] * t.c.mx + window.columns[x]], n, t.shared);
+      });
     }
     many = 0;
   }
@@ -172,21 +197,26 @@ Convolution convolution(const Array<double>& kernel, Size kx, const Array<std::i
 
 } // namespace
 
-// Divides the counts of each data pixel between the model pixels that its window shows and all others.
-// Returns the flat number of the first pixel whose counts nothing can make, or -1.
+// Divides the counts of data pixels, those given or all, between the model pixels that their windows show and
+// all others. Returns the number of the first one whose counts nothing can make, or -1.
 template <class T>
 Size attribute_convolved(const Array<T>& model, const Array<double>& kernel, Size kx, const Array<std::int64_t>& rows,
-                         const Array<std::int64_t>& columns, const Array<Count>& counts,
-                         const std::optional<Array<double>>& others, Key key, Array<Count>& drawn,
+                         const Array<std::int64_t>& columns, const std::optional<Array<std::int64_t>>& pixels,
+                         const Array<Count>& counts, const std::optional<Array<double>>& others, Key key,
+                         Array<Count>& drawn,
                          Array<double>& expectation, Array<Count>& left, [[maybe_unused]] int threads) {
   require(model.ndim() == 3, "the model must be (planes, y, x)");
   Task t{};
   t.c = convolution(kernel, kx, rows, columns, model.shape(0), model.shape(1), model.shape(2));
   const Convolution& c = t.c;
-  const Size lines = c.planes * c.ny, size = lines * c.nx;
-  require(counts.size() == size && (!others || others->size() == size), "counts and others must be given for each pixel");
+  const Size all = c.planes * c.ny * c.nx, size = t.size = counts.size();
+  require(size == (pixels ? pixels->size() : all), "counts must be given for each pixel");
+  for (Size i = 0; pixels && i < size; ++i)
+    require(pixels->data()[i] >= 0 && pixels->data()[i] < all, "a pixel is out of range");
+  require(!others || others->size() == size, "others must be given for each pixel");
   require(expectation.size() == size && left.size() == size, "results must be one for each pixel");
   require(drawn.size() == model.size(), "drawn must be shaped like the model");
+  t.pixels = pixels ? pixels->data() : nullptr;
   t.counts = counts.data(), t.others = others ? others->data() : nullptr;
   t.key = key;
   t.drawn = drawn.mutable_data(), t.expectation = expectation.mutable_data(), t.left = left.mutable_data();
@@ -201,8 +231,8 @@ Size attribute_convolved(const Array<T>& model, const Array<double>& kernel, Siz
   {
     skyfold::Room room;
 #pragma omp for schedule(dynamic, 4)
-    for (Size line = 0; line < lines; ++line) {
-      const Size i = one_row(t, line, room);
+    for (Size number = 0; number < (size + chunk - 1) / chunk; ++number) {
+      const Size i = one_chunk(t, number, room);
       if (i >= 0) bad = std::min(bad, i);
     }
   }
@@ -279,8 +309,8 @@ void bind_attribute(py::module_& m) {
   const auto bind = [&](auto zero) {
     using T = decltype(zero);
     m.def("attribute_convolved", &attribute_convolved<T>, py::arg("model").noconvert(), py::arg("kernel").noconvert(),
-          py::arg("kx"), py::arg("rows").noconvert(), py::arg("columns").noconvert(), py::arg("counts").noconvert(),
-          py::arg("others").noconvert(), py::arg("key"), py::arg("drawn").noconvert(),
+          py::arg("kx"), py::arg("rows").noconvert(), py::arg("columns").noconvert(), py::arg("pixels").noconvert(),
+          py::arg("counts").noconvert(), py::arg("others").noconvert(), py::arg("key"), py::arg("drawn").noconvert(),
           py::arg("expectation").noconvert(), py::arg("left").noconvert(), py::arg("threads") = 1);
   };
   bind(double{});

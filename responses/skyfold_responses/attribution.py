@@ -34,7 +34,7 @@ class Footprints:
         self._kernels = aligned((planes, y, -(-self._kx // WIDTH) * WIDTH), np.float64)
         self._kernels[:, :, self._kx :] = 0
         self._kernels[:, :, : self._kx] = kernels[:, ::-1, ::-1]
-        self._least = np.min(kernels)
+        self._least, self._layout = np.min(kernels), layout
         self._rows, self._columns = (_places(layout, border, axis) for axis in (0, 1))
 
     def attribute(
@@ -44,6 +44,7 @@ class Footprints:
         others: Array | None,
         rng: np.random.Generator,
         threads: int,
+        pixels: Array | None = None,
     ) -> Attribution:
         """Draw which model pixel each count came from; results do not depend on threads.
 
@@ -52,13 +53,15 @@ class Footprints:
         model
             Values, (planes, y, x); what is below zero counts as zero.
         counts
-            Whole numbers of counts, (planes, y, x).
+            Whole numbers of counts of the pixels.
         others
             Expected counts from other components, flat, or None.
         rng
             Source of randomness, of which two numbers are taken.
         threads
             How many threads to use.
+        pixels
+            Flat numbers of the pixels of the data that are looked at; all by default.
 
         Raises
         ------
@@ -78,6 +81,7 @@ class Footprints:
             self._kx,
             self._rows,
             self._columns,
+            pixels,
             np.ascontiguousarray(counts, np.int64),
             None if others is None else np.ascontiguousarray(others, np.float64),
             key(rng),
@@ -87,8 +91,10 @@ class Footprints:
             threads,
         )
         if bad >= 0:
-            plane, y, x = (int(i) for i in np.unravel_index(bad, counts.shape))
-            where = f"pixel x={x} y={y}" + (f" of plane {plane}" if len(counts) > 1 else "")
+            pixel = bad if pixels is None else pixels[bad]
+            shape = len(model), *self._layout.data
+            plane, y, x = (int(i) for i in np.unravel_index(pixel, shape))
+            where = f"pixel x={x} y={y}" + (f" of plane {plane}" if len(model) > 1 else "")
             raise DataError(
                 f"{where} holds {int(counts.flat[bad])} counts, but the model expects "
                 f"{expectation[bad]:g} there: nothing that the PSF shows it can have made them"

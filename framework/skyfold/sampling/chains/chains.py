@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from skyfold._kernels import add_moments
 from skyfold.data import DataInterface
 from skyfold.sampling.chains.calibration import Calibration, View
 from skyfold.sampling.chains.tempering import exchange
@@ -15,7 +16,7 @@ from skyfold.sampling.chains.watch import Watch, listed
 from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array, Vector
 
-HELD = 1_000_000  # values of a chain that are held before they are summed up
+HELD = 65_536  # values of a chain that are held before they are summed up: they stay in the cache
 Unknowns = dict[str, dict[str, Array]]
 
 
@@ -65,17 +66,10 @@ class Moments:
     spread: dict[str, Array]
 
     def add(self, values: Mapping[str, Array]) -> None:
-        """Take note of more values, shape (number, ...) (Chan, Golub & LeVeque 1983)."""
-        number = len(next(iter(values.values())))
-        if not number:
-            return
-        before, self.count = self.count, self.count + number
+        """Take note of more values, shape (number, ...)."""
         for name, mean in self.mean.items():
-            own = values[name].mean(axis=0)
-            off = own - mean
-            self.spread[name] += ((values[name] - own) ** 2).sum(axis=0)
-            self.spread[name] += off**2 * (before * number / self.count)
-            mean += off * (number / self.count)
+            add_moments(values[name], self.count, mean, self.spread[name])
+        self.count += len(next(iter(values.values())))
 
 
 @dataclass(eq=False)
@@ -211,19 +205,28 @@ class Chain:
         kept
             Values of the skies, float32, shape (kept, ...).
         """
-        size = sum(self.values[name].size for name in self.laws)
-        most = max(1, HELD // size)
-        pieces = [
-            self._piece(min(most, sweeps - first), burn, thin) for first in range(0, sweeps, most)
-        ]
-        rows, kept = zip(*pieces, strict=True)
-        return np.concatenate(rows), {
-            name: np.concatenate([images[name] for images in kept]) for name in kept[0]
-        }
+        most = max(1, HELD // sum(self.values[name].size for name in self.laws))
+        number = len(range(self._wait(burn, thin), sweeps, thin))
+        kept = {n: np.empty((number, *self.values[n].shape), np.float32) for n in self.skies}
+        rows, done = [], 0
+        for first in range(0, sweeps, most):
+            unheeded, wait = max(burn - self.sweeps, 0), self._wait(burn, thin)
+            row, held = self._piece(min(most, sweeps - first))
+            rows.append(row)
+            self.moments.add({name: values[unheeded:] for name, values in held.items()})
+            for name, images in kept.items():
+                chosen = held[name][wait::thin]
+                images[done : done + len(chosen)] = chosen
+            done += len(range(wait, len(row), thin))
+        return np.concatenate(rows), kept
 
-    def _piece(self, sweeps: int, burn: int, thin: int) -> tuple[Array, dict[str, Array]]:
-        """Go on for as many sweeps as memory holds the values of."""
-        first = self.sweeps
+    def _wait(self, burn: int, thin: int) -> int:
+        """Return how many sweeps there are before the next one whose values are kept."""
+        ahead = burn - self.sweeps
+        return ahead if ahead > 0 else ahead % thin
+
+    def _piece(self, sweeps: int) -> tuple[Array, dict[str, Array]]:
+        """Go on for a few sweeps; return their rows, and the values before each of them."""
         held = {name: np.empty((sweeps, *self.values[name].shape)) for name in self.laws}
         scalars, unknowns = np.empty((sweeps, 3)), []
         settings = np.empty((sweeps, self.setting.size))
@@ -238,16 +241,12 @@ class Chain:
                 scalars[i, 1] += self.calibration.log_density(self.setting)
             self.temper()
         scalars[:, 2] = scalars[:, 0] + scalars[:, 1]
-        start = min(max(burn - first, 0), sweeps)
-        self.moments.add({name: values[start:] for name, values in held.items()})
-        chosen = [i for i in range(start, sweeps) if (first + i - burn) % thin == 0]
-        kept = {name: held[name][chosen].astype(np.float32) for name in self.skies}
         columns = [scalars]
         for number, name in enumerate(self.laws):
             columns.append(self.watches[name](held[name]))
             for own in zip(*(row[number] for row in unknowns), strict=True):
                 columns.append(np.array(own).reshape(sweeps, -1))
-        return np.concatenate([*columns, settings], axis=1), kept
+        return np.concatenate([*columns, settings], axis=1), held
 
     @property
     def skies(self) -> list[str]:

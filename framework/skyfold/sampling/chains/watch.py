@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 ACROSS = 4  # blocks of an image along each axis
+BASE = 12  # pixels that a sphere is made of
 BRIGHT = 16  # pixels that are followed one by one
 FEW = 16  # values that are followed one by one where they are no sky
 
@@ -54,13 +56,10 @@ class Watch:
         number = len(values)
         if not self.component.geometry.sky:
             return values.reshape(number, -1)[:, : len(self.columns)]
-        energies = planes(self.component.geometry, values)
-        order, starts = self._blocks
-        inside = energies[..., order] * self._cell
-        totals = inside.sum(axis=-1)
-        blocks = np.add.reduceat(inside.sum(axis=1), starts, axis=-1)
+        blocks = self._sums(values)
+        totals = blocks.sum(axis=-1)
         bright = values.reshape(number, -1)[:, self._bright]
-        return np.concatenate([totals, blocks, bright], axis=1)
+        return np.concatenate([totals, blocks.sum(axis=1), bright], axis=1)
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -71,16 +70,10 @@ class Watch:
         return int(planes(self.component.geometry, self.values[None]).shape[1])
 
     @property
-    def _cell(self) -> float:
-        """What a value counts for in a sum: the solid angle of its pixel on a sphere."""
-        geometry = self.component.geometry
-        return geometry.pixel_area if isinstance(geometry, Sphere) else 1.0
-
-    @property
     def _division(self) -> tuple[int, ...]:
         """Return how many rows and columns of blocks there are, or how many base pixels."""
         if isinstance(self.component.geometry, Sphere):
-            return (len(self._blocks[1]),)
+            return (BASE,)
         across = tuple(min(ACROSS, n) for n in self._field)
         return (1,) * (2 - len(across)) + across
 
@@ -92,31 +85,29 @@ class Watch:
         parts = field[-2:] if field else (slice(None),) * len(shape)
         return tuple(len(range(*part.indices(n))) for part, n in zip(parts, shape, strict=True))
 
-    @cached_property
-    def _blocks(self) -> tuple[Array, Array]:
-        """Return the pixels of all blocks, one after the other, and where each begins."""
-        labels = self._labels()
-        inside = np.flatnonzero(labels >= 0)
-        order = inside[np.argsort(labels[inside], kind="stable")]
-        _, starts = np.unique(labels[order], return_index=True)
-        return order, starts
-
-    def _labels(self) -> Array:
-        """Return the number of the block that each pixel is in; -1 for none."""
+    def _sums(self, values: Array) -> Array:
+        """Return the sums over the blocks of values (number, ...): (number, energies, blocks)."""
         geometry = self.component.geometry
         if isinstance(geometry, Sphere):
-            pixel = np.arange(geometry.pixels)
-            if not geometry.nested:
-                pixel = require("healpy", "healpix").ring2nest(geometry.nside, pixel)
-            return pixel // geometry.nside**2
-        shape = self._shape[-2:]
-        field = geometry.inside[-2:]
-        labels = np.full(shape, -1)
-        inside = np.zeros((), int)
-        for size in self._field:
-            inside = inside[..., None] * ACROSS + np.arange(size) * ACROSS // size
-        labels[field] = inside
-        return labels.ravel()
+            light = planes(geometry, values)
+            inside = light if self._nested is None else light[..., self._nested]
+            return inside.reshape(*light.shape[:2], BASE, -1).sum(axis=-1) * geometry.pixel_area
+        sums = values[(slice(None), *geometry.inside)]
+        for axis, size in enumerate(reversed(self._field), 1):
+            number = min(ACROSS, size)
+            sums = np.add.reduceat(sums, -(-size * np.arange(number) // number), axis=-axis)
+        return sums.reshape(len(values), -1, prod(self._division))
+
+    @cached_property
+    def _nested(self) -> Array | None:
+        """The pixels of a sphere in nested order, where they are in another one."""
+        sphere = self.component.geometry
+        assert isinstance(sphere, Sphere)
+        if sphere.nested:
+            return None
+        number = np.arange(sphere.pixels)
+        order: Array = require("healpy", "healpix").nest2ring(sphere.nside, number)
+        return order
 
     @cached_property
     def _bright(self) -> Array:

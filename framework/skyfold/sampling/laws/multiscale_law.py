@@ -119,7 +119,7 @@ class MultiScale(Law):
         best = np.max(s, axis=axes, keepdims=True)
         best = np.where(best > 0, best, best.max() or 1.0)
         missed = np.ascontiguousarray(best - s)
-        missed[missed < 8 * np.finfo(sensitivity.dtype).eps * best] = 0
+        missed[missed < 64 * np.finfo(sensitivity.dtype).eps * best] = 0  # rounding
         return best.ravel(), missed if missed.any() else None
 
     def start(self, values: Array, group: int, rng: np.random.Generator) -> tuple[Array, Unknowns]:
@@ -255,7 +255,8 @@ class MultiScale(Law):
         return _kernels.with_missed(attributed, values, self._missed, key)
 
     def _anywhere(self, rng: np.random.Generator) -> tuple[int, ...]:
-        return tuple(int(rng.integers(side)) for side in self.hierarchy.frame)
+        side, *others = self.hierarchy.frame  # all are the same
+        return tuple(rng.integers(side, size=1 + len(others)).tolist())
 
     def _move(
         self, origin: tuple[int, ...], counts: Array, alpha: Array, rng: np.random.Generator
