@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,31 +11,19 @@ import numpy as np
 
 from skyfold import options
 from skyfold.checking import as_number
-from skyfold.commands import say
-from skyfold.config import RunConfig
-from skyfold.errors import ConfigError, Interrupted
-from skyfold.observers import Observer
+from skyfold.errors import ConfigError
 from skyfold.parameters import summary
-from skyfold.result import Result
-from skyfold.runfolder import claim, run_in_folder
-from skyfold.runner import Problem, prepare
 from skyfold.source_files import read_sources
+from skyfold.sources import Sources
 from skyfold_hst import outputs, tasks
 from skyfold_hst.arguments import parsed
 from skyfold_hst.better_psf import better_psf
 from skyfold_hst.frames import SKY
-from skyfold_hst.messages import Messages, opening
 from skyfold_hst.outputs import image_name, image_names, new_image
+from skyfold_hst.running import BANNERS, Run, Saves
 from skyfold_image.reading import read_image
 
 T = TypeVar("T")
-FOLDER = "_skyfold"
-BANNERS = {
-    "plucy": "after PLUCY 0.65 (1995)",
-    "cplucy": "after CPLUCY 0.22 (1998)",
-    "acoadd": "after ACOADD 1.6 (1998)",
-    "lucy": "after the task lucy of STSDAS (1995)",
-}
 
 
 def _plucy(task: tasks.Plucy) -> None:
@@ -50,7 +37,7 @@ def _plucy(task: tasks.Plucy) -> None:
         raise ConfigError("outpsf is written only with modpsf=yes")
     if table is not None and listed is None:
         raise ConfigError("outtab is a table of stars, but there is no starlist")
-    run = _Run("plucy", task.out, decon, task.verbose, writes)
+    run = Run("plucy", task.out, decon, task.verbose, writes)
     entry = {
         "instrument": "plucy",
         "counts": image_name(task.data),
@@ -95,7 +82,7 @@ def _cplucy(task: tasks.Cplucy) -> None:
     if listed is None and (table or stars):
         raise ConfigError("outtab and starim are of stars, but there is no starlist")
     writes = {"decon": decon, "back": back, "starim": stars, "outtab": table}
-    run = _Run("cplucy", task.out, decon or back or stars, task.verbose, writes)
+    run = Run("cplucy", task.out, decon or back or stars, task.verbose, writes)
     entry = {
         "instrument": "plucy",
         "counts": image_name(task.data),
@@ -136,7 +123,7 @@ def _acoadd(task: tasks.Acoadd) -> None:
     decon = new_image(task.decon)
     again = [new_image(task.coaddr and f"{task.coaddr}_{i + 1}") for i in range(len(images))]
     writes = {"decon": decon, **{f"coaddr {i}": path for i, path in enumerate(again, 1)}}
-    run = _Run("acoadd", task.out, decon, task.verbose, writes)
+    run = Run("acoadd", task.out, decon, task.verbose, writes)
     mask = None if task.maskim is None else image_name(task.maskim)
     first = None if task.firstim is None else image_name(task.firstim)
     totals = [float(np.maximum(read_image(image).values, 0).sum()) for image in images]
@@ -164,7 +151,7 @@ def _acoadd(task: tasks.Acoadd) -> None:
 
 def _lucy(task: tasks.Lucy) -> None:
     output, mask = new_image(task.output), new_image(task.maskout)
-    run = _Run("lucy", task.out, output, task.verbose, {"output": output, "maskout": mask})
+    run = Run("lucy", task.out, output, task.verbose, {"output": output, "maskout": mask})
     number = None if task.background is None else as_number(task.background)
     others = {"weight": task.weight, "mask": task.maskin, "start": task.model}
     background = number if number is not None or task.background is None else task.background
@@ -189,7 +176,7 @@ def _lucy(task: tasks.Lucy) -> None:
         run.say(f"steps     {task.accel_method}: lengthened by the refinement acceleration")
     if task.update:
         run.say("update    the state is stored every five minutes, and on interruption")
-    saves = [_Saves(output, task.nsave)] if task.nsave and output is not None else []
+    saves = [Saves(output, task.nsave)] if task.nsave and output is not None else []
     stop = {"chi_square": task.limchisq}
     result = run.made([entry], method, task.niter, saves, stop=stop)
     outputs.write_images(result, [(output, result.model[SKY])])
@@ -199,104 +186,7 @@ def _lucy(task: tasks.Lucy) -> None:
     run.end()
 
 
-class _Run:
-    """The run of a program: says who it is, claims its files, restores, and says what it wrote.
-
-    Parameters
-    ----------
-    name
-        Name of the program.
-    folder
-        Run folder asked for.
-    beside
-        Image whose name it otherwise has, with _skyfold behind.
-    verbose
-        Whether anything is said.
-    writes
-        Files to be written, by their parameters.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        folder: str | None,
-        beside: Path | None,
-        verbose: bool,
-        writes: Mapping[str, Path | None],
-    ) -> None:
-        self.verbose = verbose
-        self.written = [str(path) for path in writes.values() if path is not None]
-        stem = name if beside is None else beside.stem
-        home = Path() if beside is None else beside.parent
-        self.folder = Path(folder) if folder else home / f"{stem}{FOLDER}"
-        outputs.require_free(writes)
-        claim(self.folder, overwrite=False)
-        self.say(f"{name:9} of skyfold {version('skyfold')}, {BANNERS[name]}")
-
-    def say(self, text: str) -> None:
-        """Tell something, unless nothing is to be told."""
-        if self.verbose:
-            say(text)
-
-    def made(
-        self,
-        entries: Sequence[Mapping[str, Any]],
-        method: Mapping[str, Any],
-        laps: int,
-        observers: Sequence[Observer] = (),
-        magzero: float = 20.0,
-        stop: Mapping[str, Any] | None = None,
-    ) -> Result:
-        """Return the result of a run.
-
-        Raises
-        ------
-        Interrupted
-            If a signal ended it; how to go on is told.
-        """
-        data = [{k: v for k, v in entry.items() if v is not None} for entry in entries]
-        config = RunConfig.of(
-            data=data, method=dict(method), iterations=laps, stop=dict(stop or {})
-        )
-        problem = prepare(config)
-        if self.verbose:
-            opening(problem.data, say)
-            observers = [*observers, Messages(problem.data, laps, magzero, say)]
-        else:
-            _warn(problem)
-        try:
-            return run_in_folder(problem, self.folder, observers, progress=False)
-        except Interrupted as error:
-            files = ", ".join(self.written)
-            told = f"{error}. Its images are in result.fits there: {files} are not written then"
-            raise Interrupted(told, error.result) from error
-
-    def end(self) -> None:
-        """Tell what was written."""
-        self.say(f"written   {', '.join([*self.written, f'{self.folder}/'])}")
-
-
-class _Saves(Observer):
-    """Writes the image every so many iterations, with their number behind its name."""
-
-    def __init__(self, path: Path, every: int) -> None:
-        self.path, self.every = path, every
-
-    def on_iteration(self, state: Any, trace: list[dict[str, float]]) -> None:
-        """Write it if it is time."""
-        if state.iteration % self.every == 0:
-            path = self.path.with_stem(f"{self.path.stem}_{state.iteration}")
-            outputs.require_free({"nsave": path})
-            outputs.write_plain(path, state.model[SKY])
-
-
-def _warn(problem: Problem) -> None:
-    for check in problem.data.checks:
-        if check.level == "warning":
-            sys.stderr.write(f"WARNING   {check.subject}: {check.message}\n")
-
-
-def _listed(name: str | None, magzero: float) -> Any:
+def _listed(name: str | None, magzero: float) -> Sources | None:
     """Return the list of stars as it is."""
     return None if name is None else read_sources(name, magzero=magzero, historical=True)
 

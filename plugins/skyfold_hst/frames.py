@@ -144,28 +144,22 @@ def open_plucy(
     if stars is None:
         return data
     listed = read_sources(stars, magzero=magzero, historical=True)
+    numbers = psf_numbers(listed, len(kernels)) + int(pixel_response)
     steps = np.array(fine.shape)[::-1] / np.array(given.values.shape)[::-1]
     places = (placed(listed, given.grid) + 0.5) * steps - 0.5
-    whole = shift == "whole"
-    places = on_pixels(listed, places, fine.shape) if whole else places
-    flux = listed.flux if whole else None
+    flux = None
+    if shift == "whole":
+        places, flux = on_pixels(listed, places, fine.shape), listed.flux
     moved = (places + 0.5) / block - 0.5
-    number = psf_numbers(listed, len(kernels)) + int(pixel_response)
-    found = replace(listed, places=moved, frame="", flux=flux, psf=number if further else None)
-    joined = with_points(data, found)
+    own = numbers if further else None
+    joined = with_points(data, replace(listed, places=moved, frame="", flux=flux, psf=own))
     assert isinstance(joined, BinnedData)
     if shift == "whole" or shift == "exact":
         return joined
     if len(kernels) > 1:
         raise ConfigError(f"shift {shift} takes one PSF, there are {len(kernels)}; say exact")
-    interpolated = boxes([*kernels, *further][-1], places, fine.shape, box[::-1], shift)
-    return BinnedData(
-        joined.full_counts,
-        {**joined.whole, STARS: chain(interpolated)},
-        joined.weight,
-        components=joined.components,
-        origin=joined.origin,
-    )
+    seen = chain(boxes([*kernels, *further][-1], places, fine.shape, box[::-1], shift))
+    return _seen_by(joined, seen)
 
 
 def on_pixels(sources: Sources, places: Array, shape: tuple[int, ...]) -> Array:
@@ -188,6 +182,17 @@ def on_pixels(sources: Sources, places: Array, shape: tuple[int, ...]) -> Array:
             "which leaves stars between pixels"
         )
     return rounded
+
+
+def _seen_by(data: BinnedData, stars: Response) -> BinnedData:
+    """Return the same data, whose stars have another response."""
+    return BinnedData(
+        data.full_counts,
+        {**data.whole, STARS: stars},
+        data.weight,
+        components=data.components,
+        origin=data.origin,
+    )
 
 
 def finer(grid: Grid, block: tuple[int, int]) -> Grid:

@@ -94,65 +94,79 @@ def open_lucy(
     image = read_image(counts, "counts")
     if image.values.ndim > 2:
         raise DataError(f"{image.file}: shape {image.values.shape}; expected (x,) or (y, x)")
-    frame = _Frame.around(image, size, centred)
-    checks, roles = [*image.checks], [("counts", image)]
-
-    def same(given: Any, role: str) -> Array | None:
-        if given is None:
-            return None
-        if is_number(given):
-            return uniform(given, role, role, image.values.shape).values
-        other = read_image(given, role)
-        require_same_pixels(image, other)
-        if not np.all(np.isfinite(other.values)) or np.any(other.values < 0):
-            raise DataError(f"{other.file}: the {role} has values below zero, or none at all")
-        roles.append((role, other))
-        checks.extend(other.checks)
-        return other.values
-
-    level = same(background, "background")
-    known = np.zeros(image.values.shape) if level is None else level
-    variance = noise**2 / adu
-    chosen = same(mask, "mask")
-    seen = np.isfinite(image.values) if chosen is None else (chosen != 0) == bool(good)
-    seen = _good(image, seen, known + variance, adu, nsigma, checks)
-    importance = same(weight, "weight")
-    weights = seen * (1.0 if importance is None else importance)
+    frame, given = _Frame.around(image, size, centred), _Given(image)
+    level = given.values(background, "background", 0.0)
+    marked = given.values(mask, "mask", float(good))
+    variance, checks = noise**2 / adu, [*image.checks]
+    seen = _good(image, (marked != 0) == bool(good), level + variance, adu, nsigma, checks)
+    weights = seen * given.values(weight, "weight", 1.0)
     if not np.any(weights > 0):
         raise DataError(f"{image.file}: mask and weights leave no good pixel")
-    total = np.where(seen, image.values + known + variance, 0.0)
+    data = np.where(seen, image.values, 0.0)
+    total = seen * (data + level + variance)
     if below := np.count_nonzero(total < 0):
         text = f"{below} good pixels below zero even with background and noise, set to zero"
         checks.append(Check("warning", "counts", text))
-    given = read_image(psf, "psf")
-    roles.append(("psf", given))
-    moved = replace(given, values=peak_centred(given.values))
-    kernel, said = as_it_is(moved, frame.grid.shape)
+    blur = given.read(psf, "psf")
+    kernel, said = as_it_is(replace(blur, values=peak_centred(blur.values)), frame.grid.shape)
     response: Response = Psf(adu * kernel, frame.grid.shape, "periodic")
     padded = frame.padded(weights)
     sensitivity = response.sensitivity(padded)
     measured = sensitivity >= NOT_MEASURED * sensitivity.max()
-    mean = float(np.sum(weights * np.where(seen, image.values, 0)) / np.sum(weights))
+    mean = float(np.sum(weights * data) / np.sum(weights))
     first: Any = mean if mean > 0 else 1.0
     if start is not None:
-        first = frame.started(read_image(start, "start"))
+        first = frame.started(given.read(start, "start"))
     responses: dict[str, Response] = {SKY: response}
     components = {SKY: Component(frame.grid, "", mask=measured, start=first)}
-    for part, expected in ((NOISE, noise**2 * np.ones_like(known)), (BACKGROUND, adu * known)):
+    for part, expected in ((NOISE, np.full(level.shape, noise**2)), (BACKGROUND, adu * level)):
         if np.any(expected > 0):
             responses[part] = Template(frame.padded(expected))
             components[part] = Component(Normalisations(), fixed=True)
     origin = Origin(
         name=name or ("frame" if image.path is None else image.path.name.partition(".")[0]),
         instrument="lucy",
-        files=tuple((role, str(i.path)) for role, i in roles if i.path is not None),
-        checks=(*checks, *said),
+        files=given.files,
+        checks=(*checks, *given.checks, *said),
         geometry=frame.grid,
         header=image.header,
     )
     # a weight of the log-likelihood is one of counts and expectation alike
     weighted = frame.padded(weights * np.maximum(adu * total, 0))
     return BinnedData(weighted, responses, padded, components=components, origin=origin)
+
+
+class _Given:
+    """The images that belong to data, read one by one.
+
+    Parameters
+    ----------
+    image
+        The data.
+    """
+
+    def __init__(self, image: Image) -> None:
+        self.image, self.checks = image, list[Check]()
+        self.files = () if image.path is None else (("counts", str(image.path)),)
+
+    def read(self, source: Any, role: str) -> Image:
+        """Return an image."""
+        found = read_image(source, role)
+        if found.path is not None:
+            self.files = (*self.files, (role, str(found.path)))
+        return found
+
+    def values(self, source: Any, role: str, usual: float) -> Array:
+        """Return an image on the pixels of the data, or a number, the same everywhere."""
+        shape = self.image.values.shape
+        if source is None or is_number(source):
+            return uniform(usual if source is None else source, role, role, shape).values
+        found = self.read(source, role)
+        require_same_pixels(self.image, found)
+        if not np.all(np.isfinite(found.values)) or np.any(found.values < 0):
+            raise DataError(f"{found.file}: the {role} has values below zero, or none at all")
+        self.checks += found.checks
+        return found.values
 
 
 def _good(
