@@ -132,6 +132,12 @@ def draw_gammas(
     key: Key, shapes: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 def quad_order(ny: int, nx: int, side: int, row: int, column: int) -> NDArray[np.int32]: ...
+def add_moments(
+    values: NDArray[np.float64],
+    count: int,
+    mean: NDArray[np.float64],
+    spread: NDArray[np.float64],
+) -> None: ...
 def with_missed(
     counts: NDArray[np.int64],
     values: NDArray[Any],

@@ -11,6 +11,7 @@ def attribute_convolved(
     kx: int,
     rows: Array,
     columns: Array,
+    pixels: Array | None,
     counts: Array,
     others: Array | None,
     key: Array,

@@ -91,8 +91,9 @@ class Watch:
         if isinstance(geometry, Sphere):
             light = planes(geometry, values)
             inside = light if self._nested is None else light[..., self._nested]
-            return inside.reshape(*light.shape[:2], BASE, -1).sum(axis=-1) * geometry.pixel_area
-        sums = values[(slice(None), *geometry.inside)]
+            blocks: Array = inside.reshape(*light.shape[:2], BASE, -1).sum(axis=-1)
+            return blocks * geometry.pixel_area
+        sums: Array = values[(slice(None), *geometry.inside)]
         for axis, size in enumerate(reversed(self._field), 1):
             number = min(ACROSS, size)
             sums = np.add.reduceat(sums, -(-size * np.arange(number) // number), axis=-axis)
