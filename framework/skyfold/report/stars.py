@@ -70,22 +70,27 @@ def _pictures(run: RunFolder, bright: Sequence[int]) -> str:
     )  # fmt: skip
     shown = [run.total, replace(background, title="Background"), alone]
     residual = [seen.residual for seen in run.observations[:1] if seen.residual.flat.ndim == 2]
+    counted = run.observations[0].counts.flat.shape[-1] if run.observations else 0
     stills = []
     for layer in [*shown, *residual]:
-        marked = replace(layer, marks=_marks(run.stars, bright, layer, run.binning))
-        stills.append(still(marked, span(layer) if layer.kind != "sigma" else "in sigma"))
+        finer = layer.flat.shape[-1] / counted if counted else 1.0
+        marks = _marks(run.stars, bright, layer, finer / run.binning)
+        told = span(layer) if layer.kind != "sigma" else "in sigma"
+        stills.append(still(replace(layer, marks=marks), told))
     return f'<div class="pair">{"".join(stills)}</div>'
 
 
-def _marks(found: Table, bright: Sequence[int], layer: Layer, binning: int) -> tuple[Mark, ...]:
-    """Return circles around stars, by longitude and latitude or in pixels of the picture."""
+def _marks(found: Table, bright: Sequence[int], layer: Layer, scale: float) -> tuple[Mark, ...]:
+    """Return circles around stars, by longitude and latitude or in pixels of the picture.
+
+    A pixel of the data is ``scale`` of them wide.
+    """
+    columns, shift = ("x", "y"), 0.5 - found.meta.get("origin", 0)
     if layer.frame:
-        columns, shift, size = ("lon", "lat"), 0.0, 1
-    else:
-        columns, shift, size = ("x", "y"), 0.5 - found.meta.get("origin", 0), binning
+        columns, shift, scale = ("lon", "lat"), 0.0, 1.0
     marks = {}
     for i in bright:
-        x, y = ((float(found[c][i]) + shift) / size for c in columns)
+        x, y = ((float(found[c][i]) + shift) * scale for c in columns)
         marks[str(found["name"][i])] = Mark(x, y, str(found["name"][i]))
     return tuple(marks.values())
 
