@@ -21,6 +21,7 @@ from skyfold_image.image import Image
 from skyfold_image.maps import expected_counts, exposure_values, flux_unit, not_negative
 from skyfold_responses.image import BlockSum
 from skyfold_responses.psf import Psf
+from skyfold_responses.varying import VaryingPsf
 
 Boundary = Literal["extended", "same", "reflect", "periodic"]
 Engine = Literal["auto", "direct", "scipy", "ducc"]
@@ -54,6 +55,7 @@ def assemble(
     workers: int = 1,
     dtype: Dtype = "float64",
     star_kernels: Sequence[Array] = (),
+    psf_places: Array | None = None,
     checks: Sequence[Check] = (),
     files: Sequence[tuple[str, str]] = (),
     instrument: str = "image",
@@ -75,7 +77,7 @@ def assemble(
         pixels.
     kernel
         PSF on the pixels of the sky, shape ``(x,)``, ``(y, x)`` or ``(energy, y, x)``, its
-        reference pixel in the middle.
+        reference pixel in the middle; or several along a first axis, if they have places.
     exposure
         Counts per unit of flux, such as area times time.
     exposure_unit
@@ -98,6 +100,9 @@ def assemble(
         Precision of the arithmetic.
     star_kernels
         Further PSFs, which stars may have.
+    psf_places
+        Where each of several PSFs holds: x and y in pixels of the data, from 0 at the centre of
+        the first, shape ``(n, 2)``.
     checks
         What was looked at before.
     files
@@ -125,16 +130,13 @@ def assemble(
         negative=negative,
         saturation=saturation,
     )
-    psf = Psf(
-        kernel,
-        counts.grid.refine(block).shape,
-        boundary,
-        engine,
-        np.dtype(dtype),
-        workers,
-        margin,
-        star_kernels,
-    )
+    shape, more = counts.grid.refine(block).shape, (boundary, engine, np.dtype(dtype), workers)
+    psf: Psf | VaryingPsf
+    if psf_places is None:
+        psf = Psf(kernel, shape, *more, margin, star_kernels)
+    else:
+        places = (psf_places + 0.5) * block - 0.5
+        psf = VaryingPsf(list(kernel), places, shape, *more, margin)
     setting = _Setting.of(counts, psf, block, dtype)
     said = [*ready.checks]
     if counts.wcs is None:
@@ -207,14 +209,14 @@ class _Setting:
         Precision.
     """
 
-    psf: Psf
+    psf: Psf | VaryingPsf
     blocks: BlockSum | None
     grid: Grid
     block: int
     dtype: Dtype
 
     @classmethod
-    def of(cls, counts: Image, psf: Psf, block: int, dtype: Dtype) -> _Setting:
+    def of(cls, counts: Image, psf: Psf | VaryingPsf, block: int, dtype: Dtype) -> _Setting:
         fine = counts.grid.refine(block)
         blocks = BlockSum(block, counts.values.shape) if block > 1 else None
         grid = fine

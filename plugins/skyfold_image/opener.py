@@ -21,6 +21,7 @@ from skyfold_image.counts import CountsUnit, Negative, Saturation
 from skyfold_image.image import Image
 from skyfold_image.kernels import is_text, kernel_from_text
 from skyfold_image.maps import uniform
+from skyfold_image.psf_field import of_one_shape, psf_field
 from skyfold_image.reading import Channels, Encoding, read_image
 from skyfold_image.sources import ImageSource, MapSource, PsfSource, is_number
 from skyfold_responses.conditioner import condition
@@ -82,7 +83,9 @@ def open_image(
         Image of the counts; ``counts.fits[2]`` or ``counts.fits[SCI]`` choose an extension.
     psf
         Point spread function: an image on pixels of the same size, or text like ``gauss:1.2 pix``,
-        ``gauss:0.5 arcsec`` or ``moffat:1.2 pix,2.5`` (full width at half maximum, beta).
+        ``gauss:0.5 arcsec`` or ``moffat:1.2 pix,2.5`` (full width at half maximum, beta). A cube
+        whose header says where each of its planes is the PSF, like the standardised PSFs of HST,
+        is interpolated between these places.
     exposure
         Exposure map, such as area times time, on the pixels of the counts.
     exposure_unit
@@ -188,8 +191,13 @@ def open_image(
     )
     image = read(counts, "counts")
     stars = () if star_psf is None else star_psf
+    stars = stars if isinstance(stars, list | tuple) else [stars]
+    psf = psf if is_text(psf) else read_image(psf, "psf", allow_large=allow_large)
+    field = psf_field(psf, image, block) if isinstance(psf, Image) else None
+    if field and stars:
+        raise ConfigError("--star-psf does not go with a PSF that varies over the field")
     kernels, psf_checks, psf_files = _kernels(
-        [psf, *(stars if isinstance(stars, list | tuple) else [stars])],
+        field.planes if field else [psf, *stars],
         image,
         block,
         allow_large,
@@ -199,6 +207,9 @@ def open_image(
         resample=psf_resample,
         keep=psf_keep,
     )
+    if field:
+        kernels, psf_files = [np.stack(of_one_shape(kernels))], psf_files[:1]
+        psf_checks = [*(check for check in psf_checks if check.subject == "psf"), field.check]
     area = None if exposure is None else read(exposure, "exposure")
     if area is not None and align == "reproject" and area.grid.difference(image.grid):
         area = reprojected(area, image)
@@ -227,6 +238,7 @@ def open_image(
         workers=workers,
         dtype=dtype,
         star_kernels=kernels[1:],
+        psf_places=field.places if field else None,
         checks=psf_checks,
         files=psf_files,
         name=name or _stem(image),

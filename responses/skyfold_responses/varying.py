@@ -13,6 +13,7 @@ from skyfold.columns import Columns, from_csr
 from skyfold.errors import DataError
 from skyfold.response import Diagonal, Response
 from skyfold.vector import Array
+from skyfold_responses.layout import Boundary
 from skyfold_responses.points import Points
 from skyfold_responses.psf import Psf, moved_kernel
 
@@ -34,8 +35,8 @@ class VaryingPsf(Response):
         shape ``(kernels, 2)``.
     data_shape
         ``(y, x)`` or ``(energy, y, x)``.
-    options
-        Further options of `Psf`.
+    boundary, options
+        As those of `Psf`, in its order.
 
     Attributes
     ----------
@@ -49,13 +50,19 @@ class VaryingPsf(Response):
     """
 
     def __init__(
-        self, kernels: Sequence[Array], centres: Array, data_shape: Sequence[int], **options: Any
+        self,
+        kernels: Sequence[Array],
+        centres: Array,
+        data_shape: Sequence[int],
+        boundary: Boundary = "extended",
+        *options: Any,
     ) -> None:
         self._centres = _require_places(kernels, np.asarray(centres, np.float64))
         shapes = {np.shape(kernel) for kernel in kernels}
         if len(shapes) > 1 or len(data_shape) < 2:
             raise DataError(f"PSFs that vary are images of one shape, not of {sorted(shapes)}")
-        first = Psf(kernels[0], data_shape, **options)
+        self._options = (boundary, *options)
+        first = Psf(kernels[0], data_shape, *self._options)
         self.data_shape, self.model_shape, self.field = (
             first.data_shape, first.model_shape, first.field
         )  # fmt: skip
@@ -65,12 +72,14 @@ class VaryingPsf(Response):
         weights = shares(places, self._centres).T.reshape(len(kernels), *y.shape)
         self._kernels = [np.asarray(kernel, np.float64) for kernel in kernels]
         self._parts = [
-            (Psf(kernel, data_shape, **options), Diagonal(np.broadcast_to(w, self.model_shape)))
+            (
+                Psf(kernel, data_shape, *self._options),
+                Diagonal(np.broadcast_to(w, self.model_shape)),
+            )
             for kernel, w in zip(self._kernels, weights, strict=True)
             if np.any(w)
         ]
         self.accuracy = max(psf.accuracy for psf, _ in self._parts)
-        self._options = options
 
     def forward(self, values: Array) -> Array:
         """Return the expected counts."""
@@ -120,13 +129,13 @@ class VaryingPsf(Response):
             places - self._start,
             self.data_shape,
             lambda there: shares(there, self._centres),
-            self._options.get("boundary") == "periodic",
+            self._options[0] == "periodic",
         )
 
     def moved(self, by: Array) -> Response:
         """Return the convolution with kernels shifted by parts of a pixel."""
         kernels = [moved_kernel(kernel, by) for kernel in self._kernels]
-        return VaryingPsf(kernels, self._centres, self.data_shape, **self._options)
+        return VaryingPsf(kernels, self._centres, self.data_shape, *self._options)
 
 
 def shares(places: Array, centres: Array) -> Array:

@@ -29,7 +29,7 @@ KERNELS = [gaussian(s) for s in (1.0, 1.3, 1.6, 1.2, 1.5, 1.9)]
 @pytest.mark.parametrize("boundary", ["extended", "same", "periodic"])
 @pytest.mark.parametrize("shape", [SHAPE, (2, *SHAPE)])
 def test_adjoint(shape, boundary):
-    varying = VaryingPsf(KERNELS, GRID, shape, boundary=boundary)
+    varying = VaryingPsf(KERNELS, GRID, shape, boundary)
     assert check_adjoint(varying) < 1e-14
     assert check_adjoint(varying.points(np.array([[3.2, 4.4], [18.0, 9.9]]))) < 1e-13
 
