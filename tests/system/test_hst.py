@@ -49,6 +49,7 @@ def test_bad_input(skyfold, files, code, words, says):
     skyfold.refuses(code, words, says=(says,))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_tells_how_to_go_on(skyfold, files):
     process = skyfold.start("plucy counts psf 0.1 100000 out stars")
     for line in process.stdout:
