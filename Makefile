@@ -40,6 +40,7 @@ tutorials: $(VENV)/.dev
 bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/image.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/solvers.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/two_channel.py
 	test -z "$(COSIPY)" || $(BIN)/python tests/benchmarks/cosi.py --peer $(COSIPY)
 	test -z "$(PYLIRA)" || OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/lira.py --peer $(PYLIRA)
 

@@ -1,16 +1,16 @@
-"""Directions conjugate to the last one, for steps that are scaled by values over sensitivity."""
+"""Directions conjugate to the last one, for steps that are scaled by the values."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 from typing import Any, Protocol
 
 import numpy as np
 
 from skyfold._kernels import conjugate_direction, unscaled_slope
-from skyfold.data import DataInterface
 from skyfold.model import Model
-from skyfold.vector import Vector
+from skyfold.vector import Array, Vector
 
 UNCUT = 1e-300  # part of a direction that must keep within bounds: none of it is cut
 
@@ -36,20 +36,20 @@ class Remembering(Protocol):
 
 
 def conjugated(
-    state: Remembering, step: Vector, data: DataInterface
+    state: Remembering, step: Vector, scale: Mapping[str, Array]
 ) -> tuple[Vector, float, dict[str, Any]]:
     """Return a direction conjugate to the last one (Polak & Ribiere 1969).
 
-    Where steps leave ``s . x`` as it was, so does the direction.
+    Where steps leave the expected total as it was, so does the direction.
 
     Parameters
     ----------
     state
         Model, and the last direction; none at the beginning.
     step
-        The slope times ``x / s``.
-    data
-        The data.
+        The slope times values over ``scale``.
+    scale
+        The sensitivity, say.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def conjugated(
     last = state.direction or step.map(np.zeros_like)
     before = state.slope or last
     for name, z in step.items():
-        x, s = (v[name].astype(z.dtype, copy=False) for v in (model, data.sensitivity))
+        x, s = (v[name].astype(z.dtype, copy=False) for v in (model, scale))
         sums = unscaled_slope(x, z, s, before[name], slope[name])
         rise, mixed = rise + sums[0], mixed + sums[1]
     beta = max(0.0, (rise - mixed) / state.rise) if state.rise > 0 else 0.0

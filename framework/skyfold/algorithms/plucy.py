@@ -124,7 +124,7 @@ class Plucy(Algorithm):
         step, longest, convergence = self._pulled(state, data)
         memory: dict[str, Any] = {}
         if self.conjugate:
-            step, longest, memory = conjugated(state, step, data)
+            step, longest, memory = conjugated(state, step, self._scale(state.model, data))
         ahead = data.forward(step)
         level_ahead = channel.level_ahead(step[channel.name]) if channel else np.zeros(0)
         accelerating = state.accelerating or self.conjugate or _fell(state)
@@ -229,7 +229,18 @@ class Plucy(Algorithm):
             per = np.divide(state.back[name], s, out=np.zeros(s.shape), where=s > 0)
             steps[name] = np.where(s > 0, free[name] * (per + pull + drag), 0.0)
             longest = min(longest, reach(model, Vector({name: steps[name]})))
-        return Vector(steps), longest, convergence
+        step, scale = Vector(steps), self._scale(model, data)
+        if channel and scale[channel.name] is not data.sensitivity[channel.name]:
+            step = _conserving(step, free, data.sensitivity, scale)
+            longest = reach(model, step)
+        return step, longest, convergence
+
+    def _scale(self, model: Model, data: DataInterface) -> Vector:
+        """Return what steps are divided by."""
+        scale, channel = dict(data.sensitivity.only(model.free)), self._channel(model)
+        if channel:
+            scale[channel.name] = channel.scale(scale[channel.name])
+        return Vector(scale)
 
     def _channel(self, model: Model) -> Channel | None:
         """Return the sky that the entropy is on."""
@@ -262,6 +273,14 @@ class Plucy(Algorithm):
                     f"the prior {name} of plucy must be on one component, not on "
                     f"{len(chosen)}: {', '.join(sorted(chosen))}"
                 )
+
+
+def _conserving(step: Vector, values: Vector, sensitivity: Vector, scale: Vector) -> Vector:
+    """Return a step with what it changes of the expected total taken off, as far as it is seen."""
+    heeding = values.map(
+        lambda x, s, r: np.divide(x * s, r, out=np.zeros(x.shape), where=r > 0), sensitivity, scale
+    )
+    return step - heeding * (step.dot(sensitivity) / heeding.dot(sensitivity))
 
 
 def _fell(state: PlucyState) -> bool:

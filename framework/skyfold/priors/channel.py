@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 
 from skyfold._kernels import entropy_along, entropy_step, level_quotient, relative_entropy
 from skyfold.geometry import Geometry
-from skyfold.priors.entropy import Entropy
+from skyfold.priors.entropy import SMALLEST, Entropy
 from skyfold.vector import Array
 
 
@@ -57,6 +57,12 @@ class Channel:
             return value  # it is of degree one
         return value - self.prior.coefficient * float(np.sum(self.values))
 
+    def scale(self, sensitivity: Array) -> Array:
+        """Return what steps are divided by: the sensitivity, or what the entropy asks at least."""
+        floor = min(self.prior.coefficient, float(np.max(sensitivity)))
+        low = float(np.min(sensitivity)) < floor
+        return np.maximum(sensitivity, floor) if low else sensitivity
+
     def quotient(self, level: Array, back: Array) -> tuple[Array, float]:
         """Return values over level, and the sum of values times R^T q."""
         out = np.empty(self.values.shape)
@@ -85,11 +91,23 @@ class Channel:
         -------
         step, lengths, reach
             ``x (back / s + pulls[0]) + x (slope / s + pulls[1])``, the lengths of its two terms
-            and of their sum, and how often it may be taken.
+            and of their sum, and how often it may be taken. What is hardly seen is moved by the
+            entropy: there `scale` takes the place of s, and the pulls are as much less.
         """
-        floats = self.prior.floats
+        floats, strength = self.prior.floats, self.prior.coefficient
         spread = self.prior.level(quotient, self.geometry) if floats else np.ones(quotient.shape)
-        all_pulls = (self.prior.coefficient, *pulls)
+        scale = self.scale(sensitivity)
+        if scale is not sensitivity:
+            part = self.values / scale
+            first = part * (back + pulls[0] * sensitivity)
+            log = np.log(np.maximum(quotient, SMALLEST))
+            second = part * (strength * (spread - 1 - log) + pulls[1] * sensitivity)
+            step = first + second
+            norms = (_norm(first), _norm(second), _norm(step))
+            falling = step < 0
+            far = np.min(self.values[falling] / -step[falling], initial=inf)
+            return step, norms, float(far)
+        all_pulls = (strength, *pulls)
         counts, entropy, both, reach = entropy_step(
             self.values, _plain(back), _plain(sensitivity), level, spread, all_pulls, spread
         )  # each value is read before the step takes its place
@@ -101,6 +119,10 @@ class Channel:
         if not self.prior.floats:
             rise += float(np.sum(line[0]))
         return self.prior.coefficient * rise, self.prior.coefficient * bend
+
+
+def _norm(values: Array) -> float:
+    return sqrt(float(np.sum(values**2)))
 
 
 def _plain(values: Array) -> Array:
