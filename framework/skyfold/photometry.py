@@ -40,7 +40,8 @@ def photometry(result: Result, errors: bool | None = None) -> Table:
     of repeated observations to first order, the background fitted anew in each; the width of the
     posterior beside it, ``flux_error_posterior``, is larger where a prior counts for little.
     After a sampler ``flux_error`` is the standard deviation of the draws. ``residual`` is the
-    largest of a pixel within two pixels of the star, in sigma.
+    largest of a pixel within two pixels of the star, in sigma; ``truth`` the flux that a demo has
+    given it.
 
     Where each observation has fluxes of its own there is a row for each star and observation, and
     a column ``component`` that tells them apart.
@@ -173,6 +174,9 @@ def _measured(result: Result, name: str, points: PointList, errors: Errors, own:
         after = table.colnames.index("flux_error") + 1
         table.add_column(width, name="flux_error_posterior", index=after)
         table["flux_error_posterior"].unit = table["flux"].unit
+    if result.demo is not None and name in result.demo.truth:
+        table["truth"] = np.asarray(result.demo.truth[name], float)
+        table["truth"].unit = table["flux"].unit
     image = _residual(result, part)
     if image is not None:
         now = points.places if shift is None else points.places + shift

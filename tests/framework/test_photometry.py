@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,8 +23,9 @@ from skyfold.joint import JointData
 from skyfold.model import Component
 from skyfold.points import with_points
 from skyfold.report import write as write_report
-from skyfold.report.stars import light_curves
+from skyfold.report.stars import _listed, light_curves
 from skyfold.runfolder import reopen
+from skyfold.simulate import Demo
 from skyfold.source_files import read_sources
 from skyfold.sources import Sources
 from skyfold.uncertainty import scatter
@@ -260,6 +262,15 @@ def test_the_report_has_a_section(result):
 def test_a_picture_shows_sky_and_stars(result):
     titles = [axes.get_title() for axes in result[0].plot().axes]
     assert titles[:3] == ["Counts", "With stars", "Restored"]
+
+
+def test_of_a_demo_the_truth_stands_beside(result):
+    truth = {"sky": np.full(result[0].model["sky"].shape, 20.0), "stars": FLUX}
+    demo = Demo("made", "made", data(), truth, {}, 1)
+    stars = replace(result[0], demo=demo).stars
+    np.testing.assert_array_equal(stars["truth"], FLUX)
+    pull = (stars["flux"][0] - FLUX[0]) / stars["flux_error"][0]
+    assert f"<td>3000</td><td>{pull:+.1f}</td>" in _listed(stars, [0])
 
 
 def test_light_curves():

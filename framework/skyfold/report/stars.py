@@ -114,6 +114,10 @@ def _listed(found: Table, bright: Sequence[int]) -> Html:
     if "dx_error" in found.colnames:
         columns[plus_minus] = _pair(found, "dx_error", "dy_error", ".3f")
     columns[f"flux [{unit}]"] = lambda i: f"{flux[i]:.5g} {plus_minus} {errors[i]:.3g}"
+    if "truth" in found.colnames and np.ndim(found["truth"]) == 1:
+        columns["truth"] = lambda i: f"{found['truth'][i]:.5g}"
+        pull = (flux - found["truth"]) / errors
+        columns[f"off by [{SIGMA[1:]}]"] = lambda i: f"{pull[i]:+.1f}"
     if "x" in found.colnames and np.ndim(found["mag"]) == 1:
         columns["magnitude"] = lambda i: f"{found['mag'][i]:.3f}"
     if "residual" in found.colnames:
