@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LEAST_SEEN = 1e-3  # of the best seen: what is seen less does not start brighter
 HALVINGS, LEAST_LEFT = 20, 0.1  # of the light below the stars, beside them
-MOST_HELD = 2**25  # numbers in the columns of all bins, 400 MB at most
+MOST_HELD = 2**23  # numbers in the columns of all bins, 130 MB at most
 MOST_IN_STARS = 0.9  # of the counts; else what lies below could start at nothing
 
 
