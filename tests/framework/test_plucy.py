@@ -99,8 +99,7 @@ def agrees(states, reference):
     np.testing.assert_allclose(states[-1].model["sky"], reference["back"], 1e-4)
 
 
-@pytest.mark.parametrize("accelerate", [True, False])
-@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(("accelerate", "exact"), [(True, False), (True, True), (False, False)])
 def test_a_star_on_a_flat_sky_as_the_original(shared_data, accelerate, exact):
     case, kernel, places, flux = historical(shared_data, "a")
     psf = Psf(kernel, case["data"].shape, "periodic")
@@ -275,7 +274,7 @@ def test_a_sphere_has_no_edges_to_be_cyclic_at():
         prior.value(np.ones((12, 1)), Sphere(1))
 
 
-@pytest.mark.parametrize("reference", [30.0, 0.5, {"smooth": "4 pix", "cyclic": True}])
+@pytest.mark.parametrize("reference", [30.0, {"smooth": "4 pix", "cyclic": True}])
 def test_it_ends_where_an_independent_optimiser_does(reference):
     data, _ = scene((6, 7), seed=4)
     prior, total, grid = Entropy(0.5, reference), data.counts.sum() - 0.5 * 42, Grid((6, 7))
@@ -299,13 +298,13 @@ def test_it_ends_where_an_independent_optimiser_does(reference):
         options={"maxiter": 500, "ftol": 1e-13},
     )
     assert found.success
-    for conjugate, laps_ in ((False, 300), (True, 60)):
+    for conjugate, laps_ in ((False, 120), (True, 60)):
         state = laps(Plucy(priors={"entropy": prior}, conjugate=conjugate), data, laps_)[-1]
         assert state.objective == pytest.approx(-found.fun, abs=1e-6)
     np.testing.assert_allclose(state.model["stars"], found.x[-2:], 1e-5, atol=1e-6)
     quick = LBFGS(priors={"entropy": prior}, conserve_flux=True)
     states = quick.iterate(data, quick.start(data, Model.start(data).balanced(data)))
-    best = max(next(states).objective for _ in range(100))
+    best = max(next(states).objective for _ in range(60))
     assert best == pytest.approx(-found.fun, abs=1e-5)
 
 
@@ -419,8 +418,8 @@ def test_conjugate_steps_keep_to_the_same(shape, seed, strength):
 @pytest.mark.parametrize("reference", [30.0, {"smooth": "4 pix", "cyclic": True}])
 def test_past_the_optimum_it_stays_there(reference):
     data, _ = scene((6, 7), seed=4)
-    states = laps(Plucy(priors={"entropy": Entropy(0.5, reference)}), data, 400)
-    late = [state.objective for state in states[150:]]
+    states = laps(Plucy(priors={"entropy": Entropy(0.5, reference)}), data, 250)
+    late = [state.objective for state in states[120:]]
     assert max(late) - min(late) < 1e-9
     total = data.sensitivity.dot(states[-1].model)
     assert total == pytest.approx(data.counts.sum(), rel=1e-12)
