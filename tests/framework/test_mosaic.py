@@ -7,14 +7,18 @@ import pytest
 from astropy.wcs import WCS
 
 import skyfold
+from skyfold.algorithms.lbfgs import LBFGS
+from skyfold.algorithms.recentred import Recentred
+from skyfold.astrometry import moved_by
 from skyfold.binned import BinnedData
 from skyfold.errors import DataError
 from skyfold.geometry import Grid, shifted
 from skyfold.joint import JointData
-from skyfold.model import Component
+from skyfold.model import Component, Model
 from skyfold.mosaic import together
 from skyfold.origin import Origin
 from skyfold.points import with_points
+from skyfold.priors.entropy import Entropy
 from skyfold.response import Diagonal, Window, check_adjoint
 from skyfold.sources import Sources
 from skyfold_responses import BlockSum, Psf
@@ -156,3 +160,31 @@ def test_windows(rng):
 def test_a_joint_of_other_things_stays_as_it_is():
     plain = BinnedData(np.ones(4), {"sky": np.ones(4)})
     assert isinstance(together([plain, plain]), JointData)
+
+
+def test_places_are_fitted_in_all_frames_at_once(rng):
+    moves, true = [(0, 0), (2.4, -1.7)], np.array([[12.2, 9.7], [18.4, 14.1]])
+
+    def listed(places):
+        return Sources(("a", "b"), places)
+
+    blank = with_points(together([frame(*move) for move in moves]), listed(true), free=True)
+    values = zeros(blank)
+    values["sky"] += 4.0
+    values["stars"] = np.array([6000.0, 4000.0])
+    seen = [
+        frame(*move, counts=rng.poisson(part.full_expectation(values)))
+        for move, part in zip(moves, blank.parts, strict=True)
+    ]
+    start = np.add(true, [[0.3, -0.3], [-0.3, 0.2]])
+    data = with_points(together(seen), listed(start), free=True)
+    priors = {"floating": Entropy(0.3, {"smooth": "8 pix"})}
+    algorithm = Recentred.around(LBFGS(priors=priors, conserve_flux=True), 5.0)
+    state = algorithm.start(data, Model.start(data))
+    for _ in range(16):
+        state = algorithm.step(state, data)
+    assert start + moved_by(data, state) == pytest.approx(true, abs=0.08)
+    first, second = state.parameters.values()
+    assert first - data.parameters["stars[1]"] == pytest.approx(
+        second - data.parameters["stars[2]"]
+    )
