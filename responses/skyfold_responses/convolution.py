@@ -198,7 +198,8 @@ def transfer(kernel: Array, origin: tuple[int, ...], period: tuple[int, ...]) ->
     sizes = zip(kernel.shape[1:], origin, period, strict=True)
     y, x = ((np.arange(elements) - o) % n for elements, o, n in sizes)
     wrapped = np.zeros((len(kernel), *period))
-    np.add.at(wrapped, (slice(None), y[:, None], x[None, :]), kernel)
+    for plane, one in zip(wrapped, kernel, strict=True):
+        np.add.at(plane, np.ix_(y, x), one)
     spectra: Array = rfft2(wrapped)
     return spectra
 
