@@ -112,8 +112,8 @@ class Recentred(Algorithm):
         share = 1.0
         while share > SHORTEST:
             moves = self._within(here - first, step[MOVES] * share)
-            new = old.map(lambda x, d: np.maximum(x + share * d, FAINTEST * x), fluxes)
-            parameters = state.parameters.map(lambda places: places + moves)
+            new = old.map(lambda x, d: np.maximum(x + d, FAINTEST * x), fluxes * share)
+            parameters = Vector({name: p + moves for name, p in state.parameters.items()})
             there = data.at(parameters)
             new = new * (free.sensitivity.dot(old) / there.sensitivity.dot(new))
             new = new.map(lambda x: x.astype(data.dtype, copy=False))
