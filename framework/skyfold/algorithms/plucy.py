@@ -183,7 +183,9 @@ class Plucy(Algorithm):
         if not isinstance(state, PlucyState) or channel is None:
             return state
         level = channel.prior.above_noise(state.level)
-        return replace(state, level=level, log_prior=channel.value(level))
+        value = channel.value(level)
+        notes = {"log_prior": value, "log_posterior": state.log_likelihood + value}
+        return replace(state, level=level, log_prior=value, notes={**state.notes, **notes})
 
     def _told(self, state: State, data: DataInterface) -> State:
         """Return a state with its figures as PLUCY gives them: per count, per pixel of the sky."""

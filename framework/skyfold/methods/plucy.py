@@ -14,6 +14,7 @@ from skyfold.algorithms.plucy import Plucy
 from skyfold.data import DataInterface
 from skyfold.geometry import FWHM_PER_SIGMA
 from skyfold.methods import Method
+from skyfold.methods.two_channel import exposure_of
 from skyfold.priors.entropy import Entropy
 
 
@@ -48,7 +49,8 @@ class PLUCY(Method):
         if not self.strength:
             return data, Plucy(accelerate=self.accelerate)
         # sum x (1 - log(x / m)) is -sum x log(x / total) for this m
-        reference = float(np.sum(data.counts, dtype=np.float64)) / e
+        exposure = exposure_of(data)
+        reference = float(np.sum(data.counts, dtype=np.float64)) / exposure / e
         blur = {"smooth": f"{float(self.sigma * FWHM_PER_SIGMA)!r} pix", "cyclic": True}
-        prior = Entropy(self.strength, blur if self.floating else reference)
+        prior = Entropy(self.strength * exposure, blur if self.floating else reference)
         return data, Plucy(priors={"entropy": prior}, accelerate=self.accelerate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from skyfold.algorithm import Algorithm
 from skyfold.algorithms.lbfgs import LBFGS
+from skyfold.algorithms.plucy import Plucy
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.geometry import FWHM_PER_SIGMA, Grid
@@ -74,6 +76,8 @@ class TwoChannel(Method):
         """
         factor = self.strength if isinstance(self.strength, int | float) else 1.0
         priors = scaled(self.prior or {"floating": self._floating(data)}, factor)
+        if _is_one_entropy(priors, data):
+            return data, Plucy(priors=priors, guard=True, conjugate=True)
         return data, LBFGS(priors=priors, conserve_flux=True)
 
     @property
@@ -86,10 +90,17 @@ class TwoChannel(Method):
         smooth = f"{WIDER * _width(data)} pix" if chosen else self.smooth
         if self.relative:
             return LogBlur(1.0, smooth, self.cyclic)
-        return Entropy(_exposure(data), {"smooth": smooth, "cyclic": self.cyclic})
+        return Entropy(exposure_of(data), {"smooth": smooth, "cyclic": self.cyclic})
 
 
-def _exposure(data: DataInterface) -> float:
+def _is_one_entropy(priors: Mapping[str, Prior], data: DataInterface) -> bool:
+    """Return whether the steps of PLUCY serve: they cost a third of those of others."""
+    kinds = [type(prior) for prior in priors.values()]
+    bounds = {part.bounds for part in data.components.values() if not part.fixed}
+    return kinds == [Entropy] and bounds == {(0.0, inf)}
+
+
+def exposure_of(data: DataInterface) -> float:
     """Return the counts of one unit of the sky where it is seen best."""
     skies = (data.sensitivity[n] for n, part in data.components.items() if part.geometry.sky)
     return max((float(np.max(seen)) for seen in skies), default=1.0)
