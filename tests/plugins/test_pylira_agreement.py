@@ -91,8 +91,8 @@ def published_density(result, rate):
 
 def test_alphas_and_total_of_the_point_source_agree(shared_data, monkeypatch, tmp_path):
     data, options = problem("point", shared_data, monkeypatch, tmp_path)
-    # short chains stray: of the seeds 1 to 12 three do by more than SIGMA, but six together do not
-    results = drawn(data, options, 3000, [9])
+    # several: a short chain alone can stay too long where its largest strength is high or low
+    results = drawn(data, options, 3000, range(1, 7))
     theirs, _, _ = reference(shared_data, "point")
     for name in (*ALPHAS, TOTAL):
         assert abs(z_of(parameter(results, name), theirs[name][None])) < SIGMA, name
