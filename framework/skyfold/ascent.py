@@ -40,17 +40,19 @@ def gradient(
         ``R^T q - R^T w`` plus the gradients of the priors, in float64; zero outside masks, and
         without priors where nothing is seen.
     """
-    model, known, slope = state.model, derivative(priors, state.model) if priors else {}, {}
+    model, known = state.model, derivative(priors, state.model) if priors else {}
+    slope, seen = {}, {}
     for name in sorted(model.free):
         sensitivity, mask = data.sensitivity[name], model.components[name].mask
         rise = state.back[name].astype(np.float64) - sensitivity
         rise = np.where(sensitivity > 0, rise, 0.0) + known.get(name, 0.0)
         slope[name] = rise if mask is None else np.where(mask, rise, 0.0)
+        seen[name] = sensitivity if mask is None else np.where(mask, sensitivity, 0)
     rising = Vector(slope)
     if not keep_flux:
         return rising
-    seen = data.sensitivity.only(frozenset(slope))
-    return rising - seen * (rising.dot(model) / seen.dot(model))
+    inside = Vector(seen)
+    return rising - inside * (rising.dot(model) / inside.dot(model))
 
 
 def blocked(model: Model, slope: Vector) -> Vector:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,8 +8,10 @@ from skyfold.algorithms.lbfgs import LBFGS
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.algorithms.sgp import ScaledGradientProjection
 from skyfold.binned import BinnedData
+from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.model import Component, Model
+from skyfold.priors.entropy import Entropy
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
 from skyfold.response import Matrix
 from skyfold_responses import Psf
@@ -73,6 +76,31 @@ def test_values_stop_at_both_bounds():
     assert slope[sky > 5 - 1e-12].min() > 0
     other = laps(ScaledGradientProjection(), data, 300)[-1]
     assert state.objective == pytest.approx(other.objective, abs=0.1)
+
+
+@pytest.mark.parametrize("prior", [TotalSquaredVariation(1e-3), Entropy(10.0, {"smooth": "5 pix"})])
+def test_conserved_counts_are_those_of_the_model_with_a_mask_too(prior):
+    mask = np.zeros((40, 40), bool)
+    mask[6:34, 6:34] = True
+    data = stars()
+    free = replace(data.components["background"], fixed=False)
+    data = data.with_components(sky=replace(data.components["sky"], mask=mask), background=free)
+    total = data.counts.sum()
+    for state in laps(LBFGS(priors={"prior": prior}, conserve_flux=True), data, 60):
+        assert data.forward(state.model).total == pytest.approx(total, rel=1e-9)
+        assert state.expectation.total == pytest.approx(total, rel=1e-9)
+
+
+def test_what_leaves_no_flux_to_conserve_is_refused():
+    algorithm, data = LBFGS(conserve_flux=True), stars(bounds=(0.0, 0.5))
+    with pytest.raises(ConfigError, match=r"'sky' has the bounds \(0.0, 0.5\): leave them out"):
+        algorithm.start(data, Model.start(data))
+    data = stars()
+    bright = Model.start(data, background=1e3)
+    with pytest.raises(ConfigError, match="what is held fixed expects 800000 counts"):
+        algorithm.start(data, bright)
+    with pytest.raises(ConfigError, match="starts from zero"):
+        algorithm.start(data, Model.start(data, sky=0.0))
 
 
 def test_of_linear_problems_it_finds_the_exact_solution():

@@ -227,5 +227,5 @@ def test_a_lower_bound_is_refused():
     data = field()
     raised = Component(data.components["sky"].geometry, bounds=(0.1, np.inf))
     data = data.with_components(sky=raised)
-    with pytest.raises(ConfigError, match="lower bound is zero"):
+    with pytest.raises(ConfigError, match="no bound but zero"):
         LBFGS(conserve_flux=True).start(data, Model.start(data))

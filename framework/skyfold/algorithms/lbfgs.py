@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class LBFGS(Algorithm):
     ----------
     conserve_flux
         Keep the expected counts as many as those observed: for priors that would otherwise lower
-        them. Lower bounds must be zero.
+        them. Values must have no bound but zero.
     """
 
     conserve_flux: bool = False
@@ -75,11 +76,11 @@ class LBFGS(Algorithm):
         Raises
         ------
         ConfigError
-            If the flux is to be conserved of values with a lower bound other than zero.
+            If the flux is to be conserved of values with bounds other than zero, or what is held
+            fixed expects all counts.
         """
-        if self.conserve_flux and any(model.components[n].bounds[0] != 0 for n in model.free):
-            raise ConfigError("the flux is conserved only of values whose lower bound is zero")
         if self.conserve_flux:
+            _require_open(model)
             model = _filled(data, model)
         return LBFGSState.of(super().start(data, model))
 
@@ -129,15 +130,33 @@ class LBFGS(Algorithm):
         return Proposal(model.project(new), reached, path.products, {"share": share}, memory)
 
 
+def _require_open(model: Model) -> None:
+    """Refuse bounds, at which values would leave counts that no other takes up."""
+    for name in sorted(model.free):
+        if (bounds := model.components[name].bounds) != (0.0, inf):
+            raise ConfigError(
+                f"the flux is conserved only of values with no bound but zero, and {name!r} has "
+                f"the bounds {bounds}: leave them out, hold it fixed, or take a method that does "
+                "not conserve the flux, as map"
+            )
+
+
 def _filled(data: DataInterface, model: Model) -> Model:
     """Return a model with all that is fitted scaled so that as much is expected as was counted."""
     values = model.vector.only(model.free)
     fitted = data.sensitivity.dot(values)
     known = data.sensitivity.dot(model) - fitted
-    left = float(np.sum(data.counts, dtype=np.float64)) - known
-    if not (left > 0 and fitted > 0):
-        return model
-    return model.with_values(model.project(values.map(lambda x: x * x.dtype.type(left / fitted))))
+    counted = float(np.sum(data.counts, dtype=np.float64))
+    if not counted > known:
+        raise ConfigError(
+            f"what is held fixed expects {known:.6g} counts, and {counted:.6g} were counted: "
+            "nothing is left whose flux could be conserved; let the background be fitted, or "
+            "lower it"
+        )
+    if not fitted > 0:
+        raise ConfigError("all that is fitted starts from zero: give start values above zero")
+    share = (counted - known) / fitted
+    return model.with_values(values.map(lambda x: x * x.dtype.type(share)))
 
 
 def _metric(
