@@ -14,7 +14,7 @@ from skyfold.joint import JointData
 from skyfold.model import Component
 from skyfold.points import PointList, fineness, on_grid, places_of
 from skyfold.priors import Prior, derivative
-from skyfold.uncertainty import Curvature, Scatter, Watch
+from skyfold.uncertainty import Curvature, Scatter, Watch, across
 from skyfold.vector import Array, Vector
 
 MOVES = "moves"
@@ -138,15 +138,19 @@ def scatter(
     inner = 0.5 * (inner + inner.T)
     inner[np.diag_indices(size)] = np.maximum(np.diag(inner), UNKNOWN)
 
-    spread, found = [], []
-    for function in watch(functions):
+    def solved(function: Vector) -> tuple[Vector, Array]:
         answer = curvature.solve(function)
         own = function.get(MOVES, np.zeros(step.shape)).ravel()
         moves = np.linalg.solve(inner, own - [one.dot(answer) for one in bent])
-        spread.append(_seen(curvature, root, answer) + moves @ left)
+        lights = _seen(curvature, root, answer) + moves @ left
         for z, move in zip(answers, moves, strict=True):
             answer = answer - z * float(move)
-        found.append(answer + Vector({MOVES: moves.reshape(step.shape)}))
+        return answer + Vector({MOVES: moves.reshape(step.shape)}), lights
+
+    if keep_flux and priors:
+        sensitivity = data.sensitivity + Vector({MOVES: free.sensitivity[MOVES]})
+        pull = across(pull, sensitivity, solved(sensitivity)[0])
+    found, spread = zip(*(solved(function) for function in watch(functions)), strict=True)
     seen = np.stack(spread)
     rising = curvature.rising + Vector({MOVES: step})
     return Scatter(

@@ -39,7 +39,8 @@ class Scatter:
     remaining
         How far each function would still move until the maximum is reached.
     pulled
-        How far the priors move each function, roughly: its bias, if they are wrong.
+        How far the priors move each function, roughly: its bias, if they are wrong. Where the
+        flux is conserved it is that of moves which leave the expected counts as they are.
     products
         Response products spent.
     """
@@ -96,6 +97,8 @@ def scatter(
     """
     curvature = Curvature(state, data, priors, keep_flux)
     pull = derivative(priors, state.model)
+    if keep_flux and priors:
+        pull = across(pull, data.sensitivity, curvature.solve(data.sensitivity))
     root = np.sqrt(data.curvature(state.expectation))
     seen, laplace, remaining, pulled = [], [], [], []
     for function in watch(functions):
@@ -112,6 +115,19 @@ def scatter(
         np.array(pulled),
         curvature.products + 0.5 * len(seen),
     )
+
+
+def across(pull: Vector, sensitivity: Vector, answer: Vector) -> Vector:
+    """Return a pull less the multiple of the sensitivity s that keeps ``s . M^-1 pull`` zero.
+
+    Parameters
+    ----------
+    pull
+        Slope of the priors.
+    sensitivity, answer
+        s, and ``M^-1 s``.
+    """
+    return pull - sensitivity * (answer.dot(pull) / answer.dot(sensitivity))
 
 
 class Curvature:

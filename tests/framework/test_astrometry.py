@@ -101,6 +101,18 @@ def test_stars_half_a_pixel_off_are_found_to_their_errors():
     assert 0.5 < np.std(found) < 1.6
 
 
+def test_priors_move_sources_but_not_the_counts_expected():
+    data, _ = observed(3)
+    algorithm = solver()
+    state = laps(algorithm, data, 25)
+    seen = data.at(state.parameters)
+    edges = loosened(seen, state.model).sensitivity.only(frozenset([MOVES]))
+    total = seen.sensitivity + edges
+    found = scatter(state, seen, algorithm.priors, [total, *units(len(TRUE))], keep_flux=True)
+    assert np.all(np.abs(found.pulled[1 : 1 + len(FLUX)]) > 0.1)
+    assert abs(found.pulled[0]) < 1e-6
+
+
 @pytest.mark.slow
 def test_pulls_of_fluxes_and_places_have_unit_width():
     found = np.array([pulls(seed, 25) for seed in range(100, 140)])

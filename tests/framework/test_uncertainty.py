@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import skyfold
+from skyfold.algorithms.lbfgs import LBFGS
 from skyfold.algorithms.one_step_late import OneStepLate
 from skyfold.binned import BinnedData
 from skyfold.bootstrap import bootstrap
@@ -136,6 +137,39 @@ def test_how_far_the_maximum_is():
     away = OneStepLate((), priors).start(data, moved)
     expected = [f.dot(state.model) - f.dot(moved) for f in asked]
     np.testing.assert_allclose(scatter(away, data, priors, asked).remaining, expected, rtol=0.15)
+
+
+def test_priors_move_nothing_that_the_conserved_flux_holds():
+    rng = np.random.default_rng(4)
+    matrix, mask = rng.random((BINS, 12)) ** 4, np.ones(SHAPE, bool)
+    mask[0, 1] = False
+    counts = rng.poisson(matrix @ (rng.gamma(3.0, 30.0, SHAPE) * mask).ravel() + 20)
+    data = BinnedData(
+        counts,
+        {"sky": Matrix(matrix, SHAPE, (BINS,)), "background": np.full(BINS, 20.0)},
+        components={
+            "sky": Component(Grid(SHAPE), mask=mask),
+            "background": Component(skyfold.Normalisations()),
+        },
+    )
+    rows = [data.sensitivity, Vector({"sky": np.ones(SHAPE)}), Vector({"sky": rng.random(SHAPE)})]
+
+    def summit(strength):
+        priors = {"tsv": TotalSquaredVariation(strength)}
+        algorithm = LBFGS(priors=priors, conserve_flux=True)
+        state = algorithm.start(data, Model.start(data))
+        for _ in range(150):
+            state = algorithm.step(state, data)
+        return state, priors
+
+    state, priors = summit(1e-3)
+    found = scatter(state, data, priors, rows, keep_flux=True).pulled
+    up, down = (summit(1e-3 * f)[0].model.vector for f in (1.02, 0.98))
+    moved = np.array([row.dot(up - down) / 0.04 for row in rows])
+    assert abs(found[0]) < 1e-9 * counts.sum()
+    np.testing.assert_allclose(found[1:], moved[1:], rtol=1e-2)
+    free = scatter(state, data, priors, rows).pulled
+    assert np.all(np.abs(free[1:] - moved[1:]) > 0.1 * np.abs(moved[1:]))
 
 
 def test_a_prior_with_several_maxima_is_refused():
