@@ -15,9 +15,11 @@ from skyfold.algorithms.blind import Blind
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError
 from skyfold.model import Component, Model
+from skyfold.points import with_points
 from skyfold.profiles import Profile, balanced, centroid, fwhm_of, mirrored, stretched
 from skyfold.report.verdict import doubts
 from skyfold.response import Matrix
+from skyfold.sources import Sources
 from skyfold.stars import find_stars
 from skyfold_responses import Psf
 
@@ -218,6 +220,13 @@ def test_refused_in_words():
         restored(opened(np.random.default_rng(0).poisson(5.0, (40, 40)), 3.0), 1)
     with pytest.raises(ConfigError, match="a PSF"):
         restored(BinnedData(np.ones(4), {"sky": Matrix(np.eye(4))}), 1)
+    listed = with_points(
+        BinnedData(np.ones((12, 12)), {"sky": Psf(psf, (12, 12))}),
+        Sources(("a",), np.array([[5.0, 6.0]])),
+    )
+    for sky in ("stars", "free"):
+        with pytest.raises(ConfigError, match="takes no list of stars"):
+            skyfold.run(listed, "blind", sky=sky, progress=False)
     cube = BinnedData(np.ones((2, 12, 12)), {"sky": Psf(np.stack([psf, psf]), (2, 12, 12))})
     with pytest.raises(ConfigError, match="free pixels"):
         Blind().start(cube, Model.start(cube))

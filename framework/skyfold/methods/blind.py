@@ -17,6 +17,7 @@ from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.methods import Method
 from skyfold.model import Model
+from skyfold.points import point_components
 from skyfold.stars import find_stars, smooth_level
 from skyfold.vector import Array
 
@@ -71,10 +72,15 @@ class Blind(Method):
         Raises
         ------
         ConfigError
-            If there are several observations, or no PSF.
+            If there are several observations, no PSF, or a list of stars.
         DataError
             If no star stands out.
         """
+        if point_components(data.components):
+            raise ConfigError(
+                "blind restoration takes no list of stars: it finds those that show the PSF "
+                "itself; leave out --stars"
+            )
         if not isinstance(data, BinnedData) or len(data.parameters) != 1:
             raise ConfigError(
                 "blind restoration takes one observation whose response is a PSF: an image with "
