@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import sqrt
 
 import numpy as np
@@ -53,12 +54,23 @@ class Messages(Observer):
         self.data, self.total, self.magzero, self.say = data, total, magzero, say
         self._steps = _Told()
 
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen to what the algorithm tells of its steps, however a run ends."""
+        level = plucy.tell.level
+        plucy.tell.addHandler(self._steps)
+        plucy.tell.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            plucy.tell.removeHandler(self._steps)
+            plucy.tell.setLevel(level)
+
     def on_start(self, state: State) -> None:
-        """Tell what the search begins from, and listen to what is tried."""
+        """Tell what the search begins from."""
         self._before, self._rose = state, ""
         if STARS in state.model:
             self.say(f"start     background {np.mean(state.model[SKY]):.6g} per pixel")
-        self._steps.begin()
 
     def on_iteration(self, state: State, trace: list[dict[str, float]]) -> None:
         """Tell of the iteration that ended."""
@@ -89,7 +101,6 @@ class Messages(Observer):
 
     def on_finish(self, state: State, trace: list[dict[str, float]], reason: str) -> None:
         """Tell why it ended."""
-        self._steps.end()
         self.say(f"stopped   {reason}")
 
     def _tell_stars(self, state: State) -> None:
@@ -119,16 +130,6 @@ class _Told(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._lines: list[str] = []
-        self._level = logging.NOTSET
-
-    def begin(self) -> None:
-        self._level = plucy.tell.level
-        plucy.tell.addHandler(self)
-        plucy.tell.setLevel(logging.DEBUG)
-
-    def end(self) -> None:
-        plucy.tell.removeHandler(self)
-        plucy.tell.setLevel(self._level)
 
     def emit(self, record: logging.LogRecord) -> None:
         mark = "WARNING " if record.levelno >= logging.WARNING else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,16 @@ class Run:
             data=data, method=dict(method), iterations=laps, stop=dict(stop or {})
         )
         problem = prepare(config)
+        listening: AbstractContextManager[None] = nullcontext()
         if self.verbose:
             opening(problem.data, say)
-            observers = [*observers, Messages(problem.data, laps, magzero, say)]
+            messages = Messages(problem.data, laps, magzero, say)
+            observers, listening = [*observers, messages], messages.listening()
         else:
             _warn(problem)
         try:
-            return run_in_folder(problem, self.folder, observers, progress=False)
+            with listening:
+                return run_in_folder(problem, self.folder, observers, progress=False)
         except Interrupted as error:
             files = ", ".join(self.written)
             told = f"{error}. Its images are in result.fits there: {files} are not written then"

@@ -7,6 +7,7 @@ import pytest
 from astropy.io import fits
 
 import skyfold
+from skyfold.algorithms import plucy as steps
 from skyfold.errors import ConfigError, FileError, SkyfoldError
 from skyfold_hst.commands import acoadd, cplucy, lucy, plucy
 from skyfold_hst.telescope import field, stars, telescope_psf
@@ -190,6 +191,18 @@ def test_what_is_tried_last_is_what_is_gained(observed, capsys):
     gain = float(said[last - 1].split()[-1])
     assert gain == pytest.approx(objective[2] - objective[1], rel=1e-3)
     assert len(tried) >= 4
+
+
+def test_a_run_that_fails_leaves_no_listener(observed, monkeypatch):
+    def fails(*given):
+        assert steps.tell.handlers
+        raise RuntimeError
+
+    before = steps.tell.level, steps.tell.handlers[:]
+    monkeypatch.setattr(steps.Plucy, "m_step", fails)
+    with pytest.raises(RuntimeError):
+        plucy(words("data psf 0.1 3 out"))
+    assert (steps.tell.level, steps.tell.handlers) == before
 
 
 def test_what_was_wrong_is_told_even_without_verbose(observed, capsys):
