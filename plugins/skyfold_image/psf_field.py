@@ -58,7 +58,7 @@ def psf_field(psf: Image, counts: Image, block: int = 1) -> PsfField | None:
     Raises
     ------
     DataError
-        If planes and places are not as many.
+        If planes and places are not as many, or the counts were binned on the detector.
     ConfigError
         If effective PSFs are asked to make a finer image.
     """
@@ -85,10 +85,7 @@ def psf_field(psf: Image, counts: Image, block: int = 1) -> PsfField | None:
             f"{psf.file} holds effective PSFs, which pixels of the data have blurred already: they "
             "make no finer image; leave out --block"
         )
-    cutout = np.zeros(2)
-    if counts.header is not None:
-        cutout = np.array([float(counts.header.get(key, 0)) for key in ("LTV1", "LTV2")])
-    places = places - 1 + cutout
+    places = places - 1 + _cutout(counts)
     start = [(n - 1) // 2 % finer for n in psf.values.shape[1:]]
     thinned = psf.values[:, start[0] :: finer, start[1] :: finer]
     planes = [replace(psf, values=plane, header=None, wcs=None) for plane in thinned]
@@ -98,6 +95,27 @@ def psf_field(psf: Image, counts: Image, block: int = 1) -> PsfField | None:
         "interpolated in between"
     )
     return PsfField(planes, places, Check("ok", "psf", told))
+
+
+def _cutout(counts: Image) -> Array:
+    """Return what takes x and y on the detector to those of the counts.
+
+    Raises
+    ------
+    DataError
+        If that is more than a shift: then PSFs, too, are for other pixels than those of the counts.
+    """
+    header = {} if counts.header is None else counts.header
+    for i, j in np.ndindex(2, 2):
+        card = f"LTM{i + 1}_{j + 1}"
+        scale = float(header.get(card, i == j))
+        if abs(scale - (i == j)) > 1e-6:
+            raise DataError(
+                f"{counts.file}: {card} = {scale:g}: its pixels are not those of the detector, for "
+                "which the PSFs hold; give counts that are neither binned nor turned, or one PSF "
+                "in their own pixels"
+            )
+    return np.array([float(header.get(card, 0)) for card in ("LTV1", "LTV2")])
 
 
 def of_one_shape(kernels: Sequence[Array]) -> list[Array]:

@@ -65,6 +65,18 @@ def test_a_cutout_knows_where_it_lies_on_the_detector(tmp_path):
     assert star(data, 4, 5)[5, 4] == pytest.approx(effective(1.5).max(), rel=1e-3)
 
 
+@pytest.mark.parametrize("card", ["LTM1_1", "LTM2_2", "LTM1_2"])
+def test_a_binned_cutout_has_other_pixels_than_the_psfs(tmp_path, card):
+    hdu = fits.PrimaryHDU(np.ones(SHAPE, "i4"))
+    hdu.header["LTM1_1"], hdu.header["LTM2_2"] = 1.0, 1.0
+    hdu.writeto(tmp_path / "plain.fits")
+    open_image(str(tmp_path / "plain.fits"), standard(tmp_path / "std.fits"))
+    hdu.header[card] = 0.5
+    hdu.writeto(tmp_path / "binned.fits")
+    with pytest.raises(DataError, match=rf"binned.fits: {card} = 0.5: its pixels are not"):
+        open_image(str(tmp_path / "binned.fits"), str(tmp_path / "std.fits"))
+
+
 def test_places_plane_by_plane(tmp_path):
     hdu = fits.PrimaryHDU(np.stack([effective(s) for s in SIGMAS[:3]]))
     for i, (x, y) in enumerate(((3, 4), (30, 8), (14, 28)), 1):
