@@ -188,8 +188,7 @@ for seed in range(2, 2 + realisations):
     ways["aperture"].append(apertures(image.astype(float), inside))
     ways["PSF fit"].append(psf_fits(image.astype(float)))
     ways["RL + aperture"].append(richardson_lucy(image))
-    method = {key: result.manifest["config"]["method"][key] for key in ()}
-    one = skyfold.run(image, "two-channel", psf=psf, stars=places, progress=False, **method)
+    one = skyfold.run(image, "two-channel", psf=psf, stars=places, progress=False)
     ways["two-channel"].append(one.model["stars"])
     errors.append(np.asarray(one.stars["flux_error"]))
 
