@@ -140,7 +140,7 @@ class BinnedData(DataInterface):
         *light, heavy = [name for name in self.responses if name not in self._hosts]
         *before, (response, most) = self._through_each(values)
         parts = [r.forward(v).ravel() for r, v in before]
-        others = sum(parts[1:], parts[0]) if parts else None
+        others = sum(parts[1:], parts[0]).astype(self.dtype, copy=False) if parts else None
         observed, back, fit = response.e_step(most, self.counts, others)
         expectation = self._expectation(observed, values)
         backs = {heavy: np.ascontiguousarray(back, self.dtype)}

@@ -103,8 +103,11 @@ def test_float32_is_kept():
     step = data.e_step(values)
     assert step.expectation.observed.dtype == np.float32
     assert all(part.dtype == np.float32 for part in step.back.values())
-    double, *_ = problem(5)
+    double, _, matrix, background = problem(5)
     assert step.log_likelihood == pytest.approx(double.e_step(values).log_likelihood, rel=1e-5)
+    responses = {"sky": Matrix(matrix.astype(np.float32)), "background": background}
+    mixed = BinnedData(data.full_counts, responses, dtype=np.float32).e_step(values)
+    np.testing.assert_allclose(mixed.back["sky"], step.back["sky"], rtol=1e-5)
 
 
 def test_bad_counts_are_refused():
