@@ -310,8 +310,9 @@ class Chain(Response):
             return Weighted(self.outer.points(places, which), places, self.inner.factor)
         if isinstance(self.inner, Window):
             own = self.inner.places(places)
-            seen = np.all((own >= 0) & (own < self.inner.size), axis=1)
-            near = self.outer.points(np.clip(own, 0, self.inner.size - 1.0), which)
+            seen = np.all((own >= -0.5) & (own <= self.inner.size - 0.5), axis=1)
+            held = np.where(seen[:, None], own, np.clip(own, 0, self.inner.size - 1.0))
+            near = self.outer.points(held, which)
             shape = (-1, *(1,) * (len(near.model_shape) - 1))
             seen = np.broadcast_to(seen.reshape(shape), near.model_shape).astype(float)
             return near @ Diagonal(seen)

@@ -188,3 +188,15 @@ def test_places_are_fitted_in_all_frames_at_once(rng):
     assert first - data.parameters["stars[1]"] == pytest.approx(
         second - data.parameters["stars[2]"]
     )
+
+
+@pytest.mark.parametrize("x", [-0.4, 0.0, 25.4])
+def test_a_star_in_the_outer_half_pixel_of_a_window_is_seen_where_it_is(x):
+    inner = Psf(kernel(), SHAPE, boundary="periodic")
+    window = Window(np.array([2, 3]), inner.model_shape, (SHAPE[0] + 4, SHAPE[1] + 6))
+    place = np.array([[x, 9.2]])
+    seen = (inner @ window).points(place + np.array([3, 2])).forward(np.ones(1))
+    assert seen.sum() == pytest.approx(1)
+    np.testing.assert_allclose(seen, inner.points(place).forward(np.ones(1)), atol=1e-14)
+    beyond = (inner @ window).points(np.array([[2.4, 11.2]]))
+    assert not np.any(beyond.forward(np.ones(1)))
