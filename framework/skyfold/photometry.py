@@ -10,11 +10,12 @@ import numpy as np
 from skyfold import astrometry
 from skyfold.errors import ConfigError
 from skyfold.geometry import FWHM_PER_SIGMA, Grid
-from skyfold.points import PointList, fineness, places_of, point_components
+from skyfold.points import PointList, fineness, places_of, point_components, seen_from
 from skyfold.residuals import deviance_residual
-from skyfold.source_tables import BLENDED, source_table
+from skyfold.source_tables import BLENDED, near_border, source_table
 from skyfold.sources import Sources
 from skyfold.star_errors import Errors, star_errors
+from skyfold.star_products import mean_fluxes
 from skyfold.stars import spread_of
 from skyfold.vector import Array
 
@@ -96,7 +97,7 @@ def figures(result: Result) -> dict[str, Any]:
     names = [str(name) for name in table["name"]]
     told: dict[str, Any] = {
         "number": len(set(names)),
-        "flux": float(np.sum(table["flux"])) * len(set(names)) / len(names),
+        "flux": float(sum(np.sum(flux) for _, flux in mean_fluxes(result))),
         "unit": str(table["flux"].unit),
         "unlisted": _unlisted(result, table),
     }
@@ -123,7 +124,7 @@ def _unlisted(result: Result, table: Table) -> list[list[float]]:
     expected = result.explained[0].expectation
     if not isinstance(sky, Grid) or expected is None or expected.ndim < 2:
         return []
-    seen = result.image.value * np.asarray(result.data.sensitivity[result.sky])[result.field]
+    seen = result.image.value * np.asarray(part.sensitivity[result.sky])[result.field]
     light, expected = (v.reshape(-1, *v.shape[-2:]).sum(axis=0) for v in (seen, expected))
     block = np.array(light.shape) // expected.shape
     width = spread_of(part.whole[result.sky])
@@ -146,31 +147,37 @@ def _unlisted(result: Result, table: Table) -> list[list[float]]:
 def _measured(result: Result, name: str, points: PointList, errors: Errors, own: slice) -> Table:
     """Return the table of one component; `own` are its rows among all errors."""
     part = next(part for part in result.data.parts if name in part.components)
-    component, geometry = result.model.components[name], places_of(part)
+    first = result.data.parts[0]
+    component, geometry = result.model.components[name], places_of(first)
     sources = points.listed or Sources(points.names, points.places, points.frame)
-    flux, shift, shift_error = np.asarray(result.model[name], float), None, None
+    seen = np.ones(points.shape, bool) if component.mask is None else component.mask
+    flux, shift, shift_error = np.where(seen, result.model[name], np.nan), None, None
     if errors.moves is not None:
         assert isinstance(geometry, Grid)
         sky = part.components[result.sky].geometry
         assert isinstance(sky, Grid)
-        shift = astrometry.moved_by(part, result.state)
+        shift = astrometry.moved_by(result.data, result.state)
         shift_error = errors.moves / fineness(geometry, sky)
+    now = seen_from(part, first, points.places if shift is None else points.places + shift)
     covariance = errors.flux[own, own]
+    together = _together(covariance, len(sources))
+    together[~seen.reshape(len(sources), -1).any(axis=1)] = np.nan
     table = source_table(
         sources,
         geometry,
         points.places,
         flux,
-        error=np.sqrt(np.diag(covariance)).reshape(flux.shape),
-        correlation=_correlation(_together(covariance, len(sources))),
+        error=np.where(seen, np.sqrt(np.diag(covariance)).reshape(flux.shape), np.nan),
+        total_error=np.sqrt(np.diag(together)) if flux.ndim > 1 else None,
+        correlation=_correlation(together),
         shift=shift,
         shift_error=shift_error,
         unit=component.unit,
-        border=_half_width(part) if isinstance(geometry, Grid) else 0.0,
+        edge=_near_border(part, now),
     )
     table.meta["listed_from"] = sources.origin
     if errors.posterior is not None:
-        width = errors.posterior[own].reshape(flux.shape)
+        width = np.where(seen, errors.posterior[own].reshape(flux.shape), np.nan)
         after = table.colnames.index("flux_error") + 1
         table.add_column(width, name="flux_error_posterior", index=after)
         table["flux_error_posterior"].unit = table["flux"].unit
@@ -179,7 +186,6 @@ def _measured(result: Result, name: str, points: PointList, errors: Errors, own:
         table["truth"].unit = table["flux"].unit
     image = _residual(result, part)
     if image is not None:
-        now = points.places if shift is None else points.places + shift
         table["residual"] = [_worst(image, place) for place in now]
         table["residual"].format = ".2f"
     return table
@@ -201,10 +207,13 @@ def _correlation(covariance: Array) -> Array:
     return found
 
 
-def _half_width(part: BinnedData) -> float:
-    """Return half of the width of the PSF in pixels."""
+def _near_border(part: BinnedData, places: Array) -> Array | None:
+    """Return which places lie within half of the width of the PSF of the border of an image."""
+    geometry = places_of(part)
+    if not isinstance(geometry, Grid):
+        return None
     (sky,) = (name for name, own in part.components.items() if own.geometry.sky)
-    return float(FWHM_PER_SIGMA) / 2 * spread_of(part.whole[sky])
+    return near_border(places, geometry, FWHM_PER_SIGMA / 2 * spread_of(part.whole[sky]))
 
 
 def _residual(result: Result, part: BinnedData) -> Array | None:

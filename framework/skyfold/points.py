@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LEAST_SEEN = 1e-3  # of the best seen: what is seen less does not start brighter
 HALVINGS, LEAST_LEFT = 20, 0.1  # of the light below the stars, beside them
+UNSEEN = 1e-4  # of the best seen, were all bins in use: what is seen less, as by ringing, is not
 MOST_HELD = 2**23  # numbers in the columns of all bins, 130 MB at most
 MOST_IN_STARS = 0.9  # of the counts; else what lies below could start at nothing
 
@@ -114,16 +115,48 @@ def with_points(
     Raises
     ------
     DataError
-        If a source lies outside, or there are no coordinates for its place.
+        If a source lies outside, no bin in use sees it, or there are no coordinates for its place.
     ConfigError
         If the data have several skies, or a component of that name.
     """
-    if isinstance(data, JointData):
-        names = [f"{name} {i}" if each else name for i in range(1, len(data.members) + 1)]
-        pairs = zip(data.parts, names, strict=True)
-        return JointData([_with(part, data.parts[0], sources, own, free) for part, own in pairs])
-    assert isinstance(data, BinnedData)
-    return _with(data, data, sources, name, free)
+    if not isinstance(data, JointData):
+        assert isinstance(data, BinnedData)
+        part = _with(data, data, sources, name, free)
+        _require_seen(sources, [_sensitivity(part, part.whole[name])[1]])
+        return part
+    names = [f"{name} {i}" if each else name for i in range(1, len(data.members) + 1)]
+    pairs = list(zip(data.parts, names, strict=True))
+    parts = [_with(part, data.parts[0], sources, own, free) for part, own in pairs]
+    seen = [_sensitivity(part, part.whole[own])[1] for part, own in zip(parts, names, strict=True)]
+    _require_seen(sources, seen)
+    if each:
+        parts = [_confined(*one) for one in zip(parts, names, seen, strict=True)]
+    return JointData(parts)
+
+
+def _sensitivity(data: BinnedData, response: Response) -> tuple[Array, Array]:
+    """Return the sensitivity to point sources, and which of their fluxes are seen at all."""
+    made = whole = response.sensitivity(data.weight)
+    if not np.all(data.weight > 0):
+        whole = response.sensitivity(np.ones(data.shape, data.dtype))
+    return made, made > UNSEEN * float(np.max(whole, initial=0.0))
+
+
+def _require_seen(sources: Sources, seen: Sequence[Array]) -> None:
+    """Refuse sources that no observation sees: their flux could be anything."""
+    anywhere = np.any(seen, axis=0).reshape(len(sources), -1).any(axis=1)
+    for i in np.flatnonzero(~anywhere):
+        raise sources.error(
+            f"no count in use can come from {sources.told(int(i))}, so its flux could be "
+            "anything: the bins around it are masked; leave it out of the list, or use these bins"
+        )
+
+
+def _confined(data: BinnedData, name: str, seen: Array) -> BinnedData:
+    """Return an observation where the fluxes of sources that it does not see are held at zero."""
+    if np.all(seen):
+        return data
+    return data.with_components(**{name: replace(data.components[name], mask=seen)})
 
 
 def _with(
@@ -245,6 +278,18 @@ def places_of(data: BinnedData) -> Geometry:
     return Grid(data.shape) if isinstance(sky, Grid) else sky
 
 
+def seen_from(data: BinnedData, first: BinnedData, places: Array) -> Array:
+    """Return places in pixels of the first observation, in pixels of another one."""
+    own, known = places_of(data), places_of(first)
+    if data is first or not (isinstance(own, Grid) and isinstance(known, Grid)):
+        return places
+    there, here = own.crop().wcs, known.crop().wcs
+    if there is None or here is None:
+        return places
+    moved: Any = there.world_to_pixel(here.pixel_to_world(*places.T))
+    return np.stack(moved, axis=1)
+
+
 def on_grid(places: Array, own: Grid, grid: Grid) -> Array:
     """Return places in pixels of the data, in pixels of the sky that is modelled."""
     first = np.zeros(2)
@@ -292,9 +337,10 @@ def _first_fluxes(data: BinnedData, sources: Sources, response: Response) -> Arr
         if not part.geometry.sky
     )
     total = max(total - known, 0.1 * total)
-    sensitivity = response.sensitivity(data.weight)
-    least = max(LEAST_SEEN * float(np.max(sensitivity, initial=0.0)), 1e-300)
-    even: Array = 0.5 * total / (np.maximum(sensitivity, least) * max(sensitivity.size, 1))
+    sensitivity, seen = _sensitivity(data, response)
+    best = float(np.max(sensitivity, initial=0.0, where=seen)) or 1.0
+    held = np.where(seen, np.maximum(sensitivity, LEAST_SEEN * best), best)
+    even: Array = 0.5 * total / (held * max(held.size, 1))
     if sources.flux is None:
         return even
     given = sources.flux.reshape(-1, *(1,) * (sensitivity.ndim - 1))

@@ -32,20 +32,22 @@ def source_table(
     flux: Array,
     *,
     error: Array | None = None,
+    total_error: Array | None = None,
     correlation: Array | None = None,
     shift: Array | None = None,
     shift_error: Array | None = None,
     unit: str = "",
-    border: float = 0.0,
+    edge: Array | None = None,
 ) -> Table:
     """Return what was measured of point sources, one row for each.
 
     ``number`` in the list; ``name``; ``x, y``, counted as ``origin`` in the metadata says, ``ra,
     dec`` (ICRS) where the image has coordinates; ``lon, lat`` on a sphere, with ``frame`` in the
-    metadata; ``flux``, ``flux_error``, ``mag``, ``mag_error``, ``first_flux``; ``dx, dy``, by how
-    much positions were moved, and their errors; the lowest ``correlation`` with another source,
-    and which is this ``neighbour``; ``psf``; ``flags``: *edge* close to the border, *zero* without
-    light, *faint* below 3 sigma, *blended* with a correlation below -0.3.
+    metadata; ``flux``, ``flux_error``, ``total_error`` of the sum over energies, ``mag``,
+    ``mag_error``, ``first_flux``; ``dx, dy``, by how much positions were moved, and their errors;
+    the lowest ``correlation`` with another source, and which is this ``neighbour``; ``psf``;
+    ``flags``: *unseen* without a flux, *edge* close to the border, *zero* without light, *faint*
+    below 3 sigma, *blended* with a correlation below -0.3.
 
     Parameters
     ----------
@@ -56,15 +58,17 @@ def source_table(
     places
         Where the list puts them, as `skyfold.sources.placed` tells, shape ``(n, 2)``.
     flux, error
-        What was measured, shape ``(n,)`` or ``(n, energy)``.
+        What was measured, shape ``(n,)`` or ``(n, energy)``; NaN where nothing can be.
+    total_error
+        Error of the sum over energies, shape ``(n,)``, which heeds their covariance.
     correlation
         That of the fluxes, shape ``(n, n)``.
     shift, shift_error
         By how much positions were moved, in the unit of the places, shape ``(n, 2)``.
     unit
         Unit of the fluxes, as text; empty for counts.
-    border
-        Within so many pixels of the border, a source is flagged.
+    edge
+        Which are close to the border of the data, shape ``(n,)``; see `near_border`.
     """
     from astropy.table import Table
 
@@ -74,7 +78,7 @@ def source_table(
     table = Table({"number": np.arange(1, len(sources) + 1), "name": np.array(sources.names)})
     table.meta["magzero"] = sources.magzero
     _add_places(table, now, geometry)
-    _add(table, unit, flux=flux, flux_error=error)
+    _add(table, unit, flux=flux, flux_error=error, total_error=total_error)
     with np.errstate(divide="ignore", invalid="ignore"):
         _add(table, "mag", mag=np.where(flux > 0, sources.magzero - 2.5 * np.log10(flux), np.nan))
         if error is not None:
@@ -87,8 +91,33 @@ def source_table(
     if correlation is not None:
         _add_neighbours(table, correlation)
     _add(table, "", psf=None if sources.psf is None else sources.psf + 1)
-    table["flags"] = _flags(table, now, geometry, border)
+    table["flags"] = _flags(table, edge)
     return table
+
+
+def near_border(places: Array, geometry: Grid, border: float) -> Array:
+    """Return which places are within so many pixels of the border of an image, or beyond it."""
+    size = np.array(geometry.crop().shape[:-3:-1])
+    inside = np.minimum(places[:, : len(size)] + 0.5, size - 0.5 - places[:, : len(size)])
+    near: Array = inside.min(axis=1) < border
+    return near
+
+
+def summed(table: Table) -> tuple[Array, Array]:
+    """Return fluxes of all energies together, and their errors, shape ``(rows,)``.
+
+    Energies at which a source is not seen are left out; NaN where none is left, and for errors
+    that are not known.
+    """
+    flux: Array = np.asarray(table["flux"], float).reshape(len(table), -1)
+    seen = np.isfinite(flux)
+    total = np.where(seen.any(axis=1), np.sum(flux, axis=1, where=seen), np.nan)
+    if "total_error" in table.colnames:
+        return total, np.asarray(table["total_error"], float)
+    if "flux_error" not in table.colnames:
+        return total, np.full(len(table), np.nan)
+    error: Array = np.asarray(table["flux_error"], float).reshape(flux.shape)
+    return total, np.sqrt(np.sum(error**2, axis=1, where=seen))
 
 
 def _add(table: Table, unit: str, **columns: Array | None) -> None:
@@ -121,17 +150,12 @@ def _add_neighbours(table: Table, correlation: Array) -> None:
     table["neighbour"] = np.where(np.isinf(lowest), "", table["name"][others.argmin(axis=1)])
 
 
-def _flags(table: Table, places: Array, geometry: Geometry, border: float) -> list[str]:
+def _flags(table: Table, edge: Array | None) -> list[str]:
     """Return what to beware of in each row."""
-    flux = np.asarray(table["flux"]).reshape(len(table), -1).sum(axis=1)
-    found = {"edge": np.zeros(len(table), bool), "zero": flux <= 0}
-    if isinstance(geometry, Grid):
-        size = np.array(geometry.crop().shape[:-3:-1])
-        near = np.minimum(places[:, : len(size)] + 0.5, size - 0.5 - places[:, : len(size)])
-        found["edge"] = near.min(axis=1) < border
-    if "flux_error" in table.colnames:
-        error = np.asarray(table["flux_error"]).reshape(len(table), -1)
-        found["faint"] = (flux > 0) & (flux < FAINT * np.sqrt(np.sum(error**2, axis=1)))
+    flux, error = summed(table)
+    edge = np.zeros(len(table), bool) if edge is None else edge
+    found = {"unseen": np.isnan(flux), "edge": edge, "zero": flux <= 0}
+    found["faint"] = (flux > 0) & (flux < FAINT * error)
     if "correlation" in table.colnames:
         found["blended"] = np.asarray(table["correlation"]) < BLENDED
     return [" ".join(name for name, on in found.items() if on[i]) for i in range(len(table))]

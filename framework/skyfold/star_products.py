@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skyfold import files
-from skyfold.astrometry import free_places
-from skyfold.binned import BinnedData
+from skyfold.astrometry import moved_by
 from skyfold.geometry import Grid
-from skyfold.points import Few, on_grid, places_of, point_components
+from skyfold.points import Few, PointList, on_grid, places_of, point_components
 from skyfold.products import sky_hdu
 from skyfold.response import Shared
 from skyfold.source_rows import CARD
-from skyfold.source_tables import write_sources
+from skyfold.source_tables import summed, write_sources
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -32,32 +31,52 @@ SHOWN = 10  # stars on a terminal
 def total(result: Result) -> Array:
     """Return the sky with its point sources, each shared among the values around it.
 
-    Where each observation has fluxes of its own, it is the mean over the observations. Shape of
-    the sky.
+    Where each observation has fluxes of its own, it is the mean over those that see the star.
+    Shape of the sky.
     """
-    light = [_stars_of(result, part) for part in result.data.parts]
-    joined: Array = result.model[result.sky] + np.mean(light, axis=0)
-    return joined
-
-
-def _stars_of(result: Result, part: BinnedData) -> Array:
-    """Return the point sources that an observation sees, as a sky."""
-    geometry, moved = part.components[result.sky].geometry, free_places(result.data)
-    light = np.zeros(geometry.shape)
-    for name, points in point_components(part.components).items():
-        response = part.whole[name]
-        if isinstance(response, Few):
-            light += response.inner.forward(result.model[name])
-            continue
-        own = places_of(part)
-        assert isinstance(geometry, Grid)
-        assert isinstance(own, Grid)
-        places = on_grid(points.places, own, geometry)
-        for parameter in set(moved) & set(result.state.parameters):
-            if parameter.partition("[")[0] == name:
-                places = result.state.parameters[parameter]
-        light += Shared(places, geometry.shape).forward(result.model[name])
+    light: Array = result.model[result.sky].astype(float)
+    for points, flux in mean_fluxes(result):
+        light += _shining(result, points)(flux)
     return light
+
+
+def mean_fluxes(result: Result) -> list[tuple[PointList, Array]]:
+    """Return each list of point sources with their fluxes, the mean over all that see them."""
+    found: list[tuple[PointList, list[str]]] = []
+    lists = point_components(result.model.components)
+    for name, points in lists.items():
+        same = [names for other, names in found if points.difference(other) is None]
+        if same:
+            same[0].append(name)
+        else:
+            found.append((points, [name]))
+    means = []
+    for points, names in found:
+        masks = [result.model.components[name].mask for name in names]
+        seen = np.array([np.ones(points.shape, bool) if m is None else m for m in masks])
+        fluxes = np.array([result.model[name] for name in names], float)
+        means.append((points, np.sum(fluxes, axis=0, where=seen) / np.maximum(seen.sum(axis=0), 1)))
+    return means
+
+
+def _shining(result: Result, points: PointList) -> Callable[[Array], Array]:
+    """Return what makes a sky of the fluxes of point sources."""
+    name, part = next(
+        (name, part)
+        for part in result.data.parts
+        for name, own in point_components(part.components).items()
+        if points.difference(own) is None
+    )
+    response = part.whole[name]
+    if isinstance(response, Few):
+        return response.inner.forward
+    geometry, own = part.components[result.sky].geometry, places_of(result.data.parts[0])
+    assert isinstance(geometry, Grid)
+    assert isinstance(own, Grid)
+    places = points.places
+    if any(parameter.partition("[")[0] == name for parameter in result.state.parameters):
+        places = places + moved_by(result.data, result.state)
+    return Shared(on_grid(places, own, geometry), geometry.shape).forward
 
 
 def hdus(result: Result) -> Iterator[Any]:
@@ -117,9 +136,9 @@ def told(table: Table) -> list[str]:
     flux, error = summed(table)
     rows = []
     for name, own in by_name(table).items():
-        mean, wrong, chi = constancy(flux[own], error[own])
+        mean, wrong, chi, freedom = constancy(flux[own], error[own])
         flags = dict.fromkeys(" ".join(map(str, table["flags"][own])).split())
-        steady = f"chi2 {chi:.1f} of {len(own) - 1}" if len(own) > 1 else ""
+        steady = f"chi2 {chi:.1f} of {freedom}" if freedom > 0 else ""
         rows.append((mean, wrong, name, own[0], " ".join([*filter(None, [steady]), *flags])))
     bright = sorted(rows, key=lambda row: -row[0])[:SHOWN]
     axes, counted, shift = ("lon", "lat"), "", 0
@@ -156,17 +175,16 @@ def by_name(table: Table) -> dict[str, list[int]]:
     return rows
 
 
-def summed(table: Table) -> tuple[Array, Array]:
-    """Return fluxes of all energies together, and their errors, shape ``(rows,)``."""
-    flux: Array = np.asarray(table["flux"], float).reshape(len(table), -1)
-    error: Array = np.asarray(table["flux_error"], float).reshape(flux.shape)
-    return flux.sum(axis=1), np.sqrt(np.sum(error**2, axis=1))
+def constancy(flux: Array, error: Array) -> tuple[float, float, float, int]:
+    """Return the mean of fluxes, weighted by their errors, its error, the chi-square about it.
 
-
-def constancy(flux: Array, error: Array) -> tuple[float, float, float]:
-    """Return the mean of fluxes, weighted by their errors, its error, and the chi-square."""
+    And of how many degrees of freedom that is. Fluxes that are NaN were not seen, and count not.
+    """
+    seen = np.isfinite(flux)
+    flux, error, freedom = flux[seen], error[seen], int(np.sum(seen)) - 1
     if not np.all(error > 0):
-        return float(np.mean(flux)), float("nan"), float("nan")
+        return float(np.mean(flux)), float("nan"), float("nan"), freedom
     weight = error**-2.0
     mean = float(np.sum(weight * flux) / np.sum(weight))
-    return mean, float(np.sum(weight) ** -0.5), float(np.sum(weight * (flux - mean) ** 2))
+    chi = float(np.sum(weight * (flux - mean) ** 2))
+    return mean, float(np.sum(weight) ** -0.5), chi, freedom

@@ -7,7 +7,7 @@ import pytest
 
 import skyfold
 from skyfold.binned import BinnedData
-from skyfold.errors import ConfigError
+from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid
 from skyfold.model import Component
 from skyfold.points import with_points
@@ -59,7 +59,7 @@ def test_over_a_flat_sky_the_posterior_is_as_wide_as_the_counts_tell():
 def test_what_is_not_seen_is_refused():
     weight = np.ones(SHAPE)
     weight[:, 6:] = 0
-    with pytest.raises(ConfigError, match="can come from star 'c'"):
+    with pytest.raises(DataError, match="can come from star 'c'"):
         skyfold.run(field(np.full(SHAPE, 5), weight), "lira", draws=5, burn=2, progress=False)
     with pytest.raises(ConfigError, match="no background 'stars' is fitted"):
         skyfold.run(field(), "lira", background_error={"stars": 0.1}, progress=False)

@@ -10,17 +10,20 @@ import pytest
 from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
+from astropy.wcs import WCS
 
 import skyfold
-from skyfold import photometry, star_errors, star_products
+from skyfold import photometry, source_tables, star_errors, star_products
 from skyfold.ascent import gradient
 from skyfold.binned import BinnedData
 from skyfold.compare import as_table, compare
 from skyfold.config_help import explain, schema, template
 from skyfold.errors import ConfigError
-from skyfold.geometry import Grid
+from skyfold.geometry import Grid, shifted
 from skyfold.joint import JointData
 from skyfold.model import Component
+from skyfold.mosaic import together
+from skyfold.origin import Origin
 from skyfold.points import with_points
 from skyfold.report import write as write_report
 from skyfold.report.stars import _listed, light_curves
@@ -280,7 +283,7 @@ def test_light_curves():
     stars = found.stars
     assert list(dict.fromkeys(stars["component"])) == ["stars 1", "stars 2"]
     rows = star_products.by_name(stars)
-    flux, error = star_products.summed(stars)
+    flux, error = source_tables.summed(stars)
     chi = {n: star_products.constancy(flux[own], error[own])[2] for n, own in rows.items()}
     assert chi["a"] > 50
     assert max(chi[name] for name in "bcde") < 12
@@ -294,6 +297,128 @@ def test_light_curves():
     panels = light_curves(stars).axes
     assert len(panels) == 5
     assert panels[0].get_title("left").startswith("a, ")
+
+
+def test_of_a_star_that_one_observation_does_not_see_only_the_others_tell():
+    x, y = np.indices(SHAPE)[::-1] - PLACES[0].reshape(2, 1, 1)
+    blind = data(2)
+    weight = (np.hypot(x, y) > 11).astype(float)
+    blind = BinnedData(blind.full_counts, blind.whole, weight, components=blind.components)
+    each = with_points(JointData([data(1), blind]), sources(PLACES[[0, 3]]), each=True)
+    found = skyfold.run(each, **METHOD)
+    stars = found.stars
+    assert [str(flags) for flags in stars["flags"]][:3:2] == ["", "unseen"]
+    values = np.array([list(stars[c]) for c in ("flux", "flux_error", "flux_error_posterior")])
+    assert np.array_equal(np.isnan(values[0]), [False, False, True, False])
+    assert np.array_equal(np.isnan(values[1]), np.isnan(values[0]))
+    assert np.array_equal(np.isnan(values[2]), np.isnan(values[0]))
+    assert found.model["stars 2"][0] == 0
+    mean = stars["flux"][0] + np.mean(stars["flux"][[1, 3]])
+    assert photometry.figures(found)["flux"] == pytest.approx(mean)
+    assert (found.total - found.image).value.sum() == pytest.approx(mean)
+    bright, other = star_products.told(stars)[2:]
+    assert bright.startswith("a ")
+    assert "chi2" not in bright
+    assert "chi2" in other
+    assert len(light_curves(stars).axes) == 2
+    assert "<td>unseen</td>" in _listed(stars, [2])
+
+
+def shifted_frames(moves, places=PLACES[:2]):
+    """Return images in which the stars of the first lie that much further."""
+    first, frames = coordinates(), []
+    for seed, move in enumerate(moves):
+        seen, x, y = data(seed, places=places + move, flux=FLUX[:2]), *move
+        grid = Grid(SHAPE, shifted(first, x, y))
+        margin = seen.whole["sky"].field[-1].start
+        sky = Grid(
+            seen.whole["sky"].model_shape,
+            shifted(grid.wcs, -margin, -margin),
+            field=seen.whole["sky"].field,
+        )
+        frames.append(
+            BinnedData(
+                seen.full_counts,
+                seen.whole,
+                components={"sky": Component(sky, "ct")},
+                origin=Origin(f"{x}, {y}", geometry=grid),
+            )
+        )
+    return together(frames)
+
+
+def coordinates():
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+    wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = (40, 10), (10, 12), (-1 / 3600, 1 / 3600)
+    wcs.wcs.set()
+    return wcs
+
+
+def test_places_in_shifted_frames_are_those_of_the_first():
+    frames = shifted_frames([(0, 0), (-7.3, 4.6)])
+    found = skyfold.run(with_points(frames, sources(PLACES[:2]), each=True), **METHOD)
+    stars = found.stars
+    np.testing.assert_allclose(stars["x"], np.tile(PLACES[:2, 0], 2))
+    where = coordinates().pixel_to_world(*PLACES[:2].T)
+    np.testing.assert_allclose(stars["ra"], np.tile(where.ra.deg, 2))
+    np.testing.assert_allclose(stars["dec"], np.tile(where.dec.deg, 2))
+    assert [str(flags) for flags in stars["flags"]] == ["", "", "edge", ""]
+    assert np.all(np.abs(stars["residual"]) < 5)
+    light = (found.total - found.image).value
+    columns = np.indices(light.shape)[1]
+    assert (light * columns).sum() / light.sum() == pytest.approx(
+        np.average(np.tile(PLACES[:2, 0], 2), weights=stars["flux"])
+    )
+    assert photometry.figures(found)["unlisted"] == []
+
+
+def test_places_fitted_in_several_frames_move_the_table_and_the_total(tmp_path):
+    listed = PLACES[:2] + np.array([0.3, -0.2])
+    file = tmp_path / "a.stars"
+    file.write_text("".join(f"{x} {y} {m}\n" for m, (x, y) in enumerate(listed + 1)))
+    frames = shifted_frames([(0, 0), (2.4, -1.7)])
+    found = skyfold.run(frames, stars={"list": str(file), "free": True}, **METHOD)
+    stars = found.stars
+    moved = np.stack([stars["x"], stars["y"]], axis=1)
+    error = np.stack([stars["dx_error"], stars["dy_error"]], axis=1)
+    assert np.all(np.abs(moved - PLACES[:2]) < 4 * error)
+    assert np.all(np.abs(stars["residual"]) < 5)
+    light = (found.total - found.image).value
+    for place, axis in zip(moved.T, np.indices(light.shape)[::-1], strict=True):
+        assert (light * axis).sum() / light.sum() == pytest.approx(
+            np.average(place, weights=stars["flux"])
+        )
+
+
+def test_twice_as_many_frames_do_not_make_a_peak_of_the_first_one_surer():
+    one, two = (
+        skyfold.run(
+            with_points(JointData([data(1)] * number), sources(PLACES[1:])),
+            **METHOD,
+        )
+        for number in (1, 2)
+    )
+    (alone,), (both,) = (photometry.figures(found)["unlisted"] for found in (one, two))
+    assert both[2] == pytest.approx(alone[2], rel=0.15)
+
+
+def test_errors_of_sums_over_energies_heed_their_covariance(monkeypatch):
+    psf = Psf(KERNEL, (2, *SHAPE))
+    counts = np.random.default_rng(1).poisson([expected(), expected()])
+    sky = Component(Grid(psf.model_shape, field=psf.field), "ct")
+    cube = BinnedData(counts, {"sky": psf}, components={"sky": sky})
+    found = skyfold.run(cube, "rl", 3, stars=sources(PLACES[:2]), progress=False)
+    covariance = np.zeros((4, 4))
+    covariance[:2, :2], covariance[2:, 2:] = [[4, -3], [-3, 9]], [[1, 1], [1, 1]]
+    monkeypatch.setattr(
+        photometry, "star_errors", lambda *more: star_errors.Errors(covariance, np.ones(4))
+    )
+    stars = photometry.photometry(found)
+    np.testing.assert_allclose(stars["flux_error"], [[2, 3], [1, 1]])
+    flux, error = source_tables.summed(stars)
+    np.testing.assert_allclose(flux, found.model["stars"].sum(axis=1))
+    np.testing.assert_allclose(error, np.sqrt([7, 4]))
 
 
 def test_places_that_were_fitted_too(tmp_path):

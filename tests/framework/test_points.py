@@ -229,3 +229,37 @@ def test_a_lower_bound_is_refused():
     data = data.with_components(sky=raised)
     with pytest.raises(ConfigError, match="no bound but zero"):
         LBFGS(conserve_flux=True).start(data, Model.start(data))
+
+
+def masked(data, x, y, reach=9):
+    rows, columns = np.indices(data.shape)
+    weight = (np.hypot(columns - x, rows - y) > reach).astype(float)
+    return BinnedData(data.full_counts, data.whole, weight, components=data.components)
+
+
+@pytest.mark.parametrize("place", [(5, 6), (5.3, 6.1)])
+def test_a_star_that_no_observation_sees_is_refused(place):
+    blind, both = masked(field(), 5, 6), sources(place, (20.2, 20))
+    with pytest.raises(DataError, match="from star 's0'"):
+        with_points(blind, both)
+    for each in (False, True):
+        with pytest.raises(DataError, match="from star 's0'"):
+            with_points(JointData([blind, blind]), both, each=each)
+    alone = sources(place)
+    with pytest.raises(DataError, match="from star 's0'"):
+        with_points(blind, alone)
+
+
+def test_of_observations_with_fluxes_of_their_own_those_that_do_not_see_a_star_hold_it_at_zero():
+    both = JointData([field(), masked(field(), 5.3, 6.1)])
+    stars = sources((5.3, 6.1), (20.2, 20))
+    each = with_points(both, stars, each=True)
+    assert each.components["stars 1"].mask is None
+    assert each.components["stars 2"].mask.tolist() == [False, True]
+    start = Model.start(each)["stars 2"]
+    assert start[0] == 0
+    assert 0 < start[1] < 1e4
+    turned = JointData(both.members[::-1])
+    shared = with_points(turned, stars)
+    assert shared.components["stars"].mask is None
+    assert 0 < np.max(Model.start(shared)["stars"]) < 1e4

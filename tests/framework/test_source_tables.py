@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skyfold.errors import ConfigError, DataError, FileError
 from skyfold.geometry import Grid
 from skyfold.source_files import read_sources
-from skyfold.source_tables import historical_table, source_table, write_sources
+from skyfold.source_tables import historical_table, near_border, source_table, write_sources
 from skyfold.sources import Sources, placed
 from skyfold.sphere import Sphere
 
@@ -37,7 +37,13 @@ def test_a_table_tells_what_was_measured():
     error = np.array([100.0, 50.0, 20.0])
     stars = replace(STARS, magzero=22.5)
     table = source_table(
-        stars, grid(), PLACES, FLUX, error=error, correlation=correlation, border=3.0
+        stars,
+        grid(),
+        PLACES,
+        FLUX,
+        error=error,
+        correlation=correlation,
+        edge=near_border(PLACES, grid(), 3.0),
     )
     assert table.meta == {"magzero": 22.5, "origin": 0}
     assert table["name"].tolist() == ["qso", "b", "c"]
@@ -84,6 +90,10 @@ def test_a_sphere_has_angles_and_energies():
     assert table.meta["frame"] == "galactic"
     assert table["mag"].shape == (2, 2)
     assert table["flags"].tolist() == ["", "faint"]
+    sure, nowhere = np.array([1.0, 0.5]), np.where([[True], [False]], flux, np.nan)
+    for known, told in ((flux, ["", ""]), (nowhere, ["", "unseen"])):
+        table = source_table(stars, Sphere(4), stars.places, known, error=error, total_error=sure)
+        assert table["flags"].tolist() == told
 
 
 @pytest.mark.parametrize("suffix", ["ecsv", "fits"])

@@ -13,7 +13,8 @@ from skyfold.report.folder import RunFolder
 from skyfold.report.markup import SIGMA, Html, chart, note, section, table
 from skyfold.report.stills import span, still
 from skyfold.skymap import Mark
-from skyfold.star_products import by_name, constancy, summed
+from skyfold.source_tables import summed
+from skyfold.star_products import by_name, constancy
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -54,7 +55,7 @@ def stars(run: RunFolder) -> Html:
 def _brightest(found: Table) -> list[int]:
     """Return rows of the table, the brightest first, together with those of the same star."""
     flux, _ = summed(found)
-    same = sorted(by_name(found).values(), key=lambda rows: -max(flux[rows]))
+    same = sorted(by_name(found).values(), key=lambda rows: -np.nanmax(flux[rows]))
     return [i for rows in same for i in rows][:MOST]
 
 
@@ -182,17 +183,17 @@ def light_curves(found: Table) -> Figure:
 
     flux, error = summed(found)
     rows = by_name(found)
-    order = sorted(rows, key=lambda name: -max(flux[rows[name]]))[:CURVES]
+    order = sorted(rows, key=lambda name: -np.nanmax(flux[rows[name]]))[:CURVES]
     down = -(-len(order) // ACROSS)
     figure = Picture(figsize=(10.0, 0.6 + 2.0 * down), layout="constrained")
     for panel, name in enumerate(order, 1):
         own = rows[name]
         axes = figure.add_subplot(down, min(ACROSS, len(order)), panel)
         when = np.arange(1, len(own) + 1)
-        mean, _, chi = constancy(flux[own], error[own])
+        mean, _, chi, freedom = constancy(flux[own], error[own])
         axes.axhline(mean, color=MASKED, linewidth=0.8)
         axes.errorbar(when, flux[own], np.nan_to_num(error[own]), fmt="o", color=BLUE, markersize=4)
-        steady = "" if np.isnan(chi) else f", {CHI_SQUARE} {chi:.1f} of {len(when) - 1}"
+        steady = "" if np.isnan(chi) else f", {CHI_SQUARE} {chi:.1f} of {freedom}"
         axes.set_title(f"{name}{steady}", fontsize="small", loc="left")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         axes.set(xlabel="observation", ylabel=str(found["flux"].unit))
