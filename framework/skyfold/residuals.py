@@ -153,9 +153,7 @@ def c_statistic(
     return total
 
 
-def chi_square(
-    data: DataInterface, values: Mapping[str, Array], expectation: Expectation
-) -> float:
+def chi_square(data: DataInterface, values: Mapping[str, Array], expectation: Expectation) -> float:
     """Return Pearson's chi-square of the bins in use, over their number less one.
 
     That is ``sum (n - e)^2 / e / (bins - 1)``, with the weighted counts n and expectations e, over
@@ -165,7 +163,10 @@ def chi_square(
     total, bins = 0.0, 0
     for counts, expected, seen in _every_bin(data, values, expectation):
         off = np.divide(
-            (counts - expected) ** 2, expected, out=np.zeros(seen.shape), where=seen & (expected > 0)
+            (counts - expected) ** 2,
+            expected,
+            out=np.zeros(seen.shape),
+            where=seen & (expected > 0),
         )
         total += float(np.sum(off))
         bins += int(np.count_nonzero(seen))
