@@ -34,7 +34,8 @@ LEAST_SEEN = 1e-3  # of the best seen: what is seen less does not start brighter
 HALVINGS, LEAST_LEFT = 20, 0.1  # of the light below the stars, beside them
 UNSEEN = 1e-4  # of the best seen, were all bins in use: what is seen less, as by ringing, is not
 MOST_HELD = 2**23  # numbers in the columns of all bins, 130 MB at most
-MOST_IN_STARS = 0.9  # of the counts; else what lies below could start at nothing
+MOST_IN_STARS = 1.0  # of the counts; else what lies below would start at nothing
+NARROW = 2.0  # full width of a PSF in pixels, below which its samples do not hold all of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +179,7 @@ def _with(
         origin = replace(origin, files=(*origin.files, ("stars", sources.file)))
     checks = (*origin.checks, *sources.checks, Check("ok", name, _told(sources, unit)))
     checks += _compared(data, sources, places, sky) if data is first else ()
+    checks += _sampled(data, sky, response, name)
     seen = BinnedData(
         data.full_counts,
         {**data.whole, name: response},
@@ -376,6 +378,22 @@ def _dimmed(data: BinnedData, name: str) -> BinnedData:
         part = data.components[name]
         data = data.with_components(**{name: replace(part, start=np.asarray(part.start) / 2)})
     return data
+
+
+def _sampled(data: BinnedData, sky: str, response: Response, name: str) -> tuple[Check, ...]:
+    """Return a warning where sources lie between pixels that are too wide for the PSF."""
+    grid = data.components[sky].geometry
+    if not isinstance(grid, Grid) or isinstance(getattr(response, "inner", None), Shared):
+        return ()
+    finer = float(np.mean(fineness(Grid(data.shape), grid)))
+    width = FWHM_PER_SIGMA * spread_of(data.whole[sky]) * finer
+    if width >= NARROW:
+        return ()
+    text = (
+        f"a star is only {width:.2g} pixels of the sky wide, so what it is between them is a "
+        "guess and fluxes may be off by some per cent: give the PSF on finer pixels (--block 2)"
+    )
+    return (Check("warning", name, text),)
 
 
 def _told(sources: Sources, unit: str) -> str:

@@ -48,7 +48,7 @@ def read_sources(
         What the file calls the first pixel, 0 or 1. By default what a table says of itself;
         otherwise 1, as in FITS, in DS9 and in lists of text.
     magzero
-        Magnitude of one count.
+        Magnitude of one unit of flux: of one count, where there is no exposure.
     historical
         Whether magnitudes are converted by a factor 0.4 in single precision, as PLUCY does.
 

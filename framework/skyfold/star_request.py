@@ -38,7 +38,7 @@ class Stars:
     origin
         Number of the first pixel; by default what a table says of itself, else 1.
     magzero
-        Magnitude of one count.
+        Magnitude of one unit of flux: of one count, where there is no exposure.
     free
         Fit the positions too, starting from those of the list.
     each

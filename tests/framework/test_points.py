@@ -10,6 +10,7 @@ from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.binned import BinnedData
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, DataError
+from skyfold.geometry import Grid
 from skyfold.joint import JointData
 from skyfold.model import Component, Model
 from skyfold.points import Few, PointList, with_points
@@ -33,8 +34,6 @@ def field(shape=(24, 24), block=1, **more):
     psf: Response = Psf(KERNEL, tuple(block * n for n in shape))
     grid = None
     response = BlockSum(block, shape) @ psf if block > 1 else psf
-    from skyfold.geometry import Grid
-
     grid = Grid(psf.model_shape, field=psf.field)  # type: ignore[attr-defined]
     counts = np.random.default_rng(3).poisson(4.0, shape)
     return BinnedData(counts, {"sky": response}, components={"sky": Component(grid)}, **more)
@@ -263,3 +262,20 @@ def test_of_observations_with_fluxes_of_their_own_those_that_do_not_see_a_star_h
     shared = with_points(turned, stars)
     assert shared.components["stars"].mask is None
     assert 0 < np.max(Model.start(shared)["stars"]) < 1e4
+
+
+def narrow():
+    kernel = np.outer([1, 4, 1], [1, 4, 1]) / 36
+    psf = Psf(kernel, (24, 24))
+    components = {"sky": Component(Grid(psf.model_shape, field=psf.field))}
+    return BinnedData(np.ones((24, 24)), {"sky": psf}, components=components)
+
+
+def test_a_psf_narrower_than_its_pixels_is_told_for_stars_between_them():
+    def told(data, *places):
+        checks = with_points(data, sources(*places)).origin.checks
+        return [check for check in checks if "between them" in check.message]
+
+    assert "--block 2" in told(narrow(), (5.2, 6))[0].message
+    assert not told(narrow(), (5, 6))
+    assert not told(field(block=2), (5.2, 6))
