@@ -90,9 +90,7 @@ def test_help_tells_of_stars(skyfold):
 def test_in_python(files):
     places = np.array([[9.0, 11.0], [19.4, 8.7]])
     options = {"psf": files.folder / "psf.fits", "progress": False, "iterations": 5}
-    given = package.run(
-        files.folder / "counts.fits", method="two-channel", stars=places, **options
-    )
+    given = package.run(files.folder / "counts.fits", method="two-channel", stars=places, **options)
     listed(files, "10 12\n20.4 9.7\n".replace("12", "12 14").replace("9.7", "9.7 14"))
     read = package.run(
         files.folder / "counts.fits",
