@@ -63,6 +63,7 @@ def test_a_sampler_that_is_wrong_is_rejected(wrong):
     assert min(calibrate("gamma", gamma_setup(wrong), 100).values()) < 1e-6
 
 
+@pytest.mark.slow
 def test_geweke_accepts_and_rejects():
     right = geweke("gamma", gamma_setup(0), 3000)
     assert {"sky.total", "sky.total squared", "counts", "background"} <= right.keys()

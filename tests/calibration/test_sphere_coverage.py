@@ -68,6 +68,7 @@ def wrong(found):
     }
 
 
+@pytest.mark.slow
 def test_a_small_sky():
     setup = setups.setup(setups.sphere(2, nested=True))
     found = coverage("small", setup, 40, 50, 200, 2)

@@ -76,6 +76,7 @@ def calibrate(seeds, fitted, regions, replicas=0):
     return np.array(pulls), np.array(ratios)
 
 
+@pytest.mark.slow
 def test_a_few_observations_scatter_as_the_errors_say():
     """Of 10 sets, means below 0.95 and standard deviations of 0.33 to 1.67 are 3 sigma."""
     pulls, _ = calibrate(range(10), True, REGIONS[::3])

@@ -164,6 +164,7 @@ def test_a_large_library_is_drawn_from_in_parts():
     assert stats.chisquare(found, weights / weights.sum() * 600).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_components_are_drawn_from_their_posterior():
     """One bin whose gain is 1 + a/4: the posterior of a on a grid."""
     data = BinnedData(np.array([9.0]), {"sky": Gain(np.ones((1, 1)), np.ones(1))})
@@ -389,6 +390,7 @@ def coverage(seed, number, sweeps):
     return inside
 
 
+@pytest.mark.slow
 def test_intervals_are_wide_enough_with_the_library_only():
     with_, without = coverage(16, 24, 160)
     assert stats.binom.ppf(0.01, 24, 0.68) <= with_[0] <= stats.binom.ppf(0.99, 24, 0.68)

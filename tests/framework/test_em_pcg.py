@@ -149,6 +149,7 @@ def highest(data):
     return -found.fun
 
 
+@pytest.mark.slow
 @given(data=problems(st.just(np.float64)))
 @settings(max_examples=8, deadline=None)
 def test_the_summit_is_the_one_that_others_find(data):

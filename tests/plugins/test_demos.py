@@ -24,6 +24,7 @@ def test_opening_a_demo_finds_nothing_to_complain_of(name):
     assert [check for check in checks if check.level == "warning"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_restoring_a_demo_comes_nearer_to_the_truth(name, seed):

@@ -44,6 +44,7 @@ def test_a_psf_is_restored_and_used_again(skyfold, files):
     skyfold.accepts("run stars.fits --psf out/result.fits[PSF] --iterations 2 -o again")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_stars")
 def test_interrupted_or_not_the_psf_is_the_same(skyfold, files):
     run = "run stars.fits --psf wrong.fits --method blind --shape gaussian"

@@ -76,6 +76,7 @@ def test_seeds_repeat_and_differ(skyfold, files):
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.slow
 def test_more_draws_go_on_from_the_last(skyfold, files):
     files.observation()
     skyfold.accepts(f"{LIRA} --burn 20 --draws 40 --thin 2")
