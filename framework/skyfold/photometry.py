@@ -16,7 +16,7 @@ from skyfold.source_tables import BLENDED, near_border, source_table
 from skyfold.sources import Sources
 from skyfold.star_errors import Errors, star_errors
 from skyfold.star_products import mean_fluxes
-from skyfold.stars import spread_of
+from skyfold.stars import star_fwhm
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _unlisted(result: Result, table: Table) -> list[list[float]]:
     seen = result.image.value * np.asarray(part.sensitivity[result.sky])[result.field]
     light, expected = (v.reshape(-1, *v.shape[-2:]).sum(axis=0) for v in (seen, expected))
     block = np.array(light.shape) // expected.shape
-    width = spread_of(part.whole[result.sky])
+    width = star_fwhm(part.whole[result.sky]) / FWHM_PER_SIGMA
     sigma = width * block
     narrow, wide = (gaussian_filter(light, k * sigma, mode="nearest") for k in (1, 3))
     flux = 9 / 8 * 2 * np.pi * np.prod(sigma) * (narrow - wide)
@@ -213,7 +213,7 @@ def _near_border(part: BinnedData, places: Array) -> Array | None:
     if not isinstance(geometry, Grid):
         return None
     (sky,) = (name for name, own in part.components.items() if own.geometry.sky)
-    return near_border(places, geometry, FWHM_PER_SIGMA / 2 * spread_of(part.whole[sky]))
+    return near_border(places, geometry, star_fwhm(part.whole[sky]) / 2)
 
 
 def _residual(result: Result, part: BinnedData) -> Array | None:

@@ -14,7 +14,7 @@ from skyfold.attribution import Attribution
 from skyfold.binned import BinnedData
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, require
-from skyfold.geometry import FWHM_PER_SIGMA, Geometry, Grid
+from skyfold.geometry import Geometry, Grid
 from skyfold.joint import JointData
 from skyfold.model import Component, Model
 from skyfold.origin import Check
@@ -22,7 +22,7 @@ from skyfold.response import Chain, Matrix, Response, Shared
 from skyfold.source_finding import compare
 from skyfold.sources import placed, psf_numbers
 from skyfold.sphere import Sphere
-from skyfold.stars import spread_of
+from skyfold.stars import star_fwhm
 from skyfold.vector import Array
 
 if TYPE_CHECKING:
@@ -360,7 +360,7 @@ def _compared(data: BinnedData, sources: Sources, places: Array, sky: str) -> tu
     if not isinstance(own, Grid) or len(own.shape) < 2:
         return ()
     counts = np.where(data.weight > 0, data.full_counts, 0).reshape(-1, *own.shape[-2:])
-    fwhm = FWHM_PER_SIGMA * spread_of(data.whole[sky])
+    fwhm = star_fwhm(data.whole[sky])
     return (compare(sources, places, counts.sum(axis=0), fwhm),)
 
 
@@ -386,7 +386,7 @@ def _sampled(data: BinnedData, sky: str, response: Response, name: str) -> tuple
     if not isinstance(grid, Grid) or isinstance(getattr(response, "inner", None), Shared):
         return ()
     finer = float(np.mean(fineness(Grid(data.shape), grid)))
-    width = FWHM_PER_SIGMA * spread_of(data.whole[sky]) * finer
+    width = star_fwhm(data.whole[sky]) * finer
     if width >= NARROW:
         return ()
     text = (

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from skyfold.errors import ConfigError
-from skyfold.geometry import FWHM_PER_SIGMA, Grid
+from skyfold.geometry import Grid
 from skyfold.points import fineness, places_of, with_points
 from skyfold.source_files import from_table, read_sources
 from skyfold.source_finding import find_sources
 from skyfold.sources import Sources
-from skyfold.stars import spread_of
+from skyfold.stars import star_fwhm
 
 if TYPE_CHECKING:
     from skyfold.algorithm import Algorithm
@@ -96,14 +96,14 @@ class Stars:
         grid, own = part.components[sky].geometry, places_of(part)
         if not (isinstance(grid, Grid) and isinstance(own, Grid)):
             raise ConfigError("stars.free: on a whole sky sources stay where they are listed")
-        fwhm = FWHM_PER_SIGMA * spread_of(part.whole[sky])
+        fwhm = star_fwhm(part.whole[sky])
         return Recentred.around(algorithm, FARTHEST * fwhm * float(max(fineness(own, grid))))
 
     def _found(self, data: BinnedData) -> Sources:
         (sky,) = (name for name, part in data.components.items() if part.geometry.sky)
         image = np.where(data.weight > 0, data.full_counts, np.nan)
         image = image if image.ndim < 3 else image.sum(axis=0)
-        fwhm = FWHM_PER_SIGMA * spread_of(data.whole[sky])
+        fwhm = star_fwhm(data.whole[sky])
         return find_sources(image, fwhm, self.threshold)
 
 

@@ -10,6 +10,7 @@ from skyfold.algorithm import State
 from skyfold.algorithms.em_pcg import EMConjugateGradient
 from skyfold.binned import BinnedData
 from skyfold.errors import DataError
+from skyfold.geometry import FWHM_PER_SIGMA
 from skyfold.model import Model
 from skyfold.response import Response
 from skyfold.vector import Array
@@ -39,7 +40,7 @@ def smooth_level(data: BinnedData, name: str) -> Array:
     """
     from scipy.ndimage import binary_dilation
 
-    sigma = spread_of(data.whole[name])
+    sigma = _spread(_star(data.whole[name]))
     counts, used = np.asarray(data.full_counts, float), data.weight > 0
     below, level = used, np.zeros(data.shape)
     for _ in range(4):
@@ -143,9 +144,12 @@ def _star(response: Response) -> Array:
     return response.forward(sky)
 
 
-def spread_of(response: Response) -> float:
-    """Return the standard deviation, in pixels, of what a response makes of a star."""
-    return _spread(_star(response))
+def star_fwhm(response: Response) -> float:
+    """Return the full width at half maximum of the image of a star, in pixels of the counts.
+
+    It is that of a Gaussian of the same effective area.
+    """
+    return float(FWHM_PER_SIGMA * _spread(_star(response)))
 
 
 def _spread(star: Array) -> float:

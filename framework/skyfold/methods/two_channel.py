@@ -14,7 +14,7 @@ from skyfold.algorithms.lbfgs import LBFGS
 from skyfold.algorithms.plucy import Plucy
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
-from skyfold.geometry import FWHM_PER_SIGMA, Grid
+from skyfold.geometry import Grid
 from skyfold.methods import Method
 from skyfold.methods.map import Factor
 from skyfold.options import Length
@@ -22,7 +22,7 @@ from skyfold.points import fineness
 from skyfold.priors import Prior
 from skyfold.priors.entropy import Entropy
 from skyfold.priors.log_blur import LogBlur
-from skyfold.stars import spread_of
+from skyfold.stars import star_fwhm
 from skyfold.strength import scaled
 
 WIDER = 2.0  # than the image of a star: what the background is compared with
@@ -106,7 +106,7 @@ def _width(data: DataInterface) -> float:
             geometry = part.components[name].geometry
             if isinstance(geometry, Grid):
                 finer = float(np.mean(fineness(Grid(part.shape), geometry)))
-                widths.append(FWHM_PER_SIGMA * spread_of(response) * finer)
+                widths.append(star_fwhm(response) * finer)
     if not widths:
         raise ConfigError("smooth: only a sky in pixels has a width of its own; give an angle")
     return max(widths)
