@@ -34,7 +34,6 @@ LEAST_SEEN = 1e-3  # of the best seen: what is seen less does not start brighter
 HALVINGS, LEAST_LEFT = 20, 0.1  # of the light below the stars, beside them
 UNSEEN = 1e-4  # of the best seen, were all bins in use: what is seen less, as by ringing, is not
 MOST_HELD = 2**23  # numbers in the columns of all bins, 130 MB at most
-MOST_IN_STARS = 1.0  # of the counts; else what lies below would start at nothing
 NARROW = 2.0  # full width of a PSF in pixels, below which its samples do not hold all of it
 
 
@@ -349,7 +348,7 @@ def _first_fluxes(data: BinnedData, sources: Sources, response: Response) -> Arr
     given = given / (sensitivity.size / max(len(given), 1))
     start: Array = np.where(np.isfinite(given), given, even)
     made = float(np.sum(sensitivity * start))
-    if made > MOST_IN_STARS * total:
+    if made > total:  # what lies below would start at nothing
         start *= 0.5 * total / made
     return start
 
