@@ -39,6 +39,7 @@ def test_few_cycles():
     assert most(geweke("image", SETUPS["image"](), 4000)) < 4
 
 
+@pytest.mark.slow
 def test_strengths_as_published_fail():
     right = SETUPS["image"]()
     wrong = setups.setup(sky(), published=True, **EASY)

@@ -87,6 +87,7 @@ def test_more_draws_go_on_from_the_last(skyfold, files):
     assert len(second) == 2 * len(first)
 
 
+@pytest.mark.slow
 def test_one_chain_is_told_what_it_lacks(skyfold, files):
     files.observation()
     ended = skyfold.accepts(
