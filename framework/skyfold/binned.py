@@ -129,15 +129,17 @@ class BinnedData(DataInterface):
 
     def adjoint(self, weights: Array) -> Vector:
         """Return R^T w, for one weight per bin seen."""
+        hosts = self._hosts
         return self._with_guests(
-            {n: self._adjoint_of(n, weights) for n in self.responses if n not in self._hosts}
+            {n: self._adjoint_of(n, weights) for n in self.responses if n not in hosts}
         )
 
     def e_step(self, values: Mapping[str, Array]) -> EStep:
         """Return the E-step, the heaviest component fused with the back-projection."""
         if not isinstance(self.likelihood, Poisson):
             return super().e_step(values)
-        *light, heavy = [name for name in self.responses if name not in self._hosts]
+        hosts = self._hosts
+        *light, heavy = [name for name in self.responses if name not in hosts]
         *before, (response, most) = self._through_each(values)
         parts = [r.forward(v).ravel() for r, v in before]
         others = sum(parts[1:], parts[0]).astype(self.dtype, copy=False) if parts else None

@@ -12,7 +12,7 @@ import numpy as np
 
 from skyfold import astrometry
 from skyfold.errors import ConfigError, NumericalError
-from skyfold.fluxes import watched
+from skyfold.fluxes import UNSETTLED, watched
 from skyfold.model import Model
 from skyfold.points import PointList
 from skyfold.sampling.chains.diagnostics import diagnose
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from skyfold.result import Result
 
 WORK = 5e6  # stars times values of the model up to which errors are worked out unasked
-UNSETTLED = 0.3  # sigma that a flux may still be away from its maximum
 ENOUGH = 100.0  # independent draws that tell a correlation
 REMEDY = (
     "Restore up to the maximum under a prior that tells stars from the sky: two-channel, or map"

@@ -204,6 +204,11 @@ def transfer(kernel: Array, origin: tuple[int, ...], period: tuple[int, ...]) ->
     return spectra
 
 
+def cast_as(given: Array, result: Array) -> Array:
+    """Return the result in the floating dtype of what was given."""
+    return result.astype(given.dtype, copy=False) if given.dtype.kind == "f" else result
+
+
 class Scipy:
     """Transforms by scipy.fft."""
 

@@ -13,7 +13,7 @@ from skyfold.attribution import Attribution
 from skyfold.errors import DataError
 from skyfold.response import Matrix, Response
 from skyfold.vector import Array
-from skyfold_responses.convolution import transfer
+from skyfold_responses.convolution import cast_as, transfer
 from skyfold_responses.layout import as_planes
 
 Shares = Callable[[Array], Array]
@@ -168,7 +168,7 @@ class Points(Response):
                 )
                 spectrum += kernel[p % len(kernel)] * phases
             made[p] = irfft2(spectrum, self._period)[:height, :width]
-        return _like(like, made.reshape(self.data_shape))
+        return cast_as(like, made.reshape(self.data_shape))
 
     def _collected(self, weights: Array, terms: Sequence[tuple[Array, Array]]) -> list[Array]:
         """Return what sources with these phases collect of weights: the transpose of `_made`."""
@@ -190,7 +190,7 @@ class Points(Response):
                     across = seen @ x[mine].conj().T
                     light = np.sum((y[:, mine].conj() * across).real, axis=0)
                     found[mine, p] += share[mine] * light
-        return [_like(weights, found.reshape(self.model_shape)) for found in collected]
+        return [cast_as(weights, found.reshape(self.model_shape)) for found in collected]
 
     @cached_property
     def _matrix(self) -> Matrix:
@@ -232,8 +232,3 @@ class PointsTangent(Response):
         axes = tuple(range(1, self._values.ndim))
         moved = [np.sum(found * self._values, axis=axes) for found in collected]
         return np.stack(moved, axis=1).astype(weights.dtype, copy=False)
-
-
-def _like(given: Array, result: Array) -> Array:
-    """Return the result in the floating dtype of what was given."""
-    return result.astype(given.dtype, copy=False) if given.dtype.kind == "f" else result

@@ -15,7 +15,7 @@ from skyfold.errors import ConfigError
 from skyfold.response import Response, Rows
 from skyfold.vector import Array
 from skyfold_responses.attribution import Footprints
-from skyfold_responses.convolution import Direct, Ducc, Engine, Fourier, Scipy
+from skyfold_responses.convolution import Direct, Ducc, Engine, Fourier, Scipy, cast_as
 from skyfold_responses.layout import Boundary, Layout, as_planes, border_pixels, lay_out
 from skyfold_responses.points import BESIDE, Points
 
@@ -121,7 +121,7 @@ class Psf(Response):
     def forward(self, values: Array) -> Array:
         """Return the convolved values, shape ``data_shape``."""
         model = values.reshape(self._model_planes) if self._wraps else self._framed(values)
-        return _like(values, self.engine.forward(model)).reshape(self.data_shape)
+        return cast_as(values, self.engine.forward(model)).reshape(self.data_shape)
 
     def adjoint(self, weights: Array) -> Array:
         """Return the correlation with the kernel, shape ``model_shape``."""
@@ -129,7 +129,7 @@ class Psf(Response):
         if self._border is not None and not self._wraps:
             for axis, index in enumerate(self._border, start=1):
                 model = _fold(model, index, axis)
-        return _like(weights, model).reshape(self.model_shape)
+        return cast_as(weights, model).reshape(self.model_shape)
 
     def e_step(
         self, values: Array, counts: Array, others: Array | None
@@ -270,7 +270,7 @@ class KernelTangent(Response):
         spectrum = self._spectrum * rfft2(values.reshape(self._kernels), self._period)
         made = irfft2(spectrum, self._period)[:, y - 1 :, x - 1 :]
         made = made[:, : self._planes[1], : self._planes[2]]
-        return _like(values, made).reshape(self.data_shape)
+        return cast_as(values, made).reshape(self.data_shape)
 
     def adjoint(self, weights: Array) -> Array:
         """Return for each element of the kernel the weights of the counts that it makes."""
@@ -281,7 +281,7 @@ class KernelTangent(Response):
         back = irfft2(spectrum, self._period)[:, y - 1 :: -1, x - 1 :: -1]
         if self._kernels[0] == 1:
             back = back.sum(axis=0)
-        return _like(weights, np.ascontiguousarray(back)).reshape(self.model_shape)
+        return cast_as(weights, np.ascontiguousarray(back)).reshape(self.model_shape)
 
 
 def _choose(
@@ -323,8 +323,3 @@ def _fold(framed: Array, index: Array, axis: int) -> Array:
     for place, line in zip(index, lines, strict=True):
         folded[place] += line
     return np.ascontiguousarray(np.moveaxis(folded, 0, axis))
-
-
-def _like(given: Array, result: Array) -> Array:
-    """Return the result in the floating dtype of what was given."""
-    return result.astype(given.dtype, copy=False) if given.dtype.kind == "f" else result

@@ -88,8 +88,7 @@ class LBFGS(Algorithm):
         """Return the quasi-Newton step, or the part of it that raises the objective."""
         assert isinstance(state, LBFGSState)
         model, slope = state.model, gradient(state, data, self.priors, self.conserve_flux)
-        sensitivity = data.sensitivity.only(frozenset(slope))
-        flux = sensitivity.dot(model)
+        kept = data.sensitivity.only(frozenset(slope)) if self.conserve_flux else None
         bounds = {name: model.components[name].bounds for name in slope}
         old = Vector({n: model[n].astype(np.float64) for n in slope})
         roots = Vector({n: np.sqrt(np.maximum(old[n] - low, 0)) for n, (low, _) in bounds.items()})
@@ -106,14 +105,13 @@ class LBFGS(Algorithm):
         def allowed(step: Vector) -> Vector:
             lifted = _lifted(step, state, data, slope, roots)
             lifted = lifted.map(lambda d, u, top: np.clip(d, -top - u, top - u), roots, tops)
-            if self.conserve_flux:  # tangent to the ellipsoid
-                lifted = lifted - roots * ((sensitivity * roots).dot(lifted) / flux)
+            if kept is not None:  # tangent to the ellipsoid
+                lifted = lifted - roots * ((kept * roots).dot(lifted) / kept.dot(model))
             return lifted
 
         step = allowed(_two_loop(inside, moves, bends, metric))
         if step.dot(rising) <= 0:
             moves, bends, step = (), (), allowed(inside * metric.scale)
-        kept = sensitivity if self.conserve_flux else None
         path = _Path(data, state, roots, step, kept)
 
         def objective(share: float) -> float:
