@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from skyfold.hooks import hookimpl
     from skyfold.joint import JointData
     from skyfold.likelihood import Damped, Likelihood, Poisson
+    from skyfold.matrices import Matrix, Template
     from skyfold.methods import Method
     from skyfold.model import Component, Model
     from skyfold.observers import Observer
     from skyfold.origin import Check, Origin
+    from skyfold.pixels import Diagonal
     from skyfold.priors import Prior
-    from skyfold.response import Diagonal, Matrix, Response, Template, check_adjoint
+    from skyfold.response import Response, check_adjoint
     from skyfold.result import Result
     from skyfold.runner import iterate, read, resume, run
     from skyfold.runner import open as open
@@ -50,12 +52,14 @@ _HOMES = {
     "hooks": ("hookimpl",),
     "joint": ("JointData",),
     "likelihood": ("Damped", "Likelihood", "Poisson"),
+    "matrices": ("Matrix", "Template"),
     "methods": ("Method",),
     "model": ("Component", "Model"),
     "observers": ("Observer",),
     "origin": ("Check", "Origin"),
+    "pixels": ("Diagonal",),
     "priors": ("Prior",),
-    "response": ("Diagonal", "Matrix", "Response", "Template", "check_adjoint"),
+    "response": ("Response", "check_adjoint"),
     "result": ("Result",),
     "runner": ("iterate", "open", "read", "resume", "run"),
     "sphere": ("Sphere",),

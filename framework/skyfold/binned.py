@@ -16,9 +16,10 @@ from skyfold.dataspace import DataSpace
 from skyfold.errors import DataError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.likelihood import Likelihood, Poisson
+from skyfold.matrices import as_response
 from skyfold.model import Component
 from skyfold.origin import Origin
-from skyfold.response import Chain, Response, as_response
+from skyfold.response import Chain, Response
 from skyfold.vector import Array, Vector
 
 

@@ -13,7 +13,7 @@ from skyfold.data import DataInterface
 from skyfold.geometry import Grid, pixel_offset, shifted
 from skyfold.joint import JointData
 from skyfold.origin import Check
-from skyfold.response import Window
+from skyfold.pixels import Window
 from skyfold.vector import Array
 
 ALIKE = 0.01  # pixels by which a shift may differ over the image

@@ -16,9 +16,11 @@ from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, require
 from skyfold.geometry import Geometry, Grid
 from skyfold.joint import JointData
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.origin import Check
-from skyfold.response import Chain, Matrix, Response, Shared
+from skyfold.pixels import Shared
+from skyfold.response import Chain, Response
 from skyfold.source_finding import compare
 from skyfold.sources import placed, psf_numbers
 from skyfold.sphere import Sphere

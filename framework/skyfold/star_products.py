@@ -11,9 +11,9 @@ import numpy as np
 from skyfold import files
 from skyfold.astrometry import moved_by
 from skyfold.geometry import Grid
+from skyfold.pixels import Shared
 from skyfold.points import Few, PointList, on_grid, places_of, point_components
 from skyfold.products import sky_hdu
-from skyfold.response import Shared
 from skyfold.source_rows import CARD
 from skyfold.source_tables import summed, write_sources
 from skyfold.vector import Array

@@ -9,8 +9,9 @@ import numpy as np
 
 from skyfold.errors import ConfigError
 from skyfold.geometry import Normalisations
+from skyfold.matrices import Template
 from skyfold.model import Component
-from skyfold.response import Response, Template
+from skyfold.response import Response
 from skyfold.vector import Array
 from skyfold_cosi.histogram import Axis, Histogram
 

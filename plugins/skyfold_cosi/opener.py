@@ -15,10 +15,11 @@ from skyfold.dataspace import DataAxis, DataSpace
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Normalisations
 from skyfold.inputs import by_name
+from skyfold.matrices import Template
 from skyfold.model import Component, Model
 from skyfold.options import Energy
 from skyfold.origin import Check, Origin
-from skyfold.response import Response, Template
+from skyfold.response import Response
 from skyfold.sphere import Sphere
 from skyfold_cosi.backgrounds import components_of, responses_of
 from skyfold_cosi.counts import (

@@ -15,8 +15,9 @@ from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, refined
 from skyfold.model import Component
 from skyfold.origin import Origin
+from skyfold.pixels import Diagonal
 from skyfold.points import with_points
-from skyfold.response import Diagonal, Response
+from skyfold.response import Response
 from skyfold.source_files import read_sources
 from skyfold.sources import Sources, placed, psf_numbers
 from skyfold.vector import Array

@@ -11,9 +11,10 @@ from pydantic import Field
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid, Normalisations, shifted
+from skyfold.matrices import Template
 from skyfold.model import Component
 from skyfold.origin import Check, Origin
-from skyfold.response import Response, Template
+from skyfold.response import Response
 from skyfold.vector import Array
 from skyfold_hst.kernels import as_it_is, peak_centred
 from skyfold_image.align import require_same_pixels

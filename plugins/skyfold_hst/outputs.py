@@ -11,8 +11,8 @@ import numpy as np
 from skyfold import files
 from skyfold.errors import ConfigError, FileError
 from skyfold.inputs import require_data, split_part
+from skyfold.pixels import Shared
 from skyfold.points import point_components
-from skyfold.response import Shared
 from skyfold.source_tables import historical_table, source_table
 from skyfold.sources import Sources, placed
 from skyfold.vector import Array

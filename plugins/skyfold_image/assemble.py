@@ -11,9 +11,11 @@ import numpy as np
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, Normalisations, shifted
+from skyfold.matrices import Template
 from skyfold.model import Component
 from skyfold.origin import Check, Origin
-from skyfold.response import Diagonal, Response, Template
+from skyfold.pixels import Diagonal
+from skyfold.response import Response
 from skyfold.vector import Array
 from skyfold_image.align import require_same_pixels
 from skyfold_image.counts import CountsUnit, Negative, Saturation, prepared

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from skyfold.errors import DataError
-from skyfold.response import Matrix
+from skyfold.matrices import Matrix
 from skyfold.vector import Array
 
 Interpolant = Literal["nearest", "linear", "poly3", "poly5"]

@@ -11,7 +11,8 @@ import numpy as np
 
 from skyfold.attribution import Attribution
 from skyfold.errors import DataError
-from skyfold.response import Matrix, Response
+from skyfold.matrices import Matrix
+from skyfold.response import Response
 from skyfold.vector import Array
 from skyfold_responses.convolution import cast_as, transfer
 from skyfold_responses.layout import as_planes

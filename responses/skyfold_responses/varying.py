@@ -11,7 +11,8 @@ import numpy as np
 from skyfold.attribution import Attribution
 from skyfold.columns import Columns, from_csr
 from skyfold.errors import DataError
-from skyfold.response import Diagonal, Response
+from skyfold.pixels import Diagonal
+from skyfold.response import Response
 from skyfold.vector import Array
 from skyfold_responses.layout import Boundary
 from skyfold_responses.points import Points

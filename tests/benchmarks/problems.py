@@ -15,8 +15,10 @@ from scipy import sparse
 
 from skyfold.binned import BinnedData
 from skyfold.geometry import Normalisations
+from skyfold.matrices import Matrix, Template
 from skyfold.model import Component
-from skyfold.response import Diagonal, Matrix, Response, Template
+from skyfold.pixels import Diagonal
+from skyfold.response import Response
 from skyfold.simulate import generator, simulate
 from skyfold.sphere import Sphere
 from skyfold.vector import Array

@@ -27,8 +27,8 @@ from skyfold.geometry import FWHM_PER_SIGMA, Grid
 from skyfold.methods.plucy import PLUCY
 from skyfold.methods.two_channel import TwoChannel
 from skyfold.model import Component, Model
+from skyfold.pixels import Shared
 from skyfold.points import PointList
-from skyfold.response import Shared
 from skyfold_responses import Psf
 
 LAPS = 4  # iterations per measurement

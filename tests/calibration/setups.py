@@ -13,8 +13,10 @@ from skyfold.binned import BinnedData
 from skyfold.data import DataInterface
 from skyfold.geometry import Geometry, Grid, Normalisations
 from skyfold.joint import JointData
+from skyfold.matrices import Matrix
 from skyfold.model import Component
-from skyfold.response import Diagonal, Matrix, Response
+from skyfold.pixels import Diagonal
+from skyfold.response import Response
 from skyfold.sampling.laws.multiscale_law import MultiScale
 from skyfold.sampling.laws.scale_law import GammaFactor, LogNormalFactor, Scale
 from skyfold.sampling.laws.strengths import HalfCauchy, Lira

@@ -8,8 +8,8 @@ from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.binned import BinnedData
 from skyfold.errors import NumericalError
 from skyfold.geometry import Grid, Normalisations
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
-from skyfold.response import Matrix
 
 
 def random_data(seed, fixed=False, mask=None):

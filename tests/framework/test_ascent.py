@@ -15,6 +15,7 @@ from skyfold.algorithms.sgp import ScaledGradientProjection
 from skyfold.ascent import backtrack, blocked, certificate, gradient, reach
 from skyfold.binned import BinnedData
 from skyfold.geometry import Grid, Normalisations
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.priors.dirichlet import Dirichlet
 from skyfold.priors.entropy import Entropy
@@ -23,7 +24,6 @@ from skyfold.priors.huber import Huber
 from skyfold.priors.log_smoothness import LogSmoothness
 from skyfold.priors.relative_difference import RelativeDifference
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
-from skyfold.response import Matrix
 from skyfold.sphere import Sphere
 from skyfold.vector import Vector
 from skyfold_responses import Psf

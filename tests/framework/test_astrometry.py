@@ -20,9 +20,10 @@ from skyfold.errors import ConfigError
 from skyfold.geometry import Grid
 from skyfold.joint import JointData
 from skyfold.model import Component, Model
+from skyfold.pixels import Diagonal
 from skyfold.points import with_points
 from skyfold.priors.entropy import Entropy
-from skyfold.response import Diagonal, check_adjoint
+from skyfold.response import check_adjoint
 from skyfold.sources import Sources
 from skyfold.vector import Vector
 from skyfold_responses import BlockSum, Psf

@@ -14,11 +14,11 @@ from skyfold import checkpoint
 from skyfold.algorithms.blind import Blind
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.points import with_points
 from skyfold.profiles import Profile, balanced, centroid, fwhm_of, mirrored, stretched
 from skyfold.report.verdict import doubts
-from skyfold.response import Matrix
 from skyfold.sources import Sources
 from skyfold.stars import find_stars
 from skyfold_responses import Psf

@@ -14,8 +14,9 @@ from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError, NumericalError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
-from skyfold.response import Matrix, Response
+from skyfold.response import Response
 from skyfold.sampling.chains.calibration import View
 from skyfold.sampling.chains.library import CANDIDATES, Library
 from skyfold.sampling.chains.principal import LIMIT, Components

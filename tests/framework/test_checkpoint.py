@@ -8,8 +8,8 @@ from skyfold.algorithm import State
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.binned import BinnedData
 from skyfold.errors import FileError
+from skyfold.matrices import Matrix
 from skyfold.model import Model
-from skyfold.response import Matrix
 from skyfold.vector import Vector
 
 

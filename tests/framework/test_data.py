@@ -9,9 +9,10 @@ from skyfold.errors import DataError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData
 from skyfold.likelihood import Damped
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.origin import Origin
-from skyfold.response import Matrix, Response
+from skyfold.response import Response
 
 
 def problem(seed, *, bins=40, pixels=7, level=3.0, weight=None, dtype=np.float64):

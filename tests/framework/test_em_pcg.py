@@ -21,9 +21,10 @@ from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData
 from skyfold.likelihood import Damped
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
+from skyfold.pixels import Diagonal
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
-from skyfold.response import Diagonal, Matrix
 from skyfold_responses import Psf
 
 FLOATS = st.sampled_from([np.float64, np.float32])

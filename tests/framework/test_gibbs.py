@@ -11,8 +11,8 @@ from skyfold.algorithms.gibbs import Gibbs
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid, Normalisations
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
-from skyfold.response import Matrix
 from skyfold.sampling.chains.chains import Moments, Numbers
 from skyfold.sampling.chains.samples import Samples
 from skyfold.sampling.chains.watch import Watch

@@ -16,7 +16,7 @@ from skyfold.joint import JointData
 from skyfold.likelihood import Damped
 from skyfold.model import Component, Model
 from skyfold.origin import Origin
-from skyfold.response import Diagonal
+from skyfold.pixels import Diagonal
 from skyfold.runner import prepare
 from skyfold.settling import settle
 from skyfold.simulate import generator, simulate

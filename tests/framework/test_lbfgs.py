@@ -10,10 +10,10 @@ from skyfold.algorithms.sgp import ScaledGradientProjection
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, Normalisations
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.priors.entropy import Entropy
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
-from skyfold.response import Matrix
 from skyfold_responses import Psf
 
 

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.binned import BinnedData
 from skyfold.likelihood import Damped, Poisson
+from skyfold.matrices import Matrix
 from skyfold.model import Model
-from skyfold.response import Diagonal, Matrix
+from skyfold.pixels import Diagonal
 
 
 @given(seed=st.integers(0, 2**32 - 1), damped=st.booleans())

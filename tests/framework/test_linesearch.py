@@ -15,7 +15,7 @@ from skyfold.binned import BinnedData
 from skyfold.joint import JointData
 from skyfold.likelihood import Damped
 from skyfold.linesearch import FLAT, best_step, search
-from skyfold.response import Matrix
+from skyfold.matrices import Matrix
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -10,8 +10,8 @@ from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, FileError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.likelihood import Damped
+from skyfold.matrices import Matrix
 from skyfold.model import Component
-from skyfold.response import Matrix
 from skyfold.runfolder import reopen
 
 SHORT = {"method": "lira", "chains": 1, "draws": 300, "burn": 50, "progress": False}

@@ -4,8 +4,8 @@ import pytest
 
 from skyfold.binned import BinnedData
 from skyfold.geometry import Grid, Normalisations
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
-from skyfold.response import Matrix
 from skyfold.vector import Vector
 
 

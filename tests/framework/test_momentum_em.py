@@ -14,8 +14,8 @@ from skyfold.algorithms.momentum_em import KEPT, MomentumEM
 from skyfold.algorithms.richardson_lucy import RichardsonLucy, expected_values
 from skyfold.binned import BinnedData
 from skyfold.geometry import Grid, Normalisations
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
-from skyfold.response import Matrix
 
 seeds = st.integers(0, 2**32 - 1)
 

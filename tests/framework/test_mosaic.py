@@ -17,9 +17,10 @@ from skyfold.joint import JointData
 from skyfold.model import Component, Model
 from skyfold.mosaic import together
 from skyfold.origin import Origin
+from skyfold.pixels import Diagonal, Window
 from skyfold.points import with_points
 from skyfold.priors.entropy import Entropy
-from skyfold.response import Diagonal, Window, check_adjoint
+from skyfold.response import check_adjoint
 from skyfold.sources import Sources
 from skyfold_responses import BlockSum, Psf
 

@@ -15,13 +15,13 @@ from skyfold.binned import BinnedData
 from skyfold.cli import main
 from skyfold.errors import ConfigError, NumericalError
 from skyfold.geometry import Normalisations
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.priors import derivative
 from skyfold.priors.entropy import Entropy
 from skyfold.priors.gamma import Gamma, GammaBackground
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
 from skyfold.refinements import Acceleration, Floor, Mask, ResponseWeighting
-from skyfold.response import Matrix
 from skyfold.sphere import Sphere
 
 SPHERE = Sphere(2, [1, 2, 3] * u.MeV)

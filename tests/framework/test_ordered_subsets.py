@@ -19,9 +19,10 @@ from skyfold.errors import ConfigError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData
 from skyfold.likelihood import Damped
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
-from skyfold.response import Matrix, Response
+from skyfold.response import Response
 from skyfold.subsets import deal
 
 PIXELS = 12

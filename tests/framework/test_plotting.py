@@ -27,11 +27,12 @@ from skyfold.layers import (
     same_field,
     sphere_layer,
 )
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.origin import Origin
+from skyfold.pixels import Diagonal
 from skyfold.plotting import overview, projections, sky
 from skyfold.residuals import block_residual
-from skyfold.response import Diagonal, Matrix
 from skyfold.result import Result
 from skyfold.shades import limits, ticks
 from skyfold.simulate import Demo

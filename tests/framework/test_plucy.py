@@ -22,11 +22,12 @@ from skyfold.errors import ConfigError
 from skyfold.geometry import FWHM_PER_SIGMA, Grid, Normalisations
 from skyfold.methods.plucy import PLUCY
 from skyfold.model import Component, Model
+from skyfold.pixels import Shared
 from skyfold.points import PointList
 from skyfold.priors.entropy import Entropy
 from skyfold.priors.gamma import Gamma
 from skyfold.refinements import Floor
-from skyfold.response import Response, Shared
+from skyfold.response import Response
 from skyfold.sphere import Sphere
 from skyfold_responses import BlockSum, Psf
 from skyfold_responses.boxes import boxes

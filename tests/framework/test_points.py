@@ -12,10 +12,11 @@ from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid
 from skyfold.joint import JointData
+from skyfold.matrices import Matrix, Template
 from skyfold.model import Component, Model
 from skyfold.points import Few, PointList, with_points
 from skyfold.priors.entropy import Entropy
-from skyfold.response import Chain, Matrix, Response, Template, check_adjoint
+from skyfold.response import Chain, Response, check_adjoint
 from skyfold.sources import Sources
 from skyfold.sphere import Sphere
 from skyfold_responses import BlockSum, Psf

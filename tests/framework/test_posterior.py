@@ -21,7 +21,7 @@ from skyfold.config import RunConfig
 from skyfold.errors import ConfigError, DataError, FileError
 from skyfold.geometry import Grid
 from skyfold.model import Component, Model
-from skyfold.response import Diagonal
+from skyfold.pixels import Diagonal
 from skyfold.runfolder import run_in_memory
 from skyfold.runner import Problem
 from skyfold.sampling.chains.mixing import Mixed

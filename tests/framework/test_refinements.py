@@ -9,9 +9,10 @@ from skyfold.algorithms.richardson_lucy import RichardsonLucy
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
+from skyfold.pixels import Diagonal
 from skyfold.refinements import Acceleration, Floor, Mask, ResponseWeighting, Smoothing
-from skyfold.response import Diagonal, Matrix
 from skyfold.sphere import Sphere
 from skyfold.vector import Vector
 

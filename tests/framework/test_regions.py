@@ -14,8 +14,8 @@ from skyfold.errors import ConfigError, DataError, FileError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.healpix_table import to_table
 from skyfold.model import Component, Model
+from skyfold.pixels import Diagonal
 from skyfold.region_files import find, parse
-from skyfold.response import Diagonal
 from skyfold.sphere import Sphere
 from skyfold.sums import Sums
 

@@ -26,13 +26,14 @@ from skyfold.binned import BinnedData
 from skyfold.errors import FileError
 from skyfold.geometry import Grid
 from skyfold.joint import JointData
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.origin import Origin
+from skyfold.pixels import Diagonal
 from skyfold.report import folder as run_folder
 from skyfold.report.pixels import MASKED, plate, world_table
 from skyfold.report.sanity import together
 from skyfold.report.verdict import doubts
-from skyfold.response import Diagonal, Matrix
 from skyfold.result import Result, summary
 from skyfold.simulate import Demo
 from skyfold.sphere import Sphere

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyfold.errors import DataError, PluginError
-from skyfold.response import Diagonal, Matrix, Response, Rows, Template, as_response, check_adjoint
+from skyfold.matrices import Matrix, Template, as_response
+from skyfold.pixels import Diagonal
+from skyfold.response import Response, Rows, check_adjoint
 
 
 class Slow(Response):

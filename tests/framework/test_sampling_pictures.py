@@ -24,9 +24,9 @@ from skyfold.geometry import Grid
 from skyfold.layers import Layer
 from skyfold.model import Component, Model
 from skyfold.origin import Origin
+from skyfold.pixels import Diagonal
 from skyfold.report.folder import RunFolder
 from skyfold.report.posterior import posterior as report_section
-from skyfold.response import Diagonal
 from skyfold.sampling.chains.diagnostics import diagnose, judge
 from skyfold.sampling.laws.strengths import HalfCauchy, Lira
 from skyfold.sampling.posterior import netcdf

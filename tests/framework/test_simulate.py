@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from skyfold.binned import BinnedData
 from skyfold.errors import DataError
-from skyfold.response import Matrix
+from skyfold.matrices import Matrix
 from skyfold.simulate import Demo, generator, score, simulate
 
 SHAPE = (6, 7)

@@ -6,7 +6,7 @@ import skyfold
 from skyfold.binned import BinnedData
 from skyfold.cstat import CStatistic
 from skyfold.errors import ConfigError
-from skyfold.response import Diagonal
+from skyfold.pixels import Diagonal
 from skyfold.stopping import (
     ChiSquare,
     DeltaLogLikelihood,

@@ -13,8 +13,8 @@ from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.joint import JointData
 from skyfold.model import Component
+from skyfold.pixels import Diagonal
 from skyfold.region_files import find
-from skyfold.response import Diagonal
 from skyfold.runfolder import LATER
 from skyfold.sampling.laws.multiscale_law import MultiScale
 from skyfold.sampling.laws.scale_law import GammaFactor, Scale

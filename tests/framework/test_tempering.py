@@ -13,8 +13,8 @@ from skyfold.algorithms.gibbs import Gibbs
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
-from skyfold.response import Matrix
 from skyfold.sampling.chains.tempering import SPACING, exchange, ladder
 from skyfold.sampling.laws.multiscale_law import MultiScale
 from skyfold.sampling.laws.strengths import HalfCauchy

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from skyfold.binned import BinnedData
-from skyfold.response import Matrix
+from skyfold.matrices import Matrix
 from skyfold.testing import check_instrument
 
 

@@ -15,11 +15,11 @@ from skyfold.algorithms.plucy import Plucy
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import FWHM_PER_SIGMA
+from skyfold.matrices import Matrix
 from skyfold.methods.two_channel import WIDER, TwoChannel
 from skyfold.model import Component, Model
 from skyfold.priors.entropy import Entropy
 from skyfold.priors.log_blur import LogBlur
-from skyfold.response import Matrix
 from skyfold.sphere import Sphere
 from skyfold.strength import BESIDE_POINTS, choose
 from skyfold_responses import BlockSum, Psf

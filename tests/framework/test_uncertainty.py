@@ -10,10 +10,10 @@ from skyfold.binned import BinnedData
 from skyfold.bootstrap import bootstrap
 from skyfold.errors import ConfigError, DataError, NumericalError
 from skyfold.geometry import Grid
+from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.priors.gamma import Gamma
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
-from skyfold.response import Matrix
 from skyfold.uncertainty import scatter
 from skyfold.vector import Vector
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from skyfold.errors import DataError
-from skyfold.response import Diagonal, Matrix, Response, Template
+from skyfold.matrices import Matrix, Template
+from skyfold.pixels import Diagonal
+from skyfold.response import Response
 from skyfold_responses import Psf
 from skyfold_responses.events import EventRows
 from skyfold_responses.image import BlockSum

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import skyfold
 from skyfold.binned import BinnedData
 from skyfold.errors import DataError
-from skyfold.response import Template, check_adjoint
+from skyfold.matrices import Template
+from skyfold.response import check_adjoint
 from skyfold_responses import events as module
 from skyfold_responses.events import EventRows
 from skyfold_responses.matrix import RowMatrix

@@ -13,7 +13,8 @@ from scipy import sparse
 import skyfold
 from skyfold.binned import BinnedData
 from skyfold.errors import DataError
-from skyfold.response import Matrix, check_adjoint
+from skyfold.matrices import Matrix
+from skyfold.response import check_adjoint
 from skyfold_responses.local import LocalFrame
 from skyfold_responses.matrix import RowMatrix
 

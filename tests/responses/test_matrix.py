@@ -19,8 +19,9 @@ import skyfold
 from skyfold.algorithms.ordered_subsets import OrderedSubsets
 from skyfold.binned import BinnedData
 from skyfold.errors import DataError, FileError
+from skyfold.matrices import Matrix
 from skyfold.model import Model
-from skyfold.response import Matrix, check_adjoint
+from skyfold.response import check_adjoint
 from skyfold_responses.matrix import RowMatrix
 from skyfold_responses.memory import (
     free_memory,

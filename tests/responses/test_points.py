@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyfold.errors import DataError
-from skyfold.response import Diagonal, Response, Shared, check_adjoint
+from skyfold.pixels import Diagonal, Shared
+from skyfold.response import Response, check_adjoint
 from skyfold_responses import BlockSum, Psf
 from skyfold_responses.points import Points
 

@@ -18,7 +18,8 @@ from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError, MissingExtraError, PluginError
 from skyfold.joint import JointData
 from skyfold.model import Model
-from skyfold.response import Diagonal, Response, check_adjoint
+from skyfold.pixels import Diagonal
+from skyfold.response import Response, check_adjoint
 from skyfold_responses import Psf
 from skyfold_responses.image import BlockSum
 

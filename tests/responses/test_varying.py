@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyfold.errors import DataError
-from skyfold.response import Chain, Shared, check_adjoint
+from skyfold.pixels import Shared
+from skyfold.response import Chain, check_adjoint
 from skyfold_responses import BlockSum, Psf
 from skyfold_responses.points import Points
 from skyfold_responses.varying import VaryingPsf, shares

@@ -13,8 +13,10 @@ from skyfold.algorithms.gibbs import Gibbs
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid, Normalisations
+from skyfold.matrices import Template
 from skyfold.model import Component, Model
-from skyfold.response import Diagonal, Response, Template
+from skyfold.pixels import Diagonal
+from skyfold.response import Response
 from skyfold.sampling.laws.law import Law
 from skyfold.sampling.laws.multiscale_law import MultiScale
 from skyfold.sampling.laws.scale_law import GammaFactor, Scale
