@@ -121,6 +121,14 @@ class Grid(Geometry):
         """Index of the field."""
         return self.field or super().inside
 
+    @property
+    def first(self) -> Array:
+        """First pixel that the data cover: x and y."""
+        first = np.zeros(2)
+        for axis, part in enumerate(self.inside[:-3:-1]):
+            first[axis] = part.indices(self.shape[-1 - axis])[0]
+        return first
+
     def difference(self, other: Geometry) -> str | None:
         """Compare shape, coordinates (to a thousandth of a pixel) and energies."""
         if not isinstance(other, Grid):
@@ -195,11 +203,7 @@ class Grid(Geometry):
         if self.field is None:
             return self
         shape = tuple(len(range(n)[part]) for n, part in zip(self.shape, self.field, strict=True))
-        wcs = (
-            None
-            if self.wcs is None
-            else shifted(self.wcs, *(-(f.start or 0) for f in self.field[:-3:-1]))
-        )
+        wcs = None if self.wcs is None else shifted(self.wcs, *-self.first)
         return replace(self, shape=shape, wcs=wcs, field=None)
 
     def refine(self, factor: int) -> Grid:

@@ -97,12 +97,12 @@ def _frame(part: DataInterface, first: DataInterface) -> _Frame | None:
     if own.wcs is None or reference.wcs is None:
         if own.crop().shape != reference.crop().shape:
             return None
-        return _Frame(part, name, own, _start(own) - _start(reference), np.zeros(2))
+        return _Frame(part, name, own, own.first - reference.first, np.zeros(2))
     offset = pixel_offset(reference.wcs, own.wcs, reference.shape)
     if not np.all(np.isfinite(offset)) or np.max(np.ptp(offset, axis=0)) > ALIKE:
         return None
     move = offset.mean(axis=0)
-    return _Frame(part, name, own, move, move - _start(own) + _start(reference))
+    return _Frame(part, name, own, move, move - own.first + reference.first)
 
 
 def _differs(frame: _Frame, first: _Frame) -> bool:
@@ -132,12 +132,6 @@ def _onto(grid: Grid, frame: _Frame, start: Array) -> BinnedData:
         origin=origin,
         dtype=part.dtype,
     )
-
-
-def _start(grid: Grid) -> Array:
-    """Return x and y of the first pixel that the data cover."""
-    axes = zip(grid.inside[:-3:-1], grid.shape[:-3:-1], strict=True)
-    return np.array([part.indices(n)[0] for part, n in axes], float)
 
 
 def _moved(grid: Grid, starts: Array) -> list[slice]:

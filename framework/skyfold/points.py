@@ -295,10 +295,7 @@ def seen_from(data: BinnedData, first: BinnedData, places: Array) -> Array:
 
 def on_grid(places: Array, own: Grid, grid: Grid) -> Array:
     """Return places in pixels of the data, in pixels of the sky that is modelled."""
-    first = np.zeros(2)
-    for axis, part in enumerate(grid.inside[:-3:-1]):
-        first[axis] = part.indices(grid.shape[-1 - axis])[0]
-    moved: Array = (places + 0.5) * fineness(own, grid) - 0.5 + first
+    moved: Array = (places + 0.5) * fineness(own, grid) - 0.5 + grid.first
     return moved
 
 

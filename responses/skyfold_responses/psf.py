@@ -12,6 +12,7 @@ from skyfold._kernels import poisson_ratio
 from skyfold.attribution import Attribution
 from skyfold.columns import Columns
 from skyfold.errors import ConfigError
+from skyfold.geometry import Grid
 from skyfold.response import Response, Rows
 from skyfold.vector import Array
 from skyfold_responses.attribution import Footprints
@@ -179,12 +180,10 @@ class Psf(Response):
         """Return what point sources make, between pixels too: a kernel, shifted exactly."""
         if self._options[0] == "reflect":
             return super().points(places)
-        first = np.array([part.start or 0 for part in self.field[:-3:-1]])
-        offset = np.zeros(2)
-        offset[: first.size] = first
+        first = Grid(self.model_shape, field=self.field).first
         cyclic = self._options[0] == "periodic"
         kernels = [self.kernel, *self._further]
-        return Points(kernels, places - offset, self.data_shape, which, cyclic)
+        return Points(kernels, places - first, self.data_shape, which, cyclic)
 
     def moved(self, by: Array) -> Psf:
         """Return the convolution with kernels shifted by parts of a pixel, none below zero."""

@@ -23,8 +23,15 @@ def test_extend_and_crop_undo_each_other(wcs):
     assert wide.shape == (3, 14, 28)
     assert wide.field == (slice(0, 3), slice(2, 12), slice(4, 24))
     assert wide.crop().difference(grid) is None
+    assert wide.first.tolist() == [4, 2]
     inside, outside = wcs.pixel_to_world(0, 0), wide.wcs.pixel_to_world(4, 2)
     assert inside.separation(outside) < 1e-9 * u.deg
+
+
+def test_the_first_pixel_of_the_data():
+    assert Grid((3, 10, 20)).first.tolist() == [0, 0]
+    assert Grid((9,), field=(slice(2, 7),)).first.tolist() == [2, 0]
+    assert Grid((10, 20), field=(slice(None, 7), slice(-4, None))).first.tolist() == [16, 0]
 
 
 def test_differences_are_said_in_words(wcs):
