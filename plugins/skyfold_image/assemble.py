@@ -58,6 +58,7 @@ def assemble(
     dtype: Dtype = "float64",
     star_kernels: Sequence[Array] = (),
     psf_places: Array | None = None,
+    psf_finer: int = 1,
     checks: Sequence[Check] = (),
     files: Sequence[tuple[str, str]] = (),
     instrument: str = "image",
@@ -105,6 +106,8 @@ def assemble(
     psf_places
         Where each of several PSFs holds: x and y in pixels of the data, from 0 at the centre of
         the first, shape ``(n, 2)``.
+    psf_finer
+        Pixels of these per pixel of the data; see `skyfold_responses.varying.VaryingPsf`.
     checks
         What was looked at before.
     files
@@ -138,7 +141,7 @@ def assemble(
         psf = Psf(kernel, shape, *more, margin, star_kernels)
     else:
         places = (psf_places + 0.5) * block - 0.5
-        psf = VaryingPsf(list(kernel), places, shape, *more, margin)
+        psf = VaryingPsf(list(kernel), places, shape, *more, margin, finer=psf_finer)
     setting = _Setting.of(counts, psf, block, dtype)
     said = [*ready.checks]
     if counts.wcs is None:

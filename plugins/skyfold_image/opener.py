@@ -196,10 +196,11 @@ def open_image(
     field = psf_field(psf, image, block) if isinstance(psf, Image) else None
     if field and stars:
         raise ConfigError("--star-psf does not go with a PSF that varies over the field")
+    finer = field.finer if field else 1
     kernels, psf_checks, psf_files = _kernels(
         field.planes if field else [psf, *stars],
-        image,
-        block,
+        replace(image, wcs=None) if field else image,
+        block * finer,
         allow_large,
         centre=psf_centre,
         norm=psf_norm,
@@ -239,6 +240,7 @@ def open_image(
         dtype=dtype,
         star_kernels=kernels[1:],
         psf_places=field.places if field else None,
+        psf_finer=finer,
         checks=psf_checks,
         files=psf_files,
         name=name or _stem(image),

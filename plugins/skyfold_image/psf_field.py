@@ -28,17 +28,21 @@ class PsfField(NamedTuple):
         One image for each.
     places
         x and y of each in pixels of the data, from 0 at the centre of the first.
+    finer
+        Their pixels per pixel of the data; if several, each value is the light in a whole pixel of
+        the data, in units that make the light of a star the sum of a plane.
     check
         What was found.
     """
 
     planes: list[Image]
     places: Array
+    finer: int
     check: Check
 
 
 def psf_field(psf: Image, counts: Image, block: int = 1) -> PsfField | None:
-    """Return the PSFs of a cube whose header says where each is the PSF; None if it does not.
+    """Return the PSFs of a file whose header says where each is the PSF; None if it does not.
 
     Either the header has ``IPSFX01, ...`` and ``JPSFY01, ...``, columns and rows of a grid on the
     detector, as the standardised PSFs of HST have them (x runs fastest), or ``PSFX1, PSFY1`` and so
@@ -49,7 +53,7 @@ def psf_field(psf: Image, counts: Image, block: int = 1) -> PsfField | None:
     Parameters
     ----------
     psf
-        The cube.
+        The image of one PSF, or a cube of several.
     counts
         The image whose PSF it is.
     block
@@ -63,7 +67,7 @@ def psf_field(psf: Image, counts: Image, block: int = 1) -> PsfField | None:
         If effective PSFs are asked to make a finer image.
     """
     header = psf.header
-    if header is None or psf.values.ndim != 3:
+    if header is None or psf.values.ndim == 1:
         return None
     if "IPSFX01" in header:
         x, y = _listed(header, "IPSFX{:02d}"), _listed(header, "JPSFY{:02d}")
@@ -76,9 +80,10 @@ def psf_field(psf: Image, counts: Image, block: int = 1) -> PsfField | None:
         places, finer = np.stack(columns, axis=1), int(header.get("OVERSAMP", 1))
     else:
         return None
-    if len(places) != len(psf.values):
+    images = psf.values.reshape(-1, *psf.values.shape[-2:])
+    if len(places) != len(images):
         raise DataError(
-            f"{psf.file}: {len(psf.values)} planes of PSFs, but its header has {len(places)} places"
+            f"{psf.file}: {len(images)} planes of PSFs, but its header has {len(places)} places"
         )
     if finer > 1 and block > 1:
         raise ConfigError(
@@ -86,15 +91,17 @@ def psf_field(psf: Image, counts: Image, block: int = 1) -> PsfField | None:
             "make no finer image; leave out --block"
         )
     places = places - 1 + _cutout(counts)
-    start = [(n - 1) // 2 % finer for n in psf.values.shape[1:]]
-    thinned = psf.values[:, start[0] :: finer, start[1] :: finer]
-    planes = [replace(psf, values=plane, header=None, wcs=None) for plane in thinned]
+    planes = [replace(psf, values=i / finer**2, header=None, wcs=None) for i in images]
     low, high = (np.round(f(places, axis=0), 1) for f in (np.min, np.max))
-    told = (
-        f"{len(places)} PSFs, at x {low[0]:g} to {high[0]:g} and y {low[1]:g} to {high[1]:g}; "
-        "interpolated in between"
-    )
-    return PsfField(planes, places, Check("ok", "psf", told))
+    told = "one PSF for the whole field"
+    if len(places) > 1:
+        told = (
+            f"{len(places)} PSFs, at x {low[0]:g} to {high[0]:g} and y {low[1]:g} to {high[1]:g}; "
+            "interpolated in between"
+        )
+    if finer > 1:
+        told += f"; on pixels {finer} times finer, where stars between pixels are taken from"
+    return PsfField(planes, places, finer, Check("ok", "psf", told))
 
 
 def _cutout(counts: Image) -> Array:

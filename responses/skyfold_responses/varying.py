@@ -11,9 +11,11 @@ import numpy as np
 from skyfold.attribution import Attribution
 from skyfold.columns import Columns, from_csr
 from skyfold.errors import DataError
+from skyfold.geometry import Grid
 from skyfold.pixels import Diagonal
 from skyfold.response import Response
 from skyfold.vector import Array
+from skyfold_responses.effective import EffectivePoints
 from skyfold_responses.layout import Boundary
 from skyfold_responses.points import Points
 from skyfold_responses.psf import Psf, moved_kernel
@@ -30,7 +32,9 @@ class VaryingPsf(Response):
     Parameters
     ----------
     kernels
-        Of one shape, as `Psf` takes them.
+        Of one shape, as `Psf` takes them; on finer pixels than those of the data they are effective
+        PSFs, each value the light in a whole pixel of the data that is centred there, in units that
+        make the light of a star their sum.
     centres
         Where each is the PSF: x and y in pixels of the data, from 0 at the centre of the first,
         shape ``(kernels, 2)``.
@@ -38,6 +42,8 @@ class VaryingPsf(Response):
         ``(y, x)`` or ``(energy, y, x)``.
     boundary, options
         As those of `Psf`, in its order.
+    finer
+        Pixels of the kernels per pixel of the data, along each axis.
 
     Attributes
     ----------
@@ -57,27 +63,30 @@ class VaryingPsf(Response):
         data_shape: Sequence[int],
         boundary: Boundary = "extended",
         *options: Any,
+        finer: int = 1,
     ) -> None:
         self._centres = _require_places(kernels, np.asarray(centres, np.float64))
         shapes = {np.shape(kernel) for kernel in kernels}
         if len(shapes) > 1 or len(data_shape) < 2:
             raise DataError(f"PSFs that vary are images of one shape, not of {sorted(shapes)}")
-        self._options = (boundary, *options)
-        first = Psf(kernels[0], data_shape, *self._options)
+        self._options, self._finer = (boundary, *options), finer
+        self._kernels = [np.asarray(kernel, np.float64) for kernel in kernels]
+        sampled = [self._sampled(kernel) for kernel in self._kernels]
+        first = Psf(sampled[0], data_shape, *self._options)
         self.data_shape, self.model_shape, self.field = (
             first.data_shape, first.model_shape, first.field
         )  # fmt: skip
         y, x = np.indices(self.model_shape[-2:], dtype=np.float64)
-        self._start = np.array([part.start or 0 for part in self.field[:-3:-1]], float)
+        self._start = Grid(self.model_shape, field=self.field).first
         places = np.stack([x.ravel(), y.ravel()], axis=1) - self._start
         weights = shares(places, self._centres).T.reshape(len(kernels), *y.shape)
-        self._kernels = [np.asarray(kernel, np.float64) for kernel in kernels]
+        weights = weights.astype(first.dtype, copy=False)
         self._parts = [
             (
                 Psf(kernel, data_shape, *self._options),
                 Diagonal(np.broadcast_to(w, self.model_shape)),
             )
-            for kernel, w in zip(self._kernels, weights, strict=True)
+            for kernel, w in zip(sampled, weights, strict=True)
             if np.any(w)
         ]
         self.accuracy = max(psf.accuracy for psf, _ in self._parts)
@@ -125,18 +134,26 @@ class VaryingPsf(Response):
 
     def points(self, places: Array, which: Array | None = None) -> Response:
         """Return what point sources make: each has the PSF of its place."""
-        return Points(
-            self._kernels,
-            places - self._start,
-            self.data_shape,
-            lambda there: shares(there, self._centres),
-            self._options[0] == "periodic",
-        )
+
+        def parts(there: Array) -> Array:
+            return shares(there, self._centres)
+
+        seen, cyclic = (places - self._start, self.data_shape), self._options[0] == "periodic"
+        if self._finer > 1:
+            return EffectivePoints(self._kernels, self._finer, *seen, parts, cyclic)
+        return Points(self._kernels, *seen, parts, cyclic)
 
     def moved(self, by: Array) -> Response:
         """Return the convolution with kernels shifted by parts of a pixel."""
-        kernels = [moved_kernel(kernel, by) for kernel in self._kernels]
-        return VaryingPsf(kernels, self._centres, self.data_shape, *self._options)
+        kernels = [moved_kernel(kernel, self._finer * by) for kernel in self._kernels]
+        return VaryingPsf(
+            kernels, self._centres, self.data_shape, *self._options, finer=self._finer
+        )
+
+    def _sampled(self, kernel: Array) -> Array:
+        """Return what a kernel is at the pixels of the data, for light from a pixel's centre."""
+        y, x = ((n - 1) // 2 % self._finer for n in kernel.shape[-2:])
+        return self._finer**2 * kernel[..., y :: self._finer, x :: self._finer]
 
 
 def shares(places: Array, centres: Array) -> Array:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy.io import fits
+from scipy.special import ndtr
 
 import skyfold
 from skyfold.errors import ConfigError, DataError
+from skyfold.geometry import FWHM_PER_SIGMA
 from skyfold.points import with_points
 from skyfold.response import check_adjoint
 from skyfold.sources import Sources
@@ -109,3 +111,31 @@ def test_what_is_refused(tmp_path):
         open_image(np.ones(SHAPE), good, block=2)
     with pytest.raises(ConfigError, match="does not go with a PSF that varies"):
         open_image(np.ones(SHAPE), good, star_psf=effective(1.0))
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_fluxes_and_places_of_stars_narrower_than_two_pixels(tmp_path, free):
+    sigma, fluxes = 1.5 / FWHM_PER_SIGMA, np.array([3e8, 1e8, 5e7])
+    places = np.array([[10.3, 9.6], [24.75, 20.2], [31.1, 11.45]])
+
+    def line(away):
+        return ndtr((away + 0.5) / sigma) - ndtr((away - 0.5) / sigma)
+
+    fine = line(np.arange(-48, 49) / 4)
+    hdu = fits.PrimaryHDU(np.outer(fine, fine)[None])
+    hdu.header.update(IPSFX01=20, JPSFY01=20)
+    hdu.writeto(tmp_path / "std.fits")
+    y, x = np.indices(SHAPE)
+    stars = [f * line(x - px) * line(y - py) for f, (px, py) in zip(fluxes, places, strict=True)]
+    listed = places.round() if free else places
+    (tmp_path / "stars.csv").write_text("x,y\n" + "\n".join(f"{a},{b}" for a, b in listed))
+    run = skyfold.run(
+        open_image(np.round(sum(stars) + 9), str(tmp_path / "std.fits")),
+        "two-channel",
+        smooth="6 pix",
+        strength=1.0,
+        stars={"list": tmp_path / "stars.csv", "origin": 0, "free": free, "errors": False},
+        progress=False,
+    )
+    assert run.model["stars"] == pytest.approx(fluxes, rel=1e-4)
+    assert any("one PSF for the whole field; on" in c.message for c in run.data.origin.checks)

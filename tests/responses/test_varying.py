@@ -35,6 +35,12 @@ def test_adjoint(shape, boundary):
     assert check_adjoint(varying.points(np.array([[3.2, 4.4], [18.0, 9.9]]))) < 1e-13
 
 
+def test_single_precision_is_kept():
+    varying = VaryingPsf(KERNELS, GRID, SHAPE, "extended", "auto", np.float32)
+    seen = varying.forward(np.ones(varying.model_shape, np.float32))
+    assert seen.dtype == varying.adjoint(seen).dtype == np.float32
+
+
 def test_one_psf_everywhere_is_a_psf(rng):
     plain = Psf(KERNELS[0], SHAPE)
     varying = VaryingPsf([KERNELS[0]] * 6, GRID, SHAPE)
