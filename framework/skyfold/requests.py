@@ -261,7 +261,7 @@ def _opener(arguments: Arguments, document: Document) -> Any:
 
 def help_for(command: str, arguments: Arguments) -> int:
     """Print the help of a command together with the options of the instruments it may meet."""
-    from skyfold.cli import parser
+    from skyfold.command_line import parser
 
     registry = default_registry()
     top = parser()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from skyfold.commands import say
+from skyfold.commands.telling import say
 from skyfold.errors import ConfigError, DataError, FileError
 from skyfold.sphere import Sphere
 from skyfold.vector import Array

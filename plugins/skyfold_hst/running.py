@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from skyfold.commands import say
+from skyfold.commands.telling import say
 from skyfold.config import RunConfig
 from skyfold.errors import Interrupted
 from skyfold.observers import Observer

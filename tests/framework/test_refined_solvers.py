@@ -62,7 +62,7 @@ def test_a_map_without_a_prior_is_refused(data):
 
 
 def test_other_rules_end_the_way_to_the_optimum_sooner_not_later(tmp_path):
-    from skyfold.cli import parser
+    from skyfold.command_line import parser
     from skyfold.requests import from_arguments
 
     counts = tmp_path / "counts.fits"

@@ -48,7 +48,7 @@ def test_help_costs_at_most_twice_the_import_of_numpy(skyfold):
     [
         "import skyfold",
         "from skyfold.cli import main; main(['--version'])",
-        "from skyfold.cli import parser; parser().parse_args(['resume', 'out'])",
+        "from skyfold.command_line import parser; parser().parse_args(['resume', 'out'])",
     ],
 )
 def test_nothing_heavy_is_imported(skyfold, code):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from skyfold.commands import say
+from skyfold.commands.telling import say
 from skyfold.document import suggestion
 from skyfold.errors import ConfigError, FileError
 from skyfold.files import replacing, require_writable, sha256, write_text

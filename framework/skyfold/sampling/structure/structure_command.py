@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from skyfold.commands import say
+from skyfold.commands.telling import say
 
 
 def structure(

@@ -1,0 +1,1 @@
+"""What each command does; `skyfold.command_line` says what can be asked for."""
