@@ -30,7 +30,7 @@ from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.origin import Origin
 from skyfold.pixels import Diagonal
-from skyfold.report import folder as run_folder
+from skyfold.report import page_size
 from skyfold.report.pixels import MASKED, plate, world_table
 from skyfold.report.sanity import together
 from skyfold.report.verdict import doubts
@@ -267,7 +267,7 @@ def test_masked_pixels_are_marked(tmp_path, rng):
 
 
 def test_a_large_image_is_joined_and_says_so(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr(run_folder, "MAX_PIXELS", 500)
+    monkeypatch.setattr(page_size, "MAX_PIXELS", 500)
     data = observed((17, 20), rng, tan())
     page = write(tmp_path, data)
     assert "2 by 2 pixels are joined; result.fits holds all of them" in page.text

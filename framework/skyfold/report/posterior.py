@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from skyfold.errors import FileError
-from skyfold.report.folder import SCATTER, RunFolder
+from skyfold.report.folder import RunFolder
 from skyfold.report.markup import Html, chart, note, section, table, whole
+from skyfold.report.read_fits import SCATTER
 from skyfold.report.stills import span, still
 from skyfold.sampling.chains import diagnostics
 from skyfold.sampling.posterior import netcdf
