@@ -87,7 +87,8 @@ def from_table(
     or ``lon, lat`` with ``frame`` in the metadata, or one of coordinates, or else ``x, y`` in
     pixels, counted from ``origin`` in the metadata, or as Python counts; ``name`` or ``id``;
     ``flux`` or ``mag``; ``psf``, numbered from 1. Positions on the sky count before pixels: they
-    hold on every image.
+    hold on every image. A light curve, a row for each star and observation that the column
+    ``component`` tells apart, is a list of its stars with their mean fluxes.
 
     Parameters
     ----------
@@ -258,16 +259,30 @@ def _with_units(table: Table, file: Path) -> Table:
 
 def _from_rows(rows: Rows, origin: int | None, flux: _Magnitudes, usual: int = 1) -> Sources:
     listed, frame = rows.places()
-    counts = rows.flux()
-    by_magnitude = counts is None and "mag" in rows.columns
-    if by_magnitude:
+    counts, psf = rows.flux(), rows.psf()
+    checks = []
+    if counts is None and "mag" in rows.columns:
         magnitudes = rows.numbers("mag", "mag", gaps=True)
         counts = flux.counts(magnitudes, lambda i: rows.place(i, "mag"))
+        checks.append(flux.check)
+    first, star = rows.stars(listed)
+    if len(first) < len(star):
+        checks.append(Check("ok", "stars", "light curves: each star starts at its mean flux"))
+        counts = None if counts is None else _mean(counts, star)
     sources = Sources(
-        rows.names(), listed, frame, counts, rows.psf(), rows.unit("flux"),
-        file=rows.file, checks=(flux.check,) * by_magnitude, magzero=flux.zero,
+        tuple(rows.names()[i] for i in first), listed[first], frame, counts,
+        None if psf is None else psf[first], rows.unit("flux"),
+        file=rows.file, checks=tuple(checks), magzero=flux.zero,
     )  # fmt: skip
     return _counted(sources, origin, rows.origin, usual)
+
+
+def _mean(values: Array, group: Array) -> Array:
+    """Return the mean of each group, of the values that are numbers; NaN where there is none."""
+    known = np.isfinite(values)
+    number = np.bincount(group, known)
+    total = np.bincount(group, np.where(known, values, 0))
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
 def _counted(

@@ -104,6 +104,18 @@ class Rows:
         cells = ["" if cell is np.ma.masked else str(cell).strip() for cell in given]
         return tuple(cell or str(i) for i, cell in enumerate(cells, 1))
 
+    def stars(self, places: Array) -> tuple[Array, Array]:
+        """Return the first row of each star, and the number of the star in each row, from 0.
+
+        Those of a light curve, told apart by the column ``component``, are one star.
+        """
+        if "component" not in self.columns:
+            return np.arange(len(places)), np.arange(len(places))
+        rows = list(zip(self.names(), map(tuple, places), strict=True))
+        numbers = {row: i for i, row in enumerate(dict.fromkeys(rows))}
+        star = np.array([numbers[row] for row in rows])
+        return np.unique(star, return_index=True)[1], star
+
     def flux(self) -> Array | None:
         """Return the light of each, that of all energies together."""
         if "flux" not in self.columns:

@@ -286,6 +286,32 @@ def test_tables_in_memory():
         from_table(Table({"x": [1.0], "y": [True]}))
 
 
+def test_a_light_curve_is_a_list_of_its_stars():
+    curve = Table(
+        {
+            "name": ["b", "a", "b", "a", "b", "a"],
+            "component": ["stars 1", "stars 1", "stars 2", "stars 2", "stars 3", "stars 3"],
+            "x": [5.0, 9.0] * 3,
+            "y": [6.0, 2.0] * 3,
+            "flux": [100.0, np.nan, 300.0, np.nan, np.nan, np.nan],
+            "psf": [2, 1] * 3,
+        }
+    )
+    found = from_table(curve)
+    assert found.names == ("b", "a")
+    np.testing.assert_array_equal(found.places, [[5, 6], [9, 2]])
+    np.testing.assert_array_equal(found.flux, [200, np.nan])
+    np.testing.assert_array_equal(found.psf, [1, 0])
+    assert "each star starts at its mean flux" in said(found)
+    curve["x"][2] = 5.5
+    with pytest.raises(DataError, match="stars 1 and 3 are both called 'b'"):
+        from_table(curve)
+    curve["x"][2] = 5.0
+    del curve["component"]
+    with pytest.raises(DataError, match="stars 1 and 3 are both called 'b'"):
+        from_table(curve)
+
+
 def test_the_frame_of_longitudes_stands_in_the_metadata():
     table = Table({"lon": [10.0], "lat": [20.0]}, meta={"frame": "galactic"})
     assert from_table(table).frame == "galactic"

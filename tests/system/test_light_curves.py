@@ -11,6 +11,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 import skyfold as package
+from skyfold.source_files import read_sources
 from skyfold_image.kernels import gauss
 
 SHAPE = (26, 28)
@@ -64,6 +65,15 @@ def test_light_curves(skyfold, frames):
     assert len(table) == 6
     checks = json.loads((frames / "out" / "manifest.json").read_text())["checks"]
     assert any("shifted by +1.400, -2.000 of its pixels" in check["message"] for check in checks)
+    for form in ("stars.ecsv", "result.fits[STARS]", "stars.reg"):
+        assert read_sources(frames / "out" / form).names == ("1", "2")
+    again = CONFIG.replace("two.stars", "out/stars.ecsv").replace("output: out", "output: again")
+    (frames / "again.yaml").write_text(again)
+    skyfold.accepts("run again.yaml --iterations 0", says=("each star starts at its mean flux",))
+    repeated = Table.read(frames / "again" / "stars.ecsv")
+    assert list(repeated["name"]) == list(table["name"])
+    assert repeated["x"] == pytest.approx(table["x"], abs=1e-6)
+    assert repeated["first_flux"][:2] == pytest.approx(found.mean(axis=0))
 
 
 def test_one_psf_for_all_and_one_flux(skyfold, frames):
