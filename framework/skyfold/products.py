@@ -14,6 +14,7 @@ from skyfold.binned import BinnedData
 from skyfold.dataspace import DataSpace, Projection
 from skyfold.geometry import Grid, celestial_wcs
 from skyfold.healpix_table import columns_to_table, to_table
+from skyfold.points import PointList
 from skyfold.residuals import Explained, deviance_residual
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
@@ -204,6 +205,8 @@ def write_hdf5(result: Result, path: Path) -> None:
             stored.attrs["unit"], stored.attrs["fixed"] = component.unit, component.fixed
             if isinstance(component.geometry, Sphere):
                 _describe(stored, component.geometry)
+            if isinstance(component.geometry, PointList):
+                file[f"NAMES/{name}"] = list(component.geometry.names)
             file[f"SENSITIVITY/{name}"] = result.data.sensitivity[name]
             if component.mask is not None:
                 file[f"MASK/{name}"] = component.mask.astype(np.uint8)

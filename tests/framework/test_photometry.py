@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from astropy import units as u
@@ -25,6 +26,7 @@ from skyfold.model import Component
 from skyfold.mosaic import together
 from skyfold.origin import Origin
 from skyfold.points import with_points
+from skyfold.products import write_hdf5
 from skyfold.report import write as write_report
 from skyfold.report.stars import _listed, light_curves
 from skyfold.runfolder import reopen
@@ -238,6 +240,16 @@ def test_a_run_folder_gives_the_same_table(result):
     again = reopen(folder, with_points(data(), result[0].model.components["stars"].geometry.listed))
     stored = Table.read(folder / "stars.ecsv")
     np.testing.assert_allclose(again.stars["flux_error"], stored["flux_error"], rtol=1e-6)
+    plain = reopen(folder, data())
+    assert plain.model.components["stars"].geometry.names == tuple("abcde")
+    np.testing.assert_allclose(plain.stars["flux"], again.stars["flux"])
+
+
+def test_hdf5_tells_the_names_of_stars(result, tmp_path):
+    write_hdf5(result[0], tmp_path / "result.h5")
+    with h5py.File(tmp_path / "result.h5") as file:
+        assert list(file["NAMES/stars"].asstr()) == list("abcde")
+        assert list(file["NAMES"]) == ["stars"]
 
 
 def test_the_terminal_shows_the_brightest(result, monkeypatch):
