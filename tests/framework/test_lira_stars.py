@@ -9,6 +9,7 @@ import skyfold
 from skyfold.binned import BinnedData
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import Grid
+from skyfold.joint import JointData
 from skyfold.model import Component
 from skyfold.points import with_points
 from skyfold.sources import Sources
@@ -66,6 +67,29 @@ def test_what_is_not_seen_is_refused():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "options"), [("lira", {"draws": 60, "burn": 30, "chains": 1}), ("lira-mode", {})]
+)
+def test_a_frame_that_misses_a_star_has_no_flux_of_it(method, options):
+    psf, left = Psf(KERNEL, SHAPE), np.ones(SHAPE)
+    left[:, 2:] = 0
+    sky = {"sky": Component(Grid(psf.model_shape, field=psf.field))}
+    counts = np.asarray(observed(3, lambda shape: np.full(shape, 2.0))[0].full_counts)
+    frames = [BinnedData(counts, {"sky": psf}, w, components=sky) for w in (None, left, 1 - left)]
+    listed = Sources(("a", "b", "c"), PLACES)
+    data = with_points(JointData(frames), listed, each=True)
+    inside = np.array([True, False, False])
+    np.testing.assert_array_equal(data.components["stars 2"].mask, inside)
+    run = skyfold.run(data, method, progress=False, **options)
+    assert np.all(run.model["stars 2"][~inside] == 0)
+    assert np.all(run.model["stars 2"][inside] > 0)
+    for name in ("stars 1", "stars 3"):
+        assert run.model[name][:2] == pytest.approx(FLUX[:2], rel=0.25)
+    if method == "lira":
+        np.testing.assert_array_equal(run.posterior.deviation("stars 2") > 0, inside)
+        np.testing.assert_array_equal(np.isfinite(run.stars["flux"][3:6]), inside)
+
+
 def test_errors_of_the_maximum_are_those_of_the_posterior():
     data, _ = observed(5, lambda shape: 2 + 3 * np.exp(-((np.indices(shape)[1] - 13) ** 2) / 40))
     best = skyfold.run(data, "two-channel", strength=0.3, smooth="7 pix", progress=False)

@@ -25,6 +25,7 @@ from skyfold.sampling.chains.calibration import Calibration
 from skyfold.sampling.chains.psf_library import calibration_of
 from skyfold.sampling.laws.hierarchy import spread
 from skyfold.sampling.laws.law import Law
+from skyfold.sampling.laws.masked_law import Masked
 from skyfold.sampling.laws.multiscale_law import MultiScale
 from skyfold.sampling.laws.scale_law import GammaFactor, LogNormalFactor, Scale
 from skyfold.sampling.laws.strengths import HalfCauchy, HyperPrior, Lira
@@ -140,7 +141,7 @@ class MultiScaleMethod(Method):
                 **more,
             )
             if part.geometry.sky
-            else Scale(seen[name], self._density(name, part, seen[name]), part.bounds)
+            else self._scale(name, part, seen[name])
             for name, part in fitted.items()
         }
 
@@ -164,11 +165,13 @@ class MultiScaleMethod(Method):
             **more,
         )
 
-    def _density(self, name: str, part: Component, seen: Array) -> GammaFactor | LogNormalFactor:
-        if isinstance(part.geometry, PointList):
-            _require_seen(part.geometry, seen)
-            return FLAT
-        return self._factor(name, seen)
+    def _scale(self, name: str, part: Component, seen: Array) -> Law:
+        if not isinstance(part.geometry, PointList):
+            return Scale(seen, self._factor(name, seen), part.bounds)
+        inside = np.ones(seen.shape, bool) if part.mask is None else part.mask
+        _require_seen(part.geometry, np.where(inside, seen, np.inf))
+        law = Scale(seen[inside], FLAT, part.bounds)
+        return law if inside.all() else Masked(law, inside)
 
     def _factor(self, name: str, seen: Array) -> GammaFactor | LogNormalFactor:
         error = self.background_error
