@@ -383,9 +383,8 @@ def _sampled(data: BinnedData, sky: str, response: Response, name: str) -> tuple
     grid = data.components[sky].geometry
     if not isinstance(grid, Grid) or isinstance(getattr(response, "inner", None), Shared):
         return ()
-    finer = float(np.mean(fineness(Grid(data.shape), grid)))
-    width = star_fwhm(data.whole[sky]) * finer
-    if width >= NARROW:
+    width = star_fwhm(data.whole[sky]) * float(np.mean(fineness(Grid(data.shape), grid)))
+    if width * data.whole[sky].finer >= NARROW:
         return ()
     text = (
         f"a star is only {width:.2g} pixels of the sky wide, so what it is between them is a "

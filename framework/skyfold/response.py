@@ -41,6 +41,8 @@ class Response(ABC):
         kernel of a PSF, the positions of stars. None where there is nothing of the kind.
     psfs
         How many PSFs point sources may have.
+    finer
+        Into how many parts the PSF of point sources divides a pixel of the values, along an axis.
     pointwise
         Whether each bin sees the value in its own place, and no other.
     """
@@ -52,6 +54,7 @@ class Response(ABC):
     complete: bool = True
     parameters: Array | None = None
     psfs: int = 1
+    finer: int = 1
     pointwise: bool = False
 
     @property
@@ -277,7 +280,7 @@ class Chain(Response):
         self.model_shape, self.data_shape = inner.model_shape, outer.data_shape
         self.accuracy = max(outer.accuracy, inner.accuracy)
         self.rows_pay_below, self.complete = outer.rows_pay_below, outer.complete
-        self.psfs = max(outer.psfs, inner.psfs)
+        self.psfs, self.finer = max(outer.psfs, inner.psfs), max(outer.finer, inner.finer)
 
     @property
     def divisions(self) -> int:

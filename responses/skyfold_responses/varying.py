@@ -69,7 +69,7 @@ class VaryingPsf(Response):
         shapes = {np.shape(kernel) for kernel in kernels}
         if len(shapes) > 1 or len(data_shape) < 2:
             raise DataError(f"PSFs that vary are images of one shape, not of {sorted(shapes)}")
-        self._options, self._finer = (boundary, *options), finer
+        self._options, self.finer = (boundary, *options), finer
         self._kernels = [np.asarray(kernel, np.float64) for kernel in kernels]
         sampled = [self._sampled(kernel) for kernel in self._kernels]
         first = Psf(sampled[0], data_shape, *self._options)
@@ -139,21 +139,19 @@ class VaryingPsf(Response):
             return shares(there, self._centres)
 
         seen, cyclic = (places - self._start, self.data_shape), self._options[0] == "periodic"
-        if self._finer > 1:
-            return EffectivePoints(self._kernels, self._finer, *seen, parts, cyclic)
+        if self.finer > 1:
+            return EffectivePoints(self._kernels, self.finer, *seen, parts, cyclic)
         return Points(self._kernels, *seen, parts, cyclic)
 
     def moved(self, by: Array) -> Response:
         """Return the convolution with kernels shifted by parts of a pixel."""
-        kernels = [moved_kernel(kernel, self._finer * by) for kernel in self._kernels]
-        return VaryingPsf(
-            kernels, self._centres, self.data_shape, *self._options, finer=self._finer
-        )
+        kernels = [moved_kernel(kernel, self.finer * by) for kernel in self._kernels]
+        return VaryingPsf(kernels, self._centres, self.data_shape, *self._options, finer=self.finer)
 
     def _sampled(self, kernel: Array) -> Array:
         """Return what a kernel is at the pixels of the data, for light from a pixel's centre."""
-        y, x = ((n - 1) // 2 % self._finer for n in kernel.shape[-2:])
-        return self._finer**2 * kernel[..., y :: self._finer, x :: self._finer]
+        y, x = ((n - 1) // 2 % self.finer for n in kernel.shape[-2:])
+        return self.finer**2 * kernel[..., y :: self.finer, x :: self.finer]
 
 
 def shares(places: Array, centres: Array) -> Array:

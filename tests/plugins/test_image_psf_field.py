@@ -138,4 +138,6 @@ def test_fluxes_and_places_of_stars_narrower_than_two_pixels(tmp_path, free):
         progress=False,
     )
     assert run.model["stars"] == pytest.approx(fluxes, rel=1e-4)
-    assert any("one PSF for the whole field; on" in c.message for c in run.data.origin.checks)
+    checks = run.data.origin.checks
+    assert any("one PSF for the whole field; on pixels 4 times" in c.message for c in checks)
+    assert not any(c.level == "warning" for c in checks)
