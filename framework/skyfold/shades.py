@@ -12,6 +12,7 @@ from skyfold.vector import Array
 
 SIGMAS = 5.0  # residuals saturate here
 SOFTENING = 30.0  # asinh stretch: linear below this fraction of the range, logarithmic above
+DEEPEST = 1000.0  # the same where a few pixels of a sky outshine all the rest
 DECADES = 1e-3  # of the brightest value: the darkest of a logarithmic scale
 FLAT = 1e-290  # a smaller range is none, for fear of underflow
 MASKED = "0.62"
@@ -64,7 +65,17 @@ def norm(values: Array, kind: str, scale: str = "asinh") -> Normalize:
         return LogNorm(max(low, high * DECADES), high)
     if scale != "asinh":
         raise ConfigError(f"no scale is called {scale!r}; there are asinh, linear and log")
-    return AsinhNorm(linear_width=(high - low) / SOFTENING, vmin=low, vmax=high)
+    return AsinhNorm(softening(values, kind), vmin=low, vmax=high)
+
+
+def softening(values: Array, kind: str) -> float:
+    """Return how far above the darkest value an asinh stretch is linear; beyond, logarithmic."""
+    low, high = limits(values, kind)
+    known = values[np.isfinite(values)]
+    if kind != "sky" or not known.size:
+        return (high - low) / SOFTENING
+    most = float(np.percentile(known, 90)) - low  # where a few pixels outshine all the rest
+    return float(np.clip(most, (high - low) / DEEPEST, (high - low) / SOFTENING))
 
 
 def colours(kind: str) -> Colormap:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyfold.layers import Layer
-from skyfold.shades import colours, limits, norm
+from skyfold.shades import colours, limits, norm, softening
 from skyfold.skymap import NAMES
 from skyfold.vector import Array
 
@@ -81,7 +81,7 @@ def plate(values: Array, kind: str, upward: bool, scale: Array | None = None) ->
     """
     scale = values if scale is None else scale
     low, high = limits(scale, kind)
-    steps = _levels(scale, kind, low, high)
+    steps = _levels(scale, kind, high)
     index = np.searchsorted((steps[1:] + steps[:-1]) / 2, np.nan_to_num(values))
     index = np.where(np.isfinite(values), index, MASKED).astype(np.uint8)
     shades = colours(kind)(norm(scale, kind)(steps), bytes=True)[:, :3]
@@ -92,7 +92,7 @@ def plate(values: Array, kind: str, upward: bool, scale: Array | None = None) ->
     return Plate(png, steps, low, high, most, bool(np.all(np.isin(known, steps))))
 
 
-def _levels(values: Array, kind: str, low: float, high: float) -> Array:
+def _levels(values: Array, kind: str, high: float) -> Array:
     """Return 255 values: whole numbers where they suffice, else dense near zero."""
     known = values[np.isfinite(values)]
     least, most = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
@@ -101,7 +101,7 @@ def _levels(values: Array, kind: str, low: float, high: float) -> Array:
         return np.linspace(-reach, reach, MASKED)
     if most - least < MASKED and np.all(known == np.rint(known)):
         return least + np.arange(MASKED)
-    width = (high - low) / 300
+    width = softening(values, kind) / 10
     return width * np.sinh(np.linspace(np.arcsinh(least / width), np.arcsinh(most / width), MASKED))
 
 
