@@ -18,17 +18,21 @@ namespace {
 
 constexpr double tiny = std::numeric_limits<double>::min();
 
-// log(x / m) where both are above zero, and 0 elsewhere.
-SKYFOLD_INLINE double log_ratio(double x, double m) {
-  const double ratio = x > 0 && m > 0 ? x / m : 1.0;
-  return log_of(ratio < tiny ? tiny : ratio);
-}
+// Sum of -x log(x / m) where both are above zero; smallest and largest m.
+struct Value {
+  double sum, low, top;
+};
 
-SKYFOLD_CLONES double value_chunk(const double* x, const double* m, py::ssize_t size) {
-  double sum = 0.0;
-#pragma omp simd reduction(+ : sum)
-  for (py::ssize_t i = 0; i < size; ++i) sum -= x[i] * log_ratio(x[i], m[i]);
-  return sum;
+SKYFOLD_CLONES Value value_chunk(const double* x, const double* m, py::ssize_t size) {
+  double sum = 0.0, low = std::numeric_limits<double>::infinity(), top = 0.0;
+#pragma omp simd reduction(+ : sum) reduction(min : low) reduction(max : top)
+  for (py::ssize_t i = 0; i < size; ++i) {
+    const double level = m[i], ratio = x[i] > 0 && level > 0 ? x[i] / level : 1.0;
+    sum -= x[i] * log_of(ratio < tiny ? tiny : ratio);
+    low = level < low ? level : low;
+    top = top < level ? level : top;
+  }
+  return {sum, low, top};
 }
 
 SKYFOLD_CLONES double quotient_chunk(const double* x, const double* m, const double* b, double* q, py::ssize_t size) {
@@ -41,9 +45,9 @@ SKYFOLD_CLONES double quotient_chunk(const double* x, const double* m, const dou
   return sum;
 }
 
-SKYFOLD_CLONES void advance_chunk(const double* x, double* d, double a, py::ssize_t size) {
+SKYFOLD_CLONES void advance_chunk(const double* x, const double* d, double a, double* y, py::ssize_t size) {
 #pragma omp simd
-  for (py::ssize_t i = 0; i < size; ++i) d[i] = x[i] + a * d[i];
+  for (py::ssize_t i = 0; i < size; ++i) y[i] = x[i] + a * d[i];
 }
 
 // What pulls on all values alike: the strength of the entropy, and the multipliers of both parts.
@@ -56,39 +60,43 @@ struct Steps {
   double counts, entropy, both, reach;
 };
 
-SKYFOLD_CLONES Steps step_chunk(const double* x, const double* b, const double* s, const double* m, const double* g,
-                                Pulls pulls, double* d, py::ssize_t size) {
-  double counts = 0.0, entropy = 0.0, both = 0.0, reach = std::numeric_limits<double>::infinity();
-#pragma omp simd reduction(+ : counts, entropy, both) reduction(min : reach)
+SKYFOLD_CLONES Steps step_chunk(const double* x, const double* b, const double* s, const double* q, const double* g,
+                                Pulls pulls, double floor, double* d, py::ssize_t size) {
+  double counts = 0.0, entropy = 0.0, both = 0.0, fall = 0.0;
+#pragma omp simd reduction(+ : counts, entropy, both) reduction(max : fall)
   for (py::ssize_t i = 0; i < size; ++i) {
-    const double here = s[i] > 0 ? x[i] : 0.0, per = s[i] > 0 ? 1.0 / s[i] : 0.0;
-    const double first = here * (b[i] * per + pulls.counts);
-    const double second =
-        here * (pulls.strength * (g[i] - 1.0 - log_ratio(x[i], m[i])) * per + pulls.entropy);
+    const double scale = s[i] < floor ? floor : s[i], here = scale > 0 ? x[i] : 0.0;
+    const double part = here / (scale > 0 ? scale : 1.0), log = log_of(q[i] < tiny ? 1.0 : q[i]);
+    const double first = part * (b[i] + pulls.counts * s[i]);
+    const double second = part * (pulls.strength * (g[i] - 1.0 - log) + pulls.entropy * s[i]);
     const double step = first + second;
     d[i] = step;
     counts += first * first;
     entropy += second * second;
     both += step * step;
-    const double often = step < 0 ? here / -step : std::numeric_limits<double>::infinity();
-    reach = often < reach ? often : reach;
+    const double often = -step / (here > 0 ? here : 1.0);
+    fall = fall < often ? often : fall;
   }
-  return {counts, entropy, both, reach};
+  return {counts, entropy, both, 1.0 / fall};
 }
 
 struct Along {
   double slope, bend;
 };
 
+// One division gives p / c, one more its logarithm and 1 / p.
 SKYFOLD_CLONES Along along_chunk(const double* x, const double* d, const double* m, const double* dm, double a,
                                  py::ssize_t size) {
   double slope = 0.0, bend = 0.0;
 #pragma omp simd reduction(+ : slope, bend)
   for (py::ssize_t i = 0; i < size; ++i) {
     const double p = x[i] + a * d[i], c = m[i] + a * dm[i];
-    const double on = p > 0 && c > 0 ? 1.0 : 0.0, above = on > 0 ? p : 1.0, below = on > 0 ? c : 1.0;
-    const double falls = dm[i] / below, moves = falls - d[i] / above;
-    slope += on * (above * falls - (log_ratio(above, below) + 1.0) * d[i]);
+    const double on = p >= tiny && c > 0 ? 1.0 : 0.0, above = on > 0 ? p : 1.0, ratio = above / (on > 0 ? c : 1.0);
+    const auto parts = take_apart(ratio < tiny ? tiny : ratio);
+    const double inverse = 1.0 / (above * (parts.m + 1.0)), per = (parts.m + 1.0) * inverse;
+    const double log = put_together(parts.k, (parts.m - 1.0) * (above * inverse));
+    const double falls = dm[i] * (ratio * per), moves = falls - d[i] * per;
+    slope += on * (above * falls - (log + 1.0) * d[i]);
     bend += on * above * moves * moves;
   }
   return {slope, bend};
@@ -109,16 +117,19 @@ using Values = Array<double>;
 
 } // namespace
 
-// -sum x log(x / m) over all values where both are above zero.
-double relative_entropy(const Values& values, const Values& level, int threads) {
+// -sum x log(x / m) over all values where both are above zero; smallest and largest m.
+std::array<double, 3> relative_entropy(const Values& values, const Values& level, int threads) {
   if (level.size() != values.size()) throw py::value_error("values and level must have the same size");
   const double *x = values.data(), *m = level.data();
-  double sum = 0.0;
-  for (double part : by_chunks<double>(values.size(), threads, [&](py::ssize_t at, py::ssize_t size) {
+  Value all{0.0, std::numeric_limits<double>::infinity(), 0.0};
+  for (const Value& part : by_chunks<Value>(values.size(), threads, [&](py::ssize_t at, py::ssize_t size) {
          return value_chunk(x + at, m + at, size);
-       }))
-    sum += part;
-  return sum;
+       })) {
+    all.sum += part.sum;
+    all.low = std::min(all.low, part.low);
+    all.top = std::max(all.top, part.top);
+  }
+  return {all.sum, all.low, all.top};
 }
 
 // out = x / m. Returns the sum of x b.
@@ -136,32 +147,33 @@ double level_quotient(const Values& values, const Values& level, const Values& b
   return sum;
 }
 
-// step = start + share * step.
-void advance(const Values& start, Values& step, double share, int threads) {
-  if (start.size() != step.size()) throw py::value_error("start and step must have the same size");
-  const double* x = start.data();
-  double* d = step.mutable_data();
+// out = start + share * step; out may be the step.
+void advance(const Values& start, const Values& step, double share, Values& out, int threads) {
+  for (const auto* other : {&step, static_cast<const Values*>(&out)})
+    if (other->size() != start.size()) throw py::value_error("start, step and out must have the same size");
+  const double *x = start.data(), *d = step.data();
+  double* y = out.mutable_data();
   by_chunks<char>(start.size(), threads, [&](py::ssize_t at, py::ssize_t size) {
-    advance_chunk(x + at, d + at, share, size);
+    advance_chunk(x + at, d + at, share, y + at, size);
     return char(0);
   });
 }
 
-// out = x (b / s + mu) + x (c (g - 1 - log(x / m)) / s + nu), zero where nothing is seen (s = 0), for
-// pulls = (c, mu, nu). Returns the sums of squares of the first term, the second and both, and how
-// often the step may be taken before a value is below zero.
+// out = x / r (b + mu s) + x / r (c (g - 1 - log q) + nu s), with r the larger of s and floor, q = x / m
+// and pulls = (c, mu, nu); zero where r is zero. Returns the sums of squares of the first term, the second
+// and both, and how often the step may be taken before a value is below zero.
 std::array<double, 4> entropy_step(const Values& values, const Values& back, const Values& sensitivity,
-                                   const Values& level, const Values& spread, std::array<double, 3> pulls, Values& out,
-                                   int threads) {
+                                   const Values& quotient, const Values& spread, std::array<double, 3> pulls,
+                                   double floor, Values& out, int threads) {
   const py::ssize_t all = values.size();
-  for (const auto* other : {&back, &sensitivity, &level, &spread, static_cast<const Values*>(&out)})
+  for (const auto* other : {&back, &sensitivity, &quotient, &spread, static_cast<const Values*>(&out)})
     if (other->size() != all) throw py::value_error("all arrays must have the same size");
-  const double *x = values.data(), *b = back.data(), *s = sensitivity.data(), *m = level.data(), *g = spread.data();
+  const double *x = values.data(), *b = back.data(), *s = sensitivity.data(), *q = quotient.data(), *g = spread.data();
   double* d = out.mutable_data();
   const Pulls pull{pulls[0], pulls[1], pulls[2]};
   Steps sum{0.0, 0.0, 0.0, std::numeric_limits<double>::infinity()};
   for (const Steps& part : by_chunks<Steps>(all, threads, [&](py::ssize_t at, py::ssize_t size) {
-         return step_chunk(x + at, b + at, s + at, m + at, g + at, pull, d + at, size);
+         return step_chunk(x + at, b + at, s + at, q + at, g + at, pull, floor, d + at, size);
        })) {
     sum.counts += part.counts;
     sum.entropy += part.entropy;
@@ -195,10 +207,10 @@ void bind_entropy(py::module_& m) {
   m.def("level_quotient", &level_quotient, py::arg("values").noconvert(), py::arg("level").noconvert(),
         py::arg("back").noconvert(), py::arg("out").noconvert(), py::arg("threads") = 1);
   m.def("advance", &advance, py::arg("start").noconvert(), py::arg("step").noconvert(), py::arg("share"),
-        py::arg("threads") = 1);
+        py::arg("out").noconvert(), py::arg("threads") = 1);
   m.def("entropy_step", &entropy_step, py::arg("values").noconvert(), py::arg("back").noconvert(),
-        py::arg("sensitivity").noconvert(), py::arg("level").noconvert(), py::arg("spread").noconvert(),
-        py::arg("pulls"), py::arg("out").noconvert(), py::arg("threads") = 1);
+        py::arg("sensitivity").noconvert(), py::arg("quotient").noconvert(), py::arg("spread").noconvert(),
+        py::arg("pulls"), py::arg("floor"), py::arg("out").noconvert(), py::arg("threads") = 1);
   m.def("entropy_along", &entropy_along, py::arg("values").noconvert(), py::arg("step").noconvert(),
         py::arg("level").noconvert(), py::arg("level_step").noconvert(), py::arg("share"), py::arg("threads") = 1);
 }

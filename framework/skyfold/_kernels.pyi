@@ -63,7 +63,7 @@ def conjugate_direction(
 ) -> tuple[float, float]: ...
 def relative_entropy(
     values: NDArray[np.float64], level: NDArray[np.float64], threads: int = 1
-) -> float: ...
+) -> list[float]: ...
 def level_quotient(
     values: NDArray[np.float64],
     level: NDArray[np.float64],
@@ -72,15 +72,20 @@ def level_quotient(
     threads: int = 1,
 ) -> float: ...
 def advance(
-    start: NDArray[np.float64], step: NDArray[np.float64], share: float, threads: int = 1
+    start: NDArray[np.float64],
+    step: NDArray[np.float64],
+    share: float,
+    out: NDArray[np.float64],
+    threads: int = 1,
 ) -> None: ...
 def entropy_step(
     values: NDArray[np.float64],
     back: NDArray[np.float64],
     sensitivity: NDArray[np.float64],
-    level: NDArray[np.float64],
+    quotient: NDArray[np.float64],
     spread: NDArray[np.float64],
     pulls: tuple[float, float, float],
+    floor: float,
     out: NDArray[np.float64],
     threads: int = 1,
 ) -> list[float]: ...

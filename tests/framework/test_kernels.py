@@ -159,24 +159,26 @@ def _sky(size: int, seed: int = 0) -> list[np.ndarray]:
     return [rng.lognormal(0, 3, size) for _ in range(5)]
 
 
-@given(size=st.integers(0, 3000), seed=st.integers(0, 99))
+@given(size=st.integers(0, 3000), seed=st.integers(0, 99), floor=st.sampled_from((0.0, 1.5)))
 @settings(max_examples=20, deadline=None)
-def test_entropy_and_its_step_agree_with_numpy(size: int, seed: int) -> None:
+def test_entropy_and_its_step_agree_with_numpy(size: int, seed: int, floor: float) -> None:
     x, b, s, m, g = _sky(size, seed)
     s[::7], x[::5] = 0, 0
     log = np.log(np.where(x > 0, x, m) / m)
     terms = x * log
-    assert abs(relative_entropy(x, m) + terms.sum()) <= 1e-13 * np.abs(terms).sum()
-    per = np.divide(1, s, out=np.zeros(size), where=s > 0)
-    first = np.where(s > 0, x * (b * per - 0.7), 0)
-    second = np.where(s > 0, x * (0.3 * (g - 1 - log) * per + 0.2), 0)
+    value, low, top = relative_entropy(x, m)
+    assert abs(value + terms.sum()) <= 1e-13 * np.abs(terms).sum()
+    assert (low, top) == (m.min(initial=np.inf), m.max(initial=0))
+    scale = np.maximum(s, floor)
+    part = np.divide(x, scale, out=np.zeros(size), where=scale > 0)
+    first, second = part * (b - 0.7 * s), part * (0.3 * (g - 1 - log) + 0.2 * s)
     step = np.empty(size)
-    *squares, reach = entropy_step(x, b, s, m, g, (0.3, -0.7, 0.2), step)
+    *squares, reach = entropy_step(x, b, s, x / m, g, (0.3, -0.7, 0.2), floor, step)
     np.testing.assert_allclose(step, first + second, rtol=1e-11, atol=1e-11)
     expected = [np.sum(first**2), np.sum(second**2), np.sum(step**2)]
     np.testing.assert_allclose(squares, expected, rtol=1e-10)
     falling = step < 0
-    assert reach == np.min(x[falling] / -step[falling], initial=np.inf)
+    assert reach == pytest.approx(np.min(x[falling] / -step[falling], initial=np.inf), rel=1e-14)
 
 
 @given(size=st.integers(1, 3000), seed=st.integers(0, 99), share=st.floats(0.01, 0.9))
@@ -210,7 +212,7 @@ def test_threads_do_not_change_the_entropy() -> None:
     found = [
         (
             relative_entropy(x, m, threads),
-            entropy_step(x, b, s, m, g, (0.3, -0.7, 0.2), out, threads),
+            entropy_step(x, b, s, m, g, (0.3, -0.7, 0.2), 0.0, out, threads),
             entropy_along(x, b, m, g, 0.5, threads),
         )
         for threads, out in zip((1, 3), outs, strict=True)
@@ -224,7 +226,7 @@ def test_arrays_of_the_entropy_must_match() -> None:
     with pytest.raises(ValueError, match="same size"):
         relative_entropy(x, short)
     with pytest.raises(ValueError, match="same size"):
-        entropy_step(x, x, short, x, x, (1.0, 1.0, 1.0), x)
+        entropy_step(x, x, short, x, x, (1.0, 1.0, 1.0), 0.0, x)
     with pytest.raises(ValueError, match="same size"):
         entropy_along(x, x, x, short, 1.0)
     with pytest.raises(ValueError, match="threads must be at least 1"):

@@ -38,6 +38,8 @@ class PlucyState(State):
     ----------
     level
         What the entropy draws the sky to, shape of the sky; empty without entropy.
+    floor
+        What its steps are divided by at least; see `Channel.floor`.
     accelerating
         Whether steps are lengthened: asked for, or since the objective fell.
     before
@@ -50,6 +52,7 @@ class PlucyState(State):
     """
 
     level: Array = field(default_factory=lambda: np.zeros(0))
+    floor: float = 0.0
     accelerating: bool = False
     before: float = -inf
     direction: Vector = field(default_factory=lambda: Vector({}))
@@ -113,18 +116,20 @@ class Plucy(Algorithm):
         """
         self._require_known(model)
         first = super().start(data, model.balanced(data))
-        level = self._level(first.model)
-        state = PlucyState.of(first, level=level, accelerating=self.accelerate)
+        level, channel = self._level(first.model), self._channel(first.model)
+        floor = channel.floor(data.sensitivity[channel.name]) if channel else 0.0
+        state = PlucyState.of(first, level=level, floor=floor, accelerating=self.accelerate)
         return self._told(self._judged(state), data)
 
     def m_step(self, state: State, data: DataInterface) -> Proposal:
         """Return the step, lengthened if asked, with its expectation and level."""
         assert isinstance(state, PlucyState)
         old, channel = state.model.vector, self._channel(state.model)
-        step, longest, convergence = self._pulled(state, data)
+        scale = self._scale(state, data)
+        step, longest, convergence = self._pulled(state, data, scale)
         memory: dict[str, Any] = {}
         if self.conjugate:
-            step, longest, memory = conjugated(state, step, self._scale(state.model, data))
+            step, longest, memory = conjugated(state, step, scale)
         ahead = data.forward(step)
         level_ahead = channel.level_ahead(step[channel.name]) if channel else np.zeros(0)
         accelerating = state.accelerating or self.conjugate or _fell(state)
@@ -141,7 +146,7 @@ class Plucy(Algorithm):
                 if telling:
                     if channel:
                         there = replace(channel, values=channel.values + share * line[0])
-                        value += there.value(state.level + share * line[1])
+                        value += there.valued(state.level + share * line[1])[1]
                     words = "iteration %d: tried %.4f of the step: objective %+.7g"
                     higher = (value - state.objective) / state.expectation.total
                     tell.debug(words, state.iteration + 1, share, higher)
@@ -154,14 +159,13 @@ class Plucy(Algorithm):
         elif share < 1:
             words = "iteration %d: %g of the step taken, so that no value falls below zero"
             tell.info(words, state.iteration + 1, share)
-        if self.conjugate:
-            step = step.map(np.copy)  # the direction is remembered
-        new = step.map(lambda d, x: _moved(x, d, share), old)
+        room = step.map(np.empty_like) if self.conjugate else step  # a direction is remembered
+        new = step.map(lambda d, x, out: _moved(x, d, share, out), old, room)
         expected = Expectation(
-            _moved(state.expectation.observed, ahead.observed, share),
+            _moved(state.expectation.observed, ahead.observed, share, ahead.observed),
             state.expectation.totals + share * ahead.totals,
         )
-        level = _moved(state.level, level_ahead, share)
+        level = _moved(state.level, level_ahead, share, level_ahead)
         if (state.iteration + 1) % REFRESH == 0:
             level = self._level(state.model.with_values(new))
         notes = {"acceleration": share, "largest_acceleration": longest, "convergence": convergence}
@@ -182,8 +186,7 @@ class Plucy(Algorithm):
         channel = self._channel(state.model)
         if not isinstance(state, PlucyState) or channel is None:
             return state
-        level = channel.prior.above_noise(state.level)
-        value = channel.value(level)
+        level, value = channel.valued(state.level)
         notes = {"log_prior": value, "log_posterior": state.log_likelihood + value}
         return replace(state, level=level, log_prior=value, notes={**state.notes, **notes})
 
@@ -204,7 +207,9 @@ class Plucy(Algorithm):
             notes["share_of_stars"] = light / total
         return replace(state, notes={**state.notes, **notes})
 
-    def _pulled(self, state: PlucyState, data: DataInterface) -> tuple[Vector, float, float]:
+    def _pulled(
+        self, state: PlucyState, data: DataInterface, scale: Vector
+    ) -> tuple[Vector, float, float]:
         """Return the step, how often it may be taken, and the convergence parameter.
 
         That is the length of the step of the sky, over the sum of the lengths of its two parts.
@@ -221,7 +226,7 @@ class Plucy(Algorithm):
             pull = -(mine + others.dot(state.back)) / seen
             drag = -channel.uphill(state.log_prior) / seen
             steps[name], (counts, entropy, both), longest = channel.step(
-                state.level, quotient, back, data.sensitivity[name], (pull, drag)
+                quotient, back, data.sensitivity[name], (pull, drag), state.floor
             )
             convergence = both / (counts + entropy) if both > 0 else 0.0
         else:
@@ -231,17 +236,17 @@ class Plucy(Algorithm):
             per = np.divide(state.back[name], s, out=np.zeros(s.shape), where=s > 0)
             steps[name] = np.where(s > 0, free[name] * (per + pull + drag), 0.0)
             longest = min(longest, reach(model, Vector({name: steps[name]})))
-        step, scale = Vector(steps), self._scale(model, data)
-        if channel and scale[channel.name] is not data.sensitivity[channel.name]:
+        step = Vector(steps)
+        if state.floor:
             step = _conserving(step, free, data.sensitivity, scale)
             longest = reach(model, step)
         return step, longest, convergence
 
-    def _scale(self, model: Model, data: DataInterface) -> Vector:
+    def _scale(self, state: PlucyState, data: DataInterface) -> Vector:
         """Return what steps are divided by."""
-        scale, channel = dict(data.sensitivity.only(model.free)), self._channel(model)
-        if channel:
-            scale[channel.name] = channel.scale(scale[channel.name])
+        scale, channel = dict(data.sensitivity.only(state.model.free)), self._channel(state.model)
+        if channel and state.floor:
+            scale[channel.name] = np.maximum(scale[channel.name], state.floor)
         return Vector(scale)
 
     def _channel(self, model: Model) -> Channel | None:
@@ -299,12 +304,12 @@ def _rounding(state: State) -> float:
     return ROUNDING * (abs(state.log_likelihood) + state.expectation.total)
 
 
-def _moved(start: Array, step: Array, share: float) -> Array:
-    """Return a place on the way along a step, in the memory of the step."""
+def _moved(start: Array, step: Array, share: float, out: Array) -> Array:
+    """Return a place on the way along a step, in the memory of ``out`` where the dtypes allow."""
     if start.dtype != np.float64 or step.dtype != np.float64:
         return np.asarray(start + share * step, start.dtype)
-    advance(np.ascontiguousarray(start), step, share)
-    return step
+    advance(np.ascontiguousarray(start), step, share, out)
+    return out
 
 
 def _newton(

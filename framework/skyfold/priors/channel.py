@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import sqrt
 
 import numpy as np
 
 from skyfold._kernels import entropy_along, entropy_step, level_quotient, relative_entropy
 from skyfold.geometry import Geometry
-from skyfold.priors.entropy import SMALLEST, Entropy
+from skyfold.priors.entropy import Entropy
 from skyfold.vector import Array
 
 
@@ -44,12 +44,15 @@ class Channel:
             return np.zeros(self.values.shape)
         return self.prior.level(step, self.geometry)
 
-    def value(self, level: Array) -> float:
-        """Return the log-density."""
-        made = relative_entropy(self.values, level)
+    def valued(self, level: Array) -> tuple[Array, float]:
+        """Return a level, raised where it is no more than rounding, and the log-density with it."""
+        made, low, top = relative_entropy(self.values, level)
+        if self.prior.floats and low < (floor := self.prior.floor(top)):
+            level = np.maximum(level, floor)
+            made, *_ = relative_entropy(self.values, level)
         if not self.prior.floats:
             made += float(np.sum(self.values))
-        return self.prior.coefficient * made
+        return level, self.prior.coefficient * made
 
     def uphill(self, value: float) -> float:
         """Return the sum of values times slope, where the log-density is ``value``."""
@@ -57,11 +60,10 @@ class Channel:
             return value  # it is of degree one
         return value - self.prior.coefficient * float(np.sum(self.values))
 
-    def scale(self, sensitivity: Array) -> Array:
-        """Return what steps are divided by: the sensitivity, or what the entropy asks at least."""
+    def floor(self, sensitivity: Array) -> float:
+        """Return what steps are divided by at least: what the entropy asks where little is seen."""
         floor = min(self.prior.coefficient, float(np.max(sensitivity)))
-        low = float(np.min(sensitivity)) < floor
-        return np.maximum(sensitivity, floor) if low else sensitivity
+        return floor if np.min(sensitivity) < floor else 0.0
 
     def quotient(self, level: Array, back: Array) -> tuple[Array, float]:
         """Return values over level, and the sum of values times R^T q."""
@@ -70,46 +72,36 @@ class Channel:
 
     def step(
         self,
-        level: Array,
         quotient: Array,
         back: Array,
         sensitivity: Array,
         pulls: tuple[float, float],
+        floor: float,
     ) -> tuple[Array, tuple[float, float, float], float]:
         """Return a multiplicative step, and how often it may be taken above zero.
 
         Parameters
         ----------
-        level, quotient
-            What the sky is drawn to, and values over that.
+        quotient
+            Values over what the sky is drawn to.
         back, sensitivity
             R^T q and R^T w.
         pulls
-            What is added for counts and for entropy to the relative step of every value.
+            What is added for counts and for entropy to the relative step of what is well seen.
+        floor
+            Sensitivity below which the entropy moves a value; see `floor`.
 
         Returns
         -------
         step, lengths, reach
-            ``x (back / s + pulls[0]) + x (slope / s + pulls[1])``, the lengths of its two terms
-            and of their sum, and how often it may be taken. What is hardly seen is moved by the
-            entropy: there `scale` takes the place of s, and the pulls are as much less.
+            ``x / r (back + pulls[0] s) + x / r (slope + pulls[1] s)`` with r the larger of s and
+            the floor, the lengths of its two terms and of their sum, and how often it may be taken.
         """
         floats, strength = self.prior.floats, self.prior.coefficient
         spread = self.prior.level(quotient, self.geometry) if floats else np.ones(quotient.shape)
-        scale = self.scale(sensitivity)
-        if scale is not sensitivity:
-            part = self.values / scale
-            first = part * (back + pulls[0] * sensitivity)
-            log = np.log(np.maximum(quotient, SMALLEST))
-            second = part * (strength * (spread - 1 - log) + pulls[1] * sensitivity)
-            step = first + second
-            norms = (_norm(first), _norm(second), _norm(step))
-            falling = step < 0
-            far = np.min(self.values[falling] / -step[falling], initial=inf)
-            return step, norms, float(far)
-        all_pulls = (strength, *pulls)
+        seen = _plain(back), _plain(sensitivity)
         counts, entropy, both, reach = entropy_step(
-            self.values, _plain(back), _plain(sensitivity), level, spread, all_pulls, spread
+            self.values, *seen, quotient, spread, (strength, *pulls), floor, spread
         )  # each value is read before the step takes its place
         return spread, (sqrt(counts), sqrt(entropy), sqrt(both)), reach
 
@@ -119,10 +111,6 @@ class Channel:
         if not self.prior.floats:
             rise += float(np.sum(line[0]))
         return self.prior.coefficient * rise, self.prior.coefficient * bend
-
-
-def _norm(values: Array) -> float:
-    return sqrt(float(np.sum(values**2)))
 
 
 def _plain(values: Array) -> Array:

@@ -50,9 +50,12 @@ class Smoothed:
 
     def above_noise(self, level: Array) -> Array:
         """Return smoothed values, raised where they are no more than rounding."""
-        floor = NOISE * float(np.max(level, initial=0.0)) if self.cyclic else 0.0
-        floor = max(floor, SMALLEST)
+        floor = self.floor(float(np.max(level, initial=0.0)))
         return level if np.min(level, initial=floor) >= floor else np.maximum(level, floor)
+
+    def floor(self, top: float) -> float:
+        """Return the level below which smoothed values are rounding; ``top`` is the largest."""
+        return max(NOISE * top if self.cyclic else 0.0, SMALLEST)
 
     def at(self, values: Array, geometry: Geometry) -> Blurred:
         """Return the blurs of these values: kept, for value and slope are asked one by one."""
@@ -205,9 +208,9 @@ class Entropy(Prior):
         """Return m: linear in the values if it floats, the same for all values otherwise."""
         return self._smooth(values, geometry) if self.floats else self._reference_on(geometry)
 
-    def above_noise(self, level: Array) -> Array:
-        """Return m without the rounding that would make it zero or negative."""
-        return self._blurred.above_noise(level) if self.floats else level
+    def floor(self, top: float) -> float:
+        """Return below what a floating m is no more than rounding, if ``top`` is its largest."""
+        return self._blurred.floor(top)
 
     def lift(self, values: Array, geometry: Geometry) -> float:
         """Return ``c sum m / e``, which x has at ``m / e``; zero with a floating m."""
