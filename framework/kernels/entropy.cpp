@@ -84,20 +84,16 @@ struct Along {
   double slope, bend;
 };
 
-// One division gives p / c, one more its logarithm and 1 / p.
 SKYFOLD_CLONES Along along_chunk(const double* x, const double* d, const double* m, const double* dm, double a,
                                  py::ssize_t size) {
   double slope = 0.0, bend = 0.0;
 #pragma omp simd reduction(+ : slope, bend)
   for (py::ssize_t i = 0; i < size; ++i) {
     const double p = x[i] + a * d[i], c = m[i] + a * dm[i];
-    const double on = p >= tiny && c > 0 ? 1.0 : 0.0, above = on > 0 ? p : 1.0, ratio = above / (on > 0 ? c : 1.0);
-    const auto parts = take_apart(ratio < tiny ? tiny : ratio);
-    const double inverse = 1.0 / (above * (parts.m + 1.0)), per = (parts.m + 1.0) * inverse;
-    const double log = put_together(parts.k, (parts.m - 1.0) * (above * inverse));
-    const double falls = dm[i] * (ratio * per), moves = falls - d[i] * per;
-    slope += on * (above * falls - (log + 1.0) * d[i]);
-    bend += on * above * moves * moves;
+    const double on = p > 0 && c > 0 ? 1.0 : 0.0, above = on > 0 ? p : 1.0, below = on > 0 ? c : 1.0;
+    const double ratio = above / below, per = 1.0 / above, moves = ratio * dm[i] - d[i];
+    slope += on * (moves - log_of(ratio < tiny ? tiny : ratio) * d[i]);
+    bend += on * per * moves * moves;
   }
   return {slope, bend};
 }
