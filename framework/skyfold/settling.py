@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 from skyfold import strength
+from skyfold.data import DataInterface
 from skyfold.errors import DataError
 from skyfold.heldout import Curve, HeldOut, choose
 from skyfold.observers import Observer
+from skyfold.priors import Prior
 from skyfold.runner import Problem
 from skyfold.stopping import Both, Either, StoppingRule
 
@@ -46,7 +50,7 @@ def settle(problem: Problem, observer: Observer | None = None) -> Problem:
 
 
 def _strengthened(problem: Problem, observer: Observer | None) -> Problem:
-    """Return the problem with the strength of the priors that held-out photons choose."""
+    """Return the problem with the strength, and width, of priors that held-out photons choose."""
     config, data, start = problem.config, problem.data, problem.start
     method = config.build_method()
     wanted = getattr(method, "strength", None)
@@ -54,19 +58,31 @@ def _strengthened(problem: Problem, observer: Observer | None) -> Problem:
         return problem
     factors = wanted if isinstance(wanted, tuple) else None
     found: strength.Strengths | None = None
+    widen: Callable[[DataInterface, float], Any] = getattr(method, "widened", lambda *_: None)
+
+    def widened(times: float) -> Mapping[str, Prior] | None:
+        wider = widen(data, times)
+        return None if wider is None else wider.prepare(data)[1].priors
+
     try:
-        found = strength.choose(problem.algorithm, data, start, factors, config.seed, observer)
-        taken = found.taken
+        found = strength.choose(
+            problem.algorithm, data, start, factors, config.seed, observer, widened
+        )
+        taken, times = found.taken, found.times
     except DataError as error:
         usual: float | None = getattr(method, "usual", None)
         if usual is None or "strength" in config.method:
             raise
-        taken = usual
+        taken, times = usual, 1.0
         log.warning("%s; %g is taken", error, taken)
-    algorithm = replace(problem.algorithm, priors=strength.scaled(problem.algorithm.priors, taken))
+    chosen: dict[str, Any] = {"strength": taken}
+    if (wider := widen(data, times)) is not None:
+        chosen["smooth"] = wider.smooth
+    priors = strength.scaled(widened(times) or problem.algorithm.priors, taken)
+    algorithm = replace(problem.algorithm, priors=priors)
     return replace(
         problem,
-        config=replace(config, method={**config.method, "strength": taken}),
+        config=replace(config, method={**config.method, **chosen}),
         algorithm=algorithm,
         start=algorithm.start(data, start.model),
         strengths=found,

@@ -1,4 +1,4 @@
-"""How strong a prior: as strong as predicts photons best that the restoration has not seen."""
+"""How strong a prior, and of what width: as predicts photons best that were not seen."""
 
 from __future__ import annotations
 
@@ -64,10 +64,16 @@ class Strengths:
         For each factor one number per part.
     share
         The part of the best that is taken.
+    times
+        Width of the prior, in units of the usual one.
+    others
+        The same for other widths, which are no better.
     """
 
     gains: Mapping[float, Array] = field(repr=False)
     share: float = 1.0
+    times: float = 1.0
+    others: tuple[Strengths, ...] = ()
 
     @property
     def best(self) -> float:
@@ -87,18 +93,30 @@ class Strengths:
         return max(self.gains, key=lambda factor: float(self.gains[factor].sum()))
 
     @property
+    def height(self) -> float:
+        """That sum."""
+        return float(self.gains[self.top].sum())
+
+    @property
     def taken(self) -> float:
         """The factor for the run."""
         return self.best * self.share
 
     def table(self) -> Table:
-        """Return one row per factor: the log-likelihood below the best, and its error."""
+        """Return one row per factor: the log-likelihood below the best, and its error.
+
+        With several widths there is a column for them, in units of the usual one.
+        """
         from astropy.table import Table
 
-        factors = sorted(self.gains)
-        apart = np.array([self.gains[f] - self.gains[self.top] for f in factors])
+        widths = sorted((self, *self.others), key=lambda one: one.times)
+        rows = [(one.times, f, one.gains[f]) for one in widths for f in sorted(one.gains)]
+        times, factors, gains = zip(*rows, strict=True)
+        apart = np.array(gains) - self.gains[self.top]
         error = apart.std(axis=1, ddof=1) * sqrt(apart.shape[1])
         columns = {"strength": factors, "held_out": apart.sum(axis=1), "error": error}
+        if self.others:
+            columns = {"width": times, **columns}
         return Table(columns, meta={"best": self.best, "taken": self.taken})
 
 
@@ -109,6 +127,7 @@ def choose(
     factors: Sequence[float] | None = None,
     seed: int = 0,
     observer: Observer | None = None,
+    widened: Callable[[float], Mapping[str, Prior] | None] | None = None,
 ) -> Strengths:
     """Restore parts of the photons with priors of different strength, and judge them by the rest.
 
@@ -127,6 +146,9 @@ def choose(
         Seed of the divisions.
     observer
         Who watches.
+    widened
+        Gives priors so many times as wide, or None where that is too much or too little; by default
+        the width is known. It is halved or doubled as long as that is worth it.
 
     Raises
     ------
@@ -141,33 +163,72 @@ def choose(
         raise DataError(
             f"held-out photons cannot choose the strength: {error}; give it as a number"
         ) from error
-    gains: dict[float, Array] = {}
     observer.on_start(start)
+    share = BESIDE_POINTS if point_components(start.model.components) else 1.0
 
-    def judged(factor: float) -> float:
-        if factor not in gains:
-            found = []
-            for i, (kept, held) in enumerate(pairs):
-                priors = scaled(algorithm.priors, factor)
-                states[i] = _climbed(replace(algorithm, priors=priors), kept, states[i])
-                found.append(held.log_likelihood(states[i].expectation * (1 / (FOLDS - 1))))
-            gains[factor] = np.array(found)
-            observer.on_iteration(states[0], [{"log_likelihood": float(gains[factor].sum())}])
-        return float(gains[factor].sum())
+    def judged(algorithm: Algorithm) -> Array:
+        found = []
+        for i, (kept, held) in enumerate(pairs):
+            states[i] = _climbed(algorithm, kept, states[i])
+            found.append(held.log_likelihood(states[i].expectation * (1 / (FOLDS - 1))))
+        observer.on_iteration(states[0], [{"log_likelihood": float(sum(found))}])
+        return np.array(found)
 
-    if factors is None:
-        _walk(judged, _balanced(algorithm, data, start))
-    else:
-        for factor in sorted(factors, reverse=True):
-            judged(factor)
+    def at(times: float, priors: Mapping[str, Prior], first: float) -> Strengths:
+        gains: dict[float, Array] = {}
+
+        def height(factor: float) -> float:
+            if factor not in gains:
+                gains[factor] = judged(replace(algorithm, priors=scaled(priors, factor)))
+            return float(gains[factor].sum())
+
+        if factors is None:
+            _walk(height, first)
+        else:
+            for factor in sorted(factors, reverse=True):
+                height(factor)
+        return Strengths(gains, share, times)
+
+    chosen = at(1.0, algorithm.priors, _balanced(algorithm, data, start))
+    if widened is not None:
+        chosen = _widths(chosen, widened, at)
     observer.on_finish(start, [], "")
-    chosen = Strengths(gains, BESIDE_POINTS if point_components(start.model.components) else 1.0)
-    log.info("held-out photons are predicted best at %g times the strength given", chosen.best)
+    _tell(chosen, factors)
+    return chosen
+
+
+def _tell(chosen: Strengths, factors: Sequence[float] | None) -> None:
+    words = "held-out photons are predicted best at %g times the strength given"
+    if chosen.others:
+        words += f", and {chosen.times:g} times the usual width"
+    log.info(words, chosen.best)
     if chosen.share < 1:
         log.info("%g times is taken, for fluxes without bias", chosen.taken)
+    gains = chosen.gains
     if len(gains) > 1 and factors is not None and chosen.top in (min(gains), max(gains)):
         log.warning("strength %g is at the edge of those tried: try further ones", chosen.top)
-    return chosen
+
+
+def _widths(
+    first: Strengths,
+    widened: Callable[[float], Mapping[str, Prior] | None],
+    at: Callable[[float, Mapping[str, Prior], float], Strengths],
+) -> Strengths:
+    """Halve or double the width as long as that is worth it; the walk goes to one beyond the best.
+
+    A prior half as wide sees less structure, and is about as much stronger for the same.
+    """
+    best, seen = first, [first]
+    for factor in (0.5, 2.0):
+        while (priors := widened(best.times * factor)) is not None:
+            power = round((log10(best.top) - log10(factor)) / STEP) * STEP
+            seen.append(at(best.times * factor, priors, power))
+            if seen[-1].height <= best.height + WORTH:
+                break
+            best = seen[-1]
+        if best is not first:
+            break
+    return replace(best, others=tuple(one for one in seen if one is not best))
 
 
 def _walk(judged: Callable[[float], float], first: float) -> None:

@@ -23,7 +23,8 @@ from skyfold.binned import BinnedData
 from skyfold.geometry import FWHM_PER_SIGMA, Grid
 from skyfold.model import Component, Model
 from skyfold.points import PointList
-from skyfold.priors.entropy import Entropy, Smoothed
+from skyfold.priors.blurs import Smoothed
+from skyfold.priors.entropy import Entropy
 from skyfold.response import Response
 from skyfold_responses import BlockSum, Psf
 from skyfold_responses.convolution import Fourier

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from math import sqrt
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,7 +15,6 @@ from skyfold.algorithm import Algorithm
 from skyfold.algorithms.lbfgs import LBFGS
 from skyfold.algorithms.plucy import Plucy
 from skyfold.data import DataInterface
-from skyfold.errors import ConfigError
 from skyfold.geometry import Grid
 from skyfold.methods import Method
 from skyfold.methods.map import Factor
@@ -26,6 +27,11 @@ from skyfold.stars import star_fwhm
 from skyfold.strength import scaled
 
 WIDER = 2.0  # than the image of a star: what the background is compared with
+ON_SPHERE = 4.0  # pixels, where stars have no width
+NARROWEST, WIDEST = (
+    1.5,
+    0.5,
+)  # pixels of a blur, and its part of the sky, beyond which none is tried
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,14 @@ class TwoChannel(Method):
         costs by Poisson noise; several, as [0.1, 1, 10], or ``auto``, to let held-out photons
         choose. Less is taken than predicts them best, so that fluxes of stars have no bias.
     smooth
-        Blur of the background, full width at half maximum, as an angle or in pixels; by default
-        twice that of a Gaussian as wide as the image of a star.
+        Blur of the background, full width at half maximum, as an angle or in pixels. By default
+        held-out photons choose it together with the strength, beginning at twice that of a
+        Gaussian as wide as the image of a star; that is taken where the strength is given.
+        Several blurs, as [3 pix, 10 pix], share the strength equally, or as {3 pix: 1, 10 pix: 2}
+        says: structure of any of these scales is held then.
+    kernel
+        What a point becomes by the blur, instead of a Gaussian: a FITS image or an array of pixels
+        as large as those of the sky, as the PSF of a coarser telescope.
     cyclic
         Let the blur wrap around the edges of the image, as PLUCY does.
     relative
@@ -56,7 +68,13 @@ class TwoChannel(Method):
     """
 
     strength: Factor | Literal["auto"] | Annotated[tuple[Factor, ...], Field(min_length=1)] = "auto"
-    smooth: Length | Literal["auto"] = "auto"
+    smooth: (
+        Length
+        | Literal["auto"]
+        | Annotated[tuple[Length, ...], Field(min_length=1)]
+        | Annotated[Mapping[Length, Factor], Field(min_length=1)]
+    ) = "auto"
+    kernel: Path | Any = None
     cyclic: bool = False
     relative: bool = False
     prior: Mapping[str, Prior] = field(default_factory=dict)
@@ -66,15 +84,9 @@ class TwoChannel(Method):
     }
 
     def prepare(self, data: DataInterface) -> tuple[DataInterface, Algorithm]:
-        """Return the data and the loop.
-
-        Raises
-        ------
-        ConfigError
-            If there is no width to choose: on the sphere.
-        """
+        """Return the data and the loop."""
         factor = self.strength if isinstance(self.strength, int | float) else 1.0
-        priors = scaled(self.prior or {"floating": self._floating(data)}, factor)
+        priors = scaled(self.prior or self._floating(data), factor)
         if [type(prior) for prior in priors.values()] == [Entropy]:  # a lap costs a third
             return data, Plucy(priors=priors, guard=True, conjugate=True)
         return data, LBFGS(priors=priors, conserve_flux=True)
@@ -84,12 +96,49 @@ class TwoChannel(Method):
         """The strength where the data cannot choose one: that of PLUCY, or a factor of e."""
         return 1.0 if self.relative else 0.1
 
-    def _floating(self, data: DataInterface) -> Prior:
-        chosen = isinstance(self.smooth, str) and self.smooth == "auto"
-        smooth = f"{WIDER * _width(data)} pix" if chosen else self.smooth
+    def widened(self, data: DataInterface, times: float) -> TwoChannel | None:
+        """Return the method with a blur so many times as wide as the usual one.
+
+        Returns
+        -------
+        method
+            None if the width is not to be chosen, or the blur would not reach the next pixel or
+            be wider than half the sky.
+        """
+        if self.prior or self.kernel is not None or not self._open:
+            return None
+        width, most = times * _usual_width(data), WIDEST * _extent(data)
+        if not NARROWEST <= width <= most and times != 1:
+            return None
+        return replace(self, smooth=f"{width:.4g} pix")
+
+    @property
+    def _open(self) -> bool:
+        return isinstance(self.smooth, str) and self.smooth == "auto"
+
+    def _floating(self, data: DataInterface) -> dict[str, Prior]:
+        """Return what draws the background to its blurs, one prior for each."""
+        if self.kernel is not None:
+            return {"floating": self._drawn({"kernel": self.kernel}, 1.0, data)}
+        match self.smooth:
+            case Mapping():
+                parts = dict(self.smooth)
+            case tuple():
+                parts = dict.fromkeys(self.smooth, 1.0)
+            case _:
+                width = f"{_usual_width(data):.4g} pix" if self._open else self.smooth
+                return {"floating": self._drawn({"smooth": width}, 1.0, data)}
+        whole = sum(parts.values())
+        return {
+            f"floating, {width}": self._drawn({"smooth": width}, part / whole, data)
+            for width, part in parts.items()
+        }
+
+    def _drawn(self, blur: Mapping[str, Any], part: float, data: DataInterface) -> Prior:
+        options: dict[str, Any] = {**blur, "cyclic": self.cyclic}
         if self.relative:
-            return LogBlur(1.0, smooth, self.cyclic)
-        return Entropy(exposure_of(data), {"smooth": smooth, "cyclic": self.cyclic})
+            return LogBlur(part, **options)
+        return Entropy(part * exposure_of(data), options)
 
 
 def exposure_of(data: DataInterface) -> float:
@@ -98,15 +147,18 @@ def exposure_of(data: DataInterface) -> float:
     return max((float(np.max(seen)) for seen in skies), default=1.0)
 
 
-def _width(data: DataInterface) -> float:
-    """Return the full width at half maximum of the image of a star, in pixels of the sky."""
-    widths: list[float] = []
-    for part in data.parts:
-        for name, response in part.whole.items():
-            geometry = part.components[name].geometry
-            if isinstance(geometry, Grid):
-                finer = float(np.mean(fineness(Grid(part.shape), geometry)))
-                widths.append(star_fwhm(response) * finer)
-    if not widths:
-        raise ConfigError("smooth: only a sky in pixels has a width of its own; give an angle")
-    return max(widths)
+def _usual_width(data: DataInterface) -> float:
+    """Return the width of a blur in pixels of the sky: some times that of the image of a star."""
+    widths = [
+        star_fwhm(response) * float(np.mean(fineness(Grid(part.shape), geometry)))
+        for part in data.parts
+        for name, response in part.whole.items()
+        if isinstance(geometry := part.components[name].geometry, Grid)
+    ]
+    return WIDER * max(widths) if widths else ON_SPHERE
+
+
+def _extent(data: DataInterface) -> float:
+    """Return how many pixels the smallest sky is long."""
+    skies = [part.geometry for part in data.components.values() if part.geometry.sky]
+    return min(min(s.shape[-2:]) if isinstance(s, Grid) else sqrt(s.shape[0]) for s in skies)

@@ -98,7 +98,7 @@ class Channel:
             the floor, the lengths of its two terms and of their sum, and how often it may be taken.
         """
         floats, strength = self.prior.floats, self.prior.coefficient
-        spread = self.prior.level(quotient, self.geometry) if floats else np.ones(quotient.shape)
+        spread = self.prior.spread(quotient, self.geometry) if floats else np.ones(quotient.shape)
         seen = _plain(back), _plain(sensitivity)
         counts, entropy, both, reach = entropy_step(
             self.values, *seen, quotient, spread, (strength, *pulls), floor, spread

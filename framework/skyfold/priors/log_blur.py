@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from skyfold.geometry import Geometry
-from skyfold.options import Length, build
+from skyfold.options import Length
 from skyfold.priors import Prior
-from skyfold.priors.entropy import SMALLEST, Smoothed
+from skyfold.priors.blurs import Blur, blur_of
+from skyfold.priors.raised import SMALLEST
 from skyfold.vector import Array
 
 
@@ -36,6 +38,8 @@ class LogBlur(Prior):
         Full width at half maximum of the blur, as an angle or in pixels: "5 pix".
     cyclic
         Let light that leaves at one edge come in at the other, instead of holding it back.
+    kernel
+        What a point becomes, a FITS image or an array, instead of a Gaussian: see `Kernel`.
     components
         Names of the components; by default all skies.
     """
@@ -43,6 +47,7 @@ class LogBlur(Prior):
     coefficient: Annotated[float, Field(ge=0)]
     smooth: Length = "5 pix"
     cyclic: bool = False
+    kernel: Path | Any = None
     components: tuple[str, ...] | None = None
 
     @property
@@ -61,15 +66,15 @@ class LogBlur(Prior):
         return -0.5 * self.coefficient * float(np.sum(log**2))
 
     def gradient(self, values: Array, geometry: Geometry) -> Array:
-        """Return ``-c (r / x - G(r / m))`` with ``r = log(x / m)``."""
+        """Return ``-c (r / x - G^T(r / m))`` with ``r = log(x / m)``."""
         up, level, log = self._at(values, geometry)
-        return -self.coefficient * (log / up - self._blur(log / level, geometry))
+        return -self.coefficient * (log / up - self._blur.transposed(log / level, geometry))
 
     def curvature(self, values: Array, geometry: Geometry) -> Array:
         """Return a bound of minus the second derivative, of which the logarithm has a part."""
         up, level, log = self._at(values, geometry)
         own = (2 + np.maximum(-log, 0)) / up
-        through = self._blur((2 + np.maximum(log, 0)) / level, geometry)
+        through = self._blur.transposed((2 + np.maximum(log, 0)) / level, geometry)
         bend: Array = self.coefficient * (own + through) / up
         return bend
 
@@ -78,7 +83,7 @@ class LogBlur(Prior):
         up, level, log = self._at(values, geometry)
         own, through = direction / up, self._blur(direction, geometry) / level
         change = own - through
-        spread = self._blur((change - log * through) / level, geometry)
+        spread = self._blur.transposed((change - log * through) / level, geometry)
         return -self.coefficient * ((change - log * own) / up - spread)
 
     def _at(self, values: Array, geometry: Geometry) -> tuple[Array, Array, Array]:
@@ -87,5 +92,6 @@ class LogBlur(Prior):
         return up, level, np.log(up / level)
 
     @cached_property
-    def _blur(self) -> Smoothed:
-        return build(Smoothed, {"smooth": self.smooth, "cyclic": self.cyclic})
+    def _blur(self) -> Blur:
+        given = {"smooth": self.smooth} if self.kernel is None else {"kernel": self.kernel}
+        return blur_of({**given, "cyclic": self.cyclic})

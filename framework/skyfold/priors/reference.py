@@ -76,15 +76,28 @@ def _placed(values: Array, geometry: Geometry, name: str) -> Array:
     )
 
 
+def image_in(source: str | Path) -> Array:
+    """Return the first image of a FITS file, perhaps with an extension in brackets.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    FileError
+        If the file cannot be read.
+    """
+    path, part = split_part(source)
+    with opened_fits(path) as hdus:
+        for hdu in _parts(hdus, part, path):
+            if hdu.is_image and hdu.header["NAXIS"]:
+                return np.asarray(hdu.data, dtype=np.float64)
+    raise DataError(f"{source}: no image in it")
+
+
 def _read(source: str | Path, geometry: Geometry) -> Array:
     path, part = split_part(source)
     with opened_fits(path) as hdus:
-        try:
-            chosen = hdus if part is None else [hdus[int(part) if part.isdigit() else part]]
-        except (KeyError, IndexError):
-            names = ", ".join(str(hdu.name) for hdu in hdus)
-            raise DataError(f"{path} has no part {part!r}; it has {names}") from None
-        for hdu in chosen:
+        for hdu in _parts(hdus, part, path):
             if is_healpix(hdu):
                 return _from_map(*from_table(hdu, energy_edges(hdus))[:2], geometry, path)
             if hdu.is_image and hdu.header["NAXIS"]:
@@ -92,6 +105,15 @@ def _read(source: str | Path, geometry: Geometry) -> Array:
                 _require_same_view(Grid(values.shape, celestial_wcs(hdu.header)), geometry, path)
                 return values
     raise DataError(f"{source}: neither an image nor a HEALPix map in it")
+
+
+def _parts(hdus: Any, part: str | None, path: Path) -> Any:
+    """Return all parts of a file, or the one asked for."""
+    try:
+        return hdus if part is None else [hdus[int(part) if part.isdigit() else part]]
+    except (KeyError, IndexError):
+        names = ", ".join(str(hdu.name) for hdu in hdus)
+        raise DataError(f"{path} has no part {part!r}; it has {names}") from None
 
 
 def _from_map(values: Array, sphere: Sphere, geometry: Geometry, path: Path) -> Array:

@@ -1,0 +1,218 @@
+"""The blur of an image, that floating priors compare it with: by a Gaussian, or by any kernel."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skyfold.errors import ConfigError, DataError
+from skyfold.geometry import FWHM_PER_SIGMA, Geometry, Grid
+from skyfold.options import Length, build
+from skyfold.priors.raised import SMALLEST
+from skyfold.priors.reference import image_in
+from skyfold.vector import Array
+
+NOISE = 16 * float(np.finfo(np.float64).eps)  # rounding of a Fourier transform, of the largest
+
+
+class Blur(ABC):
+    """A linear map of images that keeps their sum, and what is above zero so."""
+
+    @abstractmethod
+    def __call__(self, values: Array, geometry: Geometry) -> Array:
+        """Return the blurred values."""
+
+    def transposed(self, values: Array, geometry: Geometry) -> Array:
+        """Return the transpose of the map, here itself."""
+        return self(values, geometry)
+
+    def floor(self, top: float) -> float:
+        """Return the level below which blurred values are rounding; ``top`` is the largest."""
+        return max(NOISE * top, SMALLEST)
+
+    def above_noise(self, level: Array) -> Array:
+        """Return blurred values, raised where they are no more than rounding."""
+        floor = self.floor(float(np.max(level, initial=0.0)))
+        return level if np.min(level, initial=floor) >= floor else np.maximum(level, floor)
+
+    def at(self, values: Array, geometry: Geometry) -> Blurred:
+        """Return the blurs of these values: kept, for value and slope are asked one by one."""
+        last = self._last.get(geometry)
+        if last is None or not np.array_equal(last.values, values):
+            last = self._last[geometry] = Blurred(self, values.copy(), geometry)
+        return last
+
+    @cached_property
+    def _last(self) -> dict[Geometry, Blurred]:
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class Blurred:
+    """Values x, with their blur m above rounding, and ``G^T(x / m)``, as far as they are wanted."""
+
+    blur: Blur
+    values: Array
+    geometry: Geometry
+
+    @cached_property
+    def level(self) -> Array:
+        """The blur m."""
+        return self.blur.above_noise(self.blur(self.values, self.geometry))
+
+    @cached_property
+    def ratio(self) -> Array:
+        """The transposed blur of values over m."""
+        return self.blur.transposed(self.values / self.level, self.geometry)
+
+
+@dataclass(frozen=True)
+class Smoothed(Blur):
+    """The present image, smoothed by a Gaussian that keeps its sum.
+
+    Parameters
+    ----------
+    smooth
+        Full width at half maximum, as an angle or in pixels: "5 pix".
+    cyclic
+        Let light that leaves at one edge come in at the other, as PLUCY does, instead of holding
+        it back. The Gaussian is sampled, and ends at five sigma and at half the size of the image.
+    """
+
+    smooth: Length
+    cyclic: bool = False
+
+    def __call__(self, values: Array, geometry: Geometry) -> Array:
+        """Return the smoothed values; the map is its own transpose."""
+        if not self.cyclic:
+            return geometry.smooth(values, self.smooth)
+        if not isinstance(geometry, Grid):
+            raise ConfigError(f"smooth: {type(geometry).__name__} has no edges to be cyclic at")
+        sigma = geometry.pixels(self.smooth) / FWHM_PER_SIGMA
+        return _convolved(values, _transfer(geometry.shape[-2:], sigma))
+
+    def floor(self, top: float) -> float:
+        """Return the level below which smoothed values are rounding; ``top`` is the largest."""
+        return super().floor(top) if self.cyclic else SMALLEST
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel(Blur):
+    """The present image, convolved with a kernel that keeps its sum.
+
+    Parameters
+    ----------
+    kernel
+        What a point becomes: a FITS image or an array of pixels as large as those of the sky, as
+        the PSF of a coarser telescope. Its middle pixel, the lower one of two, is where the point
+        is; its sum does not matter.
+    cyclic
+        Let light that leaves at one edge come in at the other, instead of reflecting it.
+    """
+
+    kernel: Path | Any
+    cyclic: bool = False
+
+    def __call__(self, values: Array, geometry: Geometry) -> Array:
+        """Return the convolved values."""
+        from scipy.signal import fftconvolve
+
+        kernel, places = self._on(geometry)
+        axes = tuple(range(-len(places), 0))
+        spread: Array = fftconvolve(values, kernel, axes=axes)
+        for axis, place in zip(axes, places, strict=True):
+            spread = np.moveaxis(spread, axis, 0)
+            folded = np.zeros((geometry.shape[axis], *spread.shape[1:]))
+            np.add.at(folded, place, spread)
+            spread = np.moveaxis(folded, 0, axis)
+        return spread
+
+    def transposed(self, values: Array, geometry: Geometry) -> Array:
+        """Return the values correlated with the kernel, those beyond the edges as reflected."""
+        from scipy.signal import fftconvolve
+
+        kernel, places = self._on(geometry)
+        axes = tuple(range(-len(places), 0))
+        around = values[(..., *np.ix_(*places))]
+        return np.asarray(fftconvolve(around, np.flip(kernel), mode="valid", axes=axes))
+
+    def _on(self, geometry: Geometry) -> tuple[Array, tuple[Array, ...]]:
+        """Return the kernel, one axis for each of the values, and whither its light falls."""
+        if not isinstance(geometry, Grid):
+            raise ConfigError(
+                f"kernel: an image cannot blur a {type(geometry).__name__}; give a width instead, "
+                'as {smooth: "20 deg"}'
+            )
+        kernel, shape = self._normal, geometry.shape[-2:]
+        if kernel.ndim != len(shape):
+            raise ConfigError(
+                f"kernel: its shape is {kernel.shape}, but the sky has {len(shape)} axes to blur"
+            )
+        mode: Any = "wrap" if self.cyclic else "symmetric"
+        places = tuple(
+            np.pad(np.arange(n), ((k - 1) // 2, k // 2), mode=mode)
+            for n, k in zip(shape, kernel.shape, strict=True)
+        )
+        return kernel.reshape((1,) * (len(geometry.shape) - len(shape)) + kernel.shape), places
+
+    @cached_property
+    def _normal(self) -> Array:
+        """The kernel with a sum of one."""
+        given = self.kernel
+        kernel = image_in(given) if isinstance(given, str | Path) else np.asarray(given, float)
+        wrong = ~(np.isfinite(kernel) & (kernel >= 0))
+        if np.any(wrong) or not np.sum(kernel) > 0:
+            name = f" {given}" if isinstance(given, str | Path) else ""
+            raise DataError(
+                f"kernel{name}: {np.count_nonzero(wrong)} of {kernel.size} values are negative or "
+                f"no numbers, the sum of all is {np.sum(kernel):g}; it must be above zero, and no "
+                "value below"
+            )
+        return np.asarray(kernel / np.sum(kernel))
+
+
+def blur_of(options: Mapping[str, Any]) -> Blur:
+    """Return the blur that options describe: by a ``kernel``, or a Gaussian (``smooth``).
+
+    Raises
+    ------
+    ConfigError
+        If they describe none, or both.
+    """
+    return build(Kernel if "kernel" in options else Smoothed, options)
+
+
+@lru_cache(maxsize=8)
+def _transfer(shape: tuple[int, ...], sigma: float) -> Array:
+    """Return the half spectrum of a Gaussian of pixels, cut at five sigma; it is real."""
+    from scipy.fft import rfftn
+
+    away = [np.minimum(np.arange(n), n - np.arange(n)) for n in shape]  # of a period
+    square = np.asarray(sum(axis**2 for axis in np.ix_(*away)))
+    kernel = np.where(square < 25 * sigma**2, np.exp(-square / (2 * sigma**2)), 0.0)
+    return np.ascontiguousarray(rfftn(kernel / kernel.sum()).real)
+
+
+def _convolved(values: Array, transfer: Array) -> Array:
+    """Return values convolved on the period of their last axes, by ducc0 where it is installed."""
+    axes, length = tuple(range(-transfer.ndim, 0)), values.shape[-1]
+    try:
+        from ducc0.fft import c2r, r2c
+    except ImportError:
+        from scipy.fft import fftn, ifftn, irfft, rfft
+
+        spectrum = fftn(rfft(values), axes=axes[:-1], overwrite_x=True)
+        spectrum *= transfer
+        image: Array = irfft(ifftn(spectrum, axes=axes[:-1], overwrite_x=True), length)
+    else:
+        spectrum = r2c(values, axes=axes)
+        spectrum *= transfer
+        options = {"forward": False, "inorm": 2, "allow_overwriting_input": True}
+        image = c2r(spectrum, axes=axes, lastsize=length, **options)
+    return image
