@@ -93,19 +93,27 @@ def held_out(rows: Trace) -> Figure:
     Parameters
     ----------
     rows
-        ``iteration`` (or ``strength``), ``held_out`` and ``error`` of each choice.
+        ``iteration`` (or ``strength``), ``held_out`` and ``error`` of each choice, and its
+        ``width`` where there are several: one curve for each.
     """
     figure = Picture(figsize=(6.4, 2.8), layout="constrained")
     axes = figure.add_subplot()
     over = "strength" if "strength" in rows[0] else "iteration"
-    x, below, error = (
-        np.array([row[name] for row in rows]) for name in (over, "held_out", "error")
-    )
-    best = int(np.argmax(below))
-    below = below - below[best]
-    axes.fill_between(x, below - error, below + error, color=BLUE, alpha=0.2, linewidth=0)
-    axes.plot(x, below, ".-", color=BLUE, linewidth=1.2, markersize=4)
-    axes.axvline(x[best], color=RED, linewidth=1, label=f"best: {x[best]:g}")
+    best = max(rows, key=lambda row: row["held_out"])
+    for width in sorted({row.get("width", 1.0) for row in rows}):
+        mine = [row for row in rows if row.get("width", 1.0) == width]
+        x, below, error = (
+            np.array([row[name] for row in mine]) for name in (over, "held_out", "error")
+        )
+        below = below - best["held_out"]
+        label = f"{width:g} times the usual width" if "width" in best else None
+        if width == best.get("width", 1.0):
+            axes.fill_between(x, below - error, below + error, color=BLUE, alpha=0.2, linewidth=0)
+            axes.plot(x, below, ".-", color=BLUE, linewidth=1.2, markersize=4, label=label)
+        else:
+            mark = "v" if width < best["width"] else "^"
+            axes.plot(x, below, f"{mark}-", color="0.6", linewidth=1, markersize=4, label=label)
+    axes.axvline(best[over], color=RED, linewidth=1, label=f"best: {best[over]:g}")
     axes.set_yscale("symlog", linthresh=10)  # of interest is what lies near the best
     axes.set_ylabel("held-out log-likelihood\nbelow the best")
     axes.set_xlabel(over if over == "iteration" else "strength, times the one given")

@@ -17,7 +17,7 @@ from skyfold_hst.telescope import field, stars, telescope_psf
 from skyfold_image.opener import open_image
 
 NAME = "hst-stars"
-METHOD = {"name": "two-channel", "strength": 0.1, "smooth": "5 pix"}
+METHOD = {"name": "two-channel"}
 
 
 def hst_stars(seed: int = 1) -> Demo:

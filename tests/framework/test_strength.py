@@ -11,6 +11,7 @@ from skyfold.model import Model
 from skyfold.priors.gamma import Gamma
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
 from skyfold.strength import Strengths, choose, scaled
+from skyfold.trails import held_out
 
 
 def test_coefficients_are_multiplied_and_what_has_none_is_refused():
@@ -28,6 +29,21 @@ def test_the_best_is_the_largest_sum_and_errors_are_of_differences():
     assert list(table["strength"]) == [1, 10]
     assert list(table["held_out"]) == [-1.5, 0]
     assert table["error"][1] == 0
+
+
+def test_widths_stand_beside_each_other_below_the_best():
+    narrow = Strengths({1.0: np.array([3.0, 1.0])}, times=0.5)
+    usual = {1.0: np.array([3.0, 2.0]), 10.0: np.array([1.0, 2.0])}
+    table = Strengths(usual, others=(narrow,)).table()
+    assert [tuple(row) for row in table["width", "strength", "held_out"]] == [
+        (0.5, 1, -1),
+        (1, 1, 0),
+        (1, 10, -2),
+    ]
+    rows = [dict(zip(table.colnames, row, strict=True)) for row in table.iterrows()]
+    labels = [line.get_label() for line in held_out(rows).axes[0].lines]
+    assert labels[:2] == ["0.5 times the usual width", "1 times the usual width"]
+    assert labels[-1] == "best: 1"
 
 
 def test_held_out_photons_choose_a_strength_that_predicts_well():

@@ -7,6 +7,8 @@ import logging
 import astropy.units as u
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import minimize
 from tests.benchmarks.two_channel_solver import HISTORICAL, case, path, with_stars
 
 import skyfold
@@ -18,10 +20,11 @@ from skyfold.geometry import FWHM_PER_SIGMA
 from skyfold.matrices import Matrix
 from skyfold.methods.two_channel import WIDER, TwoChannel
 from skyfold.model import Component, Model
+from skyfold.options import build
 from skyfold.priors.entropy import Entropy
 from skyfold.priors.log_blur import LogBlur
 from skyfold.sphere import Sphere
-from skyfold.strength import BESIDE_POINTS, choose
+from skyfold.strength import BESIDE_POINTS, WORTH, choose
 from skyfold_responses import BlockSum, Psf
 
 
@@ -97,17 +100,116 @@ def test_the_blur_is_twice_as_wide_as_a_star(small):
     assert width == pytest.approx(2 * prior.reference.smooth.to_value(u.pix), rel=0.03)
 
 
-def test_on_the_sphere_an_angle_is_asked_for():
-    geometry = Sphere(1)
-    sky = Component(geometry)
+def test_on_the_sphere_the_width_begins_with_four_pixels():
+    geometry = Sphere(4)
     data = BinnedData(
         np.ones(5),
-        {"sky": Matrix(np.ones((5, 12)), geometry.shape)},
-        components={"sky": sky},
+        {"sky": Matrix(np.ones((5, 192)), geometry.shape)},
+        components={"sky": Component(geometry)},
     )
-    with pytest.raises(ConfigError, match="give an angle"):
-        TwoChannel().prepare(data)
-    TwoChannel(smooth="30 deg").prepare(data)
+    assert TwoChannel().widened(data, 1.0).smooth == "4 pix"
+    assert TwoChannel().widened(data, 2.0) is None
+    (prior,) = TwoChannel().prepare(data)[1].priors.values()
+    assert prior.reference.smooth == 4 * u.pix
+
+
+def test_several_blurs_share_the_strength(small):
+    total = float(small.sensitivity["sky"].max())
+    method = build(TwoChannel, {"strength": 0.6, "smooth": ["3 pix", "9 pix"]})
+    algorithm = method.prepare(small)[1]
+    assert isinstance(algorithm, LBFGS)
+    assert [p.coefficient for p in algorithm.priors.values()] == pytest.approx([0.3 * total] * 2)
+    weighed = {"strength": 0.6, "smooth": {"3 pix": 1, "9 pix": 2}, "relative": True}
+    fine, coarse = build(TwoChannel, weighed).prepare(small)[1].priors.values()
+    assert (fine.coefficient, coarse.coefficient) == pytest.approx((0.2, 0.4))
+    assert (fine.smooth, coarse.smooth) == (3 * u.pix, 9 * u.pix)
+    with pytest.raises(ConfigError, match="smooth"):
+        build(TwoChannel, {"smooth": {"3 pix": -1}})
+    with pytest.raises(ConfigError, match="smooth"):
+        build(TwoChannel, {"smooth": [3, 9]})
+
+
+@pytest.mark.parametrize("shares", [{2.0: 1, 6.0: 1}, {2.0: 1, 6.0: 3}])
+def test_several_blurs_end_where_an_independent_optimiser_does(shares):
+    shape, sigma = (6, 7), {width: width / FWHM_PER_SIGMA for width in shares}
+    psf = Psf(gaussian(0.9, 5), shape, "periodic")
+    places = np.array([[2.0, 1.0], [4.3, 3.6]])
+    points = psf.points(places)
+    counts = np.random.default_rng(4).poisson(
+        np.maximum(psf.forward(np.full(shape, 6.0)) + points.forward(np.array([90.0, 150.0])), 0)
+    )
+    data = with_stars(counts.astype(float), psf, places)
+    smooth = {f"{width} pix": part for width, part in shares.items()}
+    method = build(TwoChannel, {"strength": 0.5, "smooth": smooth})
+    _, algorithm = method.prepare(data)
+    state = algorithm.start(data, Model.start(data))
+    for _ in range(60):
+        state = algorithm.step(state, data)
+
+    def judged(x):
+        image, fluxes = x[:-2].reshape(shape), x[-2:]
+        e = psf.forward(image) + points.forward(fluxes)
+        value = np.sum(counts * np.log(e) - e)
+        slope = psf.adjoint(counts / e - 1)
+        for width, part in shares.items():
+            level = gaussian_filter(image, sigma[width], mode="reflect")
+            ratio = gaussian_filter(image / level, sigma[width], mode="reflect")
+            weight = 0.5 * part / sum(shares.values())
+            value -= weight * np.sum(image * np.log(image / level))
+            slope += weight * (ratio - 1 - np.log(image / level))
+        return -value, -np.concatenate([slope.ravel(), points.adjoint(counts / e - 1)])
+
+    total = float(counts.sum())
+    found = minimize(
+        judged,
+        np.full(44, total / 44),
+        jac=True,
+        method="SLSQP",
+        bounds=[(1e-10, None)] * 44,
+        constraints={"type": "eq", "fun": lambda x: x.sum() - total, "jac": np.ones_like},
+        options={"maxiter": 500, "ftol": 1e-13},
+    )
+    assert found.success
+    assert state.objective == pytest.approx(-found.fun, abs=1e-5)
+    np.testing.assert_allclose(state.model["stars"], found.x[-2:], 1e-3)
+
+
+def test_a_kernel_takes_the_place_of_a_width(small):
+    for relative in (False, True):
+        method = build(TwoChannel, {"kernel": gaussian(2.0), "relative": relative})
+        assert method.widened(small, 2.0) is None
+        result = skyfold.run(
+            small, "two-channel", kernel=gaussian(2.0), relative=relative, strength=0.2,
+            iterations=30, progress=False,
+        )  # fmt: skip
+        smooth = f"{2.0 * FWHM_PER_SIGMA} pix"
+        other = skyfold.run(
+            small, "two-channel", smooth=smooth, relative=relative, strength=0.2,
+            iterations=30, progress=False,
+        )  # fmt: skip
+        np.testing.assert_allclose(result.model["stars"], other.model["stars"], rtol=5e-3)
+
+
+def test_held_out_photons_choose_a_width_that_predicts_well():
+    """A sky of grains three pixels wide is drawn to a narrow blur, a flat one to a wide one."""
+    rng, widths, psf = np.random.default_rng(1), {}, Psf(gaussian(1.0, 9), (32, 32), "periodic")
+    grains = 60 * np.exp(gaussian_filter(rng.normal(size=(32, 32)), 1.5, mode="wrap") * 6)
+    for name, sky in (("grains", grains), ("flat", np.full((32, 32), 60.0))):
+        counts = rng.poisson(psf.forward(sky)).astype(float)
+        data = BinnedData(counts, {"sky": psf})
+        algorithm = TwoChannel().prepare(data)[1]
+        start = algorithm.start(data, Model.start(data))
+
+        def widened(times, data=data):
+            method = TwoChannel().widened(data, times)
+            return method and method.prepare(data)[1].priors
+
+        found = choose(algorithm, data, start, widened=widened)
+        known = choose(algorithm, data, start)
+        assert found.height >= known.height
+        assert all(one.height <= found.height + WORTH for one in found.others)
+        widths[name] = found.times
+    assert widths["grains"] < 1 <= widths["flat"]
 
 
 def test_beside_points_less_is_taken_than_predicts_best(small):
@@ -120,10 +222,12 @@ def test_beside_points_less_is_taken_than_predicts_best(small):
     assert alone.taken == alone.best
 
 
-def test_the_strength_is_chosen_unless_it_is_given(small, restored):
-    told = restored.manifest["config"]["method"]["strength"]
-    assert 1e-3 < told < 1e3
-    again = skyfold.run(small, "two-channel", strength=told, progress=False)
+def test_strength_and_width_are_chosen_unless_they_are_given(small, restored):
+    told = restored.manifest["config"]["method"]
+    assert 1e-3 < told["strength"] < 1e3
+    assert 1.5 <= u.Quantity(told["smooth"]).value <= 12
+    known = {key: told[key] for key in ("strength", "smooth")}
+    again = skyfold.run(small, "two-channel", **known, progress=False)
     np.testing.assert_allclose(again.model["stars"], restored.model["stars"], rtol=1e-4)
 
 

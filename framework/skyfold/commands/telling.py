@@ -45,7 +45,9 @@ def tell_result(result: Any, folder: Path) -> None:
     figures: Mapping[str, Any] = result.manifest["results"]
     method, errors = result.manifest["config"]["method"], figures.get("normalisation_errors", {})
     if method.get("strength", 1.0) != 1.0:
-        say(f"strength  {method['strength']:.4g} times the prior given")
+        smooth = method.get("smooth")
+        blur = f", and a blur of {smooth}" if isinstance(smooth, str) else ""
+        say(f"strength  {method['strength']:.4g} times the prior given{blur}")
     say(f"stopped   {result.reason}")
     quality = [f"total expectation / counts {figures['ratio']:.5f}"]
     if "largest_block" in figures:

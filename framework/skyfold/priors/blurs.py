@@ -131,7 +131,7 @@ class Kernel(Blur):
             folded = np.zeros((geometry.shape[axis], *spread.shape[1:]))
             np.add.at(folded, place, spread)
             spread = np.moveaxis(folded, 0, axis)
-        return spread
+        return np.ascontiguousarray(spread)
 
     def transposed(self, values: Array, geometry: Geometry) -> Array:
         """Return the values correlated with the kernel, those beyond the edges as reflected."""
@@ -139,8 +139,9 @@ class Kernel(Blur):
 
         kernel, places = self._on(geometry)
         axes = tuple(range(-len(places), 0))
-        around = values[(..., *np.ix_(*places))]
-        return np.asarray(fftconvolve(around, np.flip(kernel), mode="valid", axes=axes))
+        around: Any = (..., *np.ix_(*places))
+        spread = fftconvolve(values[around], np.flip(kernel), mode="valid", axes=axes)
+        return np.ascontiguousarray(spread)
 
     def _on(self, geometry: Geometry) -> tuple[Array, tuple[Array, ...]]:
         """Return the kernel, one axis for each of the values, and whither its light falls."""

@@ -6,7 +6,11 @@ from skyfold.report.folder import RunFolder
 from skyfold.report.markup import Html, chart, note, section
 from skyfold.trails import held_out
 
-HEADINGS = {"iteration": "How many iterations", "strength": "How strong a prior"}
+HEADINGS = {
+    "iteration": "How many iterations",
+    "strength": "How strong a prior",
+    "width": "How strong a prior, and how wide",
+}
 
 
 def choices(run: RunFolder) -> Html:
@@ -19,7 +23,7 @@ def choices(run: RunFolder) -> Html:
     )
     drawn = [
         section(
-            HEADINGS[kind],
+            HEADINGS["width" if "width" in rows[0] else kind],
             chart(held_out(rows), f"held-out log-likelihood against {kind}"),
             told,
         )
