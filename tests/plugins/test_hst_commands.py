@@ -77,6 +77,16 @@ def observed(rng):
     return fluxes
 
 
+def transfer_of(psf):
+    """Return the Fourier transform of a PSF of 24 x 24 pixels, its peak on the first pixel."""
+    moved = np.roll(np.pad(psf, ((0, 0), (0, 8))), (-11, -11), (0, 1))
+    return np.fft.fft2(moved / moved.sum())
+
+
+def blurred(image, transfer):
+    return np.fft.ifft2(np.fft.fft2(image) * transfer).real
+
+
 @pytest.mark.parametrize("letter", [pytest.param("a", marks=pytest.mark.slow), "b"])
 def test_plucy_gives_the_numbers_of_the_original(letter, case, shared_data, capsys):
     given = case(letter)
@@ -151,6 +161,40 @@ def test_acoadd_with_a_mask_and_a_first_image(observed):
     acoadd(words("data psf 3 c accel- verbose- maskim=mask"))
     np.testing.assert_allclose(read("b"), read("c"), rtol=1e-9)
     assert skyfold.open("c_skyfold").data.weight[0, 0] == 0
+
+
+def test_plucy_without_a_floating_prior_ends_at_the_maximum(observed):
+    plucy(words("data psf 0.1 60 out stars back=back outtab=table fprior=no verbose-"))
+    total, transfer = read("data").sum(), transfer_of(telescope_psf(24))
+    share, found = read("back") / total, table("table")
+    ratio = blurred(read("data") / blurred(read("out"), transfer), transfer.conj())
+    slope = ratio - 0.1 * (np.log(share) + 1)  # of sum d log m - 0.1 sum q log q
+    assert read("out").sum() == pytest.approx(total)
+    np.testing.assert_allclose(slope, slope[0, 0], rtol=1e-3)  # the multiplier of the total
+    row, column = found[:, [2, 1]].astype(int).T - 1
+    assert np.all(ratio[row, column] < slope[0, 0])  # so that this prior leaves no light to stars
+    np.testing.assert_allclose(found[:, 4], 0, atol=1e-3 * total)
+
+
+def test_acoadd_with_a_mask_is_em_on_the_good_pixels(observed, rng):
+    mask, psfs = np.ones((24, 32)), [telescope_psf(24), telescope_psf(24, 2.8)]
+    mask[5:8, 3:30], mask[:, 20] = 0, 0
+    frames = [read("data").astype(float), rng.poisson(3 * read("data")).astype(float)]
+    for name, values in {"other": frames[1], "wide": psfs[1], "mask": mask}.items():
+        write(name, values)
+    acoadd(words("data,other psf,wide 4 out coaddr=again maskim=mask accel- verbose-"))
+    shares = [frame.sum() / np.sum(frames) for frame in frames]
+    transfers = [transfer_of(psf) for psf in psfs]
+    sky = np.ones((24, 32))
+    for _ in range(4):
+        back, seen = 0.0, 0.0
+        for counts, transfer, share in zip(frames, transfers, shares, strict=True):
+            ratio = mask * counts / blurred(share * sky, transfer)
+            back = back + share * blurred(ratio, transfer.conj())
+            seen = seen + share * blurred(mask, transfer.conj())
+        sky = sky * back / seen
+    np.testing.assert_allclose(read("out"), sky, rtol=1e-9)
+    np.testing.assert_allclose(read("again_2"), blurred(sky, transfers[1]), rtol=1e-9)
 
 
 def test_everything_is_told(observed, capsys):
