@@ -25,6 +25,7 @@ from skyfold.vector import Array, Vector
 tell = logging.getLogger(__name__)
 
 CLOSE = 0.01  # change of the acceleration with which Newton's method ends
+NEAR = 0.05  # the same, in parts of the last one, where the search begins there
 TRIALS = 50
 FAR = 10.0  # an allowed acceleration beyond which a failed search takes none
 ROUNDING = 1e-14  # part of the objective that rounding may change
@@ -42,6 +43,8 @@ class PlucyState(State):
         What its steps are divided by at least; see `Channel.floor`.
     accelerating
         Whether steps are lengthened: asked for, or since the objective fell.
+    share
+        How often the last step was taken; zero before the first.
     before
         The objective one lap ago.
     direction, slope
@@ -54,6 +57,7 @@ class PlucyState(State):
     level: Array = field(default_factory=lambda: np.zeros(0))
     floor: float = 0.0
     accelerating: bool = False
+    share: float = 0.0
     before: float = -inf
     direction: Vector = field(default_factory=lambda: Vector({}))
     slope: Vector = field(default_factory=lambda: Vector({}))
@@ -153,7 +157,9 @@ class Plucy(Algorithm):
                 return slope, bend
 
             most = 1 + 0.9 * (longest - 1) if longest > 1 else 0.9 * longest
-            share = _newton(slopes, most, _rounding(state))
+            known = state.share if self.conjugate else 0.0  # conjugate steps are much alike
+            near = (known, NEAR * known) if known else (1.0, CLOSE)
+            share = _newton(slopes, near, most, _rounding(state))
             if share >= most:
                 memory["rise"] = 0.0  # a value in the way: what was learnt leads there again
         elif share < 1:
@@ -170,6 +176,7 @@ class Plucy(Algorithm):
             level = self._level(state.model.with_values(new))
         notes = {"acceleration": share, "largest_acceleration": longest, "convergence": convergence}
         memory |= {"level": level, "accelerating": accelerating, "before": state.objective}
+        memory["share"] = share
         return Proposal(new, expected, 0.5, notes, memory)
 
     def follow(self, state: State, proposal: Proposal, data: DataInterface) -> State:
@@ -313,14 +320,28 @@ def _moved(start: Array, step: Array, share: float, out: Array) -> Array:
 
 
 def _newton(
-    slopes: Callable[[float], tuple[float, float]], longest: float, rounding: float
+    slopes: Callable[[float], tuple[float, float]],
+    near: tuple[float, float],
+    longest: float,
+    rounding: float,
 ) -> float:
     """Return how far to go: to where the slope vanishes, by the rules of PLUCY.
 
     Where nothing is left to gain the step is taken as it is: PLUCY took it a million times then,
     and with it what rounding had added to the counts.
+
+    Parameters
+    ----------
+    slopes
+        Gives slope and bend somewhere along the step.
+    near
+        Where to begin, and a change with which to end.
+    longest
+        How far to go at most.
+    rounding
+        Slope at the beginning that is no more than rounding.
     """
-    share = min(1.0, longest)
+    share, close = min(near[0], longest), near[1]
     for trial in range(TRIALS):
         slope, bend = slopes(share)
         if not bend > 0 or (trial == 0 and abs(slope) <= rounding):
@@ -328,6 +349,6 @@ def _newton(
         last, share = share, min(longest, share + slope / bend)
         if share < 0:
             return longest if longest <= FAR else 1.0
-        if abs(share - last) <= CLOSE:
+        if abs(share - last) <= close:
             break
     return share
