@@ -12,23 +12,36 @@ import numpy as np
 import skyfold
 from skyfold import files
 from skyfold.binned import BinnedData
-from skyfold.profiles import fwhm_of
+from skyfold.geometry import Grid, Normalisations
+from skyfold.model import Component
+from skyfold.pixels import Diagonal
+from skyfold.points import on_grid, with_points
+from skyfold.profiles import centroid, fwhm_of
 from skyfold.source_files import read_sources
-from skyfold.sources import placed
-from skyfold.stars import smooth_level
-from skyfold_hst.frames import SKY, open_plucy
+from skyfold.sources import Sources, placed
+from skyfold.vector import Array
+from skyfold_hst.frames import SKY, STARS, open_plucy
 from skyfold_image.reading import read_image
+from skyfold_responses.points import Points
 
-LEVEL = "level"
-LAPS = 20
+BELOW = "below"
+ROUNDS, LAPS = 3, 30
+REACH = (
+    4.0  # widths of the PSF from its middle, beyond which it cannot be told from what lies below
+)
+LEAST = 1e-6  # of its peak, from which the PSF can grow
+SMOOTH: Mapping[str, Any] = {"smooth": "10 pix", "strength": 0.3}
+ALIKE: Mapping[str, Any] = {"entropy": {"coefficient": 1.0, "reference": {"smooth": "2 pix"}}}
 
 
 def better_psf(options: Mapping[str, Any], path: Path) -> str:
     """Write the PSF that the stars of a list show, and tell how it changed.
 
-    The sky is the stars, each in the pixels around its place, over a smooth level: all else that
-    there is, with stars left out. Sky and PSF are restored by turns, by `skyfold.algorithms.blind`
-    with a PSF of free pixels.
+    By turns stars and a smooth sky are restored with the PSF held, by the method two-channel, and
+    the PSF with these held. Stars stay where they are, between pixels. The PSF is the one given
+    times factors above zero that resemble their own blur, by the floating prior, so that what is
+    changed is what the counts tell. Beyond four widths from its middle the given one stays:
+    there, light of the stars and of the sky look alike.
 
     Parameters
     ----------
@@ -36,38 +49,62 @@ def better_psf(options: Mapping[str, Any], path: Path) -> str:
         What `open_plucy` takes, with a list of stars.
     path
         FITS file to write.
+
+    Raises
+    ------
+    DataError
+        If no star of the list has light.
     """
     from astropy.io import fits
 
     given = {k: v for k, v in options.items() if v is not None}
-    sources = read_sources(given.pop("stars"))
+    listed, block = given.pop("stars"), tuple(given.pop("block"))
     if isinstance(given["psf"], list):
         given["psf"] = given["psf"][0]
-    given["block"] = tuple(given["block"])
-    data = open_plucy(**given)
-    sky = data.components[SKY]
-    image = read_image(given["counts"], "counts")
-    ratio = np.array(sky.geometry.shape[::-1]) / image.values.shape[::-1]
-    places = (placed(sources, image.grid) + 0.5) * ratio - 0.5
-    mask = np.zeros(sky.geometry.shape, bool)
-    for x, y in places:
-        rows, columns = (_around(at, n) for at, n in zip((y, x), mask.shape, strict=True))
-        mask[np.ix_(rows, columns)] = True
-    level = smooth_level(data, SKY)
-    confined = BinnedData(
-        data.full_counts,
-        {**data.whole, LEVEL: np.maximum(level, 1e-3 * float(np.mean(level)))},
-        data.weight,
-        components={SKY: replace(sky, mask=mask)},
-        origin=data.origin,
-    )
-    result = skyfold.run(confined, "blind", LAPS, sky="free", shape="pixels", progress=False)
-    (before,), (after,) = data.parameters.values(), result.state.parameters.values()
+    data = open_plucy(**given, block=block)
+    image, frame = read_image(given["counts"], "counts").grid, data.origin.geometry
+    assert isinstance(frame, Grid)
+    ratio = np.array(frame.shape[::-1]) / image.shape[::-1]
+    sources = read_sources(listed)
+    places = (placed(sources, image) + 0.5) * ratio - 0.5
+    sources = replace(sources, places=places, frame="", flux=None, psf=None)
+    (before,) = data.parameters.values()
+    form = np.maximum(before, LEAST * before.max())
+    form /= form.sum()
+    after = form
+    for _ in range(ROUNDS):
+        after = _restored(data.at({SKY: after}), sources, form, after)
     with files.replacing(path) as partial:
-        fits.PrimaryHDU(after / after.sum()).writeto(partial, overwrite=True)
+        fits.PrimaryHDU(after).writeto(partial, overwrite=True)
     return f"its width went from {fwhm_of(before):.3g} to {fwhm_of(after):.3g} pixels"
 
 
-def _around(place: float, pixels: int) -> list[int]:
-    """Return the two pixels around a place."""
-    return sorted({min(max(int(np.floor(place)) + i, 0), pixels - 1) for i in (0, 1)})
+def _restored(data: BinnedData, sources: Sources, given: Array, kernel: Array) -> Array:
+    """Return the PSF restored with stars and sky held, as its last version tells them."""
+    measured = skyfold.run(with_points(data, sources), "two-channel", progress=False, **SMOOTH)
+    if not np.any(measured.model[STARS] > 0):
+        raise sources.error("no star of the list has light, so nothing shows the PSF: modpsf=no")
+    sky, grid, frame = data.whole[SKY], data.components[SKY].geometry, data.origin.geometry
+    assert isinstance(grid, Grid)
+    assert isinstance(frame, Grid)
+    points = Points([np.ones((1, 1))], on_grid(sources.places, frame, grid), grid.shape, None, True)
+    starlight = sky.tangent(points.forward(measured.model[STARS]))
+    away = np.indices(given.shape) - np.array(centroid(given))[:, None, None]
+    inside = np.hypot(*away) <= REACH * fwhm_of(given)
+    wings = np.where(inside, 0, given)
+    below = sky.forward(measured.model[SKY]) + starlight.forward(wings)
+    shown = BinnedData(
+        data.full_counts,
+        {"psf": starlight @ Diagonal(given), BELOW: np.maximum(below, 1e-6 * below.max())},
+        data.weight,
+        components={
+            "psf": Component(
+                Grid(given.shape), start=np.where(inside, kernel / given, 0), mask=inside
+            ),
+            BELOW: Component(Normalisations(), fixed=True),
+        },
+    )
+    factors = skyfold.run(shown, "map", LAPS, prior=ALIKE, progress=False).model["psf"]
+    core = np.where(inside, factors * given, 0)
+    restored: Array = wings + core * ((1 - wings.sum()) / core.sum())
+    return restored

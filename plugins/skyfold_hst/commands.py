@@ -47,7 +47,9 @@ def _plucy(task: tasks.Plucy) -> None:
         "block": [task.xsubsam, task.ysubsam],
     }
     if outpsf is not None:
-        run.say("psf       first improved by the stars of the list: method blind, free pixels")
+        run.say(
+            "psf       first restored, blindly: by turns with the stars of the list and the sky"
+        )
         told = better_psf({k: v for k, v in entry.items() if k != "instrument"}, outpsf)
         run.say(f"  {told}; written {outpsf}")
         entry["psf"] = [str(outpsf), *psfs[1:]] if psfs[1:] else str(outpsf)
