@@ -85,7 +85,7 @@ def open_image(
         Point spread function: an image on pixels of the same size, or text like ``gauss:1.2 pix``,
         ``gauss:0.5 arcsec`` or ``moffat:1.2 pix,2.5`` (full width at half maximum, beta). A cube
         whose header says where each of its planes is the PSF, like the standardised PSFs of HST,
-        is interpolated between these places.
+        is interpolated between these places; on finer pixels, stars are sampled from it.
     exposure
         Exposure map, such as area times time, on the pixels of the counts.
     exposure_unit
