@@ -170,8 +170,9 @@ class MultiScaleMethod(Method):
             return Scale(seen, self._factor(name, seen), part.bounds)
         inside = np.ones(seen.shape, bool) if part.mask is None else part.mask
         _require_seen(part.geometry, np.where(inside, seen, np.inf))
-        law = Scale(seen[inside], FLAT, part.bounds)
-        return law if inside.all() else Masked(law, inside)
+        if inside.all():
+            return Scale(seen, FLAT, part.bounds)
+        return Masked(Scale(seen[inside], FLAT, part.bounds), inside)
 
     def _factor(self, name: str, seen: Array) -> GammaFactor | LogNormalFactor:
         error = self.background_error
