@@ -13,6 +13,7 @@ import numpy as np
 from skyfold.algorithm import Algorithm, State
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError, DataError
+from skyfold.geometry import Grid
 from skyfold.observers import Observer
 from skyfold.points import point_components
 from skyfold.priors import Prior, derivative
@@ -29,7 +30,7 @@ FOLDS = 5  # parts of the photons, each held out in turn
 LAPS, LATE, RISE = 200, 5, 0.1  # an optimum is near when five iterations bring no more than this
 STEP, WIDEST = 0.5, 16  # half powers of ten, and how many of them are looked at in one direction
 WORTH = 1.0  # rise of the log-likelihood for which one of them is taken
-BESIDE_POINTS = 0.125  # of the best strength, where fluxes of points are fitted too
+BESIDE_POINTS = 0.125  # of the best strength, where fluxes of points in an image are fitted too
 
 
 def scaled(priors: Mapping[str, Prior], factor: float) -> dict[str, Prior]:
@@ -134,6 +135,8 @@ def choose(
     Photons are predicted best where what a prior takes from an image is about as much as noise.
     That is too much where fluxes of points are fitted besides: it would all be bias. Their part of
     it falls in proportion to the strength while their errors hardly grow, so there less is taken.
+    Not so on the sphere, whose photons may have come from many pixels: a sky that follows noise
+    takes more from a point there than a prior does.
 
     Parameters
     ----------
@@ -164,7 +167,8 @@ def choose(
             f"held-out photons cannot choose the strength: {error}; give it as a number"
         ) from error
     observer.on_start(start)
-    share = BESIDE_POINTS if point_components(start.model.components) else 1.0
+    flat = any(isinstance(part.geometry, Grid) for part in start.model.components.values())
+    share = BESIDE_POINTS if flat and point_components(start.model.components) else 1.0
 
     def judged(algorithm: Algorithm) -> Array:
         found = []

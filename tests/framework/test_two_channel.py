@@ -22,6 +22,7 @@ from skyfold.matrices import Matrix
 from skyfold.methods.two_channel import WIDER, TwoChannel
 from skyfold.model import Component, Model
 from skyfold.options import build
+from skyfold.points import PointList
 from skyfold.priors.entropy import Entropy
 from skyfold.priors.log_blur import LogBlur
 from skyfold.sphere import Sphere
@@ -224,6 +225,22 @@ def test_beside_points_less_is_taken_than_predicts_best(small):
     _, algorithm = TwoChannel().prepare(sky)
     alone = choose(algorithm, sky, algorithm.start(sky, Model.start(sky)), [0.1, 1.0])
     assert alone.taken == alone.best
+
+
+def test_on_the_sphere_the_best_is_taken_beside_points():
+    rng, geometry = np.random.default_rng(2), Sphere(1)
+    sky, stars = rng.random((40, 12)), rng.random((40, 2))
+    data = BinnedData(
+        rng.poisson(30 * sky.sum(axis=1) + 200 * stars.sum(axis=1)).astype(float),
+        {"sky": Matrix(sky, geometry.shape), "stars": Matrix(stars, (2,))},
+        components={
+            "sky": Component(geometry),
+            "stars": Component(PointList(("a", "b"), np.zeros((2, 2))), start=np.ones(2)),
+        },
+    )
+    _, algorithm = TwoChannel().prepare(data)
+    found = choose(algorithm, data, algorithm.start(data, Model.start(data)), [0.1, 1.0])
+    assert found.taken == found.best
 
 
 def test_strength_and_width_are_chosen_unless_they_are_given(small, restored):
