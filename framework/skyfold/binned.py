@@ -19,6 +19,7 @@ from skyfold.likelihood import Likelihood, Poisson
 from skyfold.matrices import as_response
 from skyfold.model import Component
 from skyfold.origin import Origin
+from skyfold.pixels import Shared
 from skyfold.response import Chain, Response
 from skyfold.vector import Array, Vector
 
@@ -365,13 +366,17 @@ class BinnedData(DataInterface):
         for name, response in self.responses.items():
             if name in hosts:
                 continue
-            mine = [values[name]] if name in values else []
+            light = values.get(name)
             for guest in (g for g, host in hosts.items() if host == name and g in values):
                 chain = self.responses[guest]
                 assert isinstance(chain, Chain)
-                mine.append(chain.inner.forward(values[guest]))
-            if mine:
-                yield response, sum(mine[1:], mine[0])
+                if light is not None and isinstance(chain.inner, Shared):
+                    light = chain.inner.onto(light.copy(), values[guest])
+                else:
+                    made = chain.inner.forward(values[guest])
+                    light = made if light is None else light + made
+            if light is not None:
+                yield response, light
 
     def _with_guests(self, backs: dict[str, Array]) -> Vector:
         """Return back-projections in the order of the responses, with those of the guests."""

@@ -130,11 +130,15 @@ class Shared(Response):
 
     def forward(self, values: Array) -> Array:
         """Return the light of each pixel, shape ``data_shape``."""
-        light = np.zeros((*self._energies, self._size[0] * self._size[1]), values.dtype)
+        return self.onto(np.zeros(self.data_shape, values.dtype), values)
+
+    def onto(self, light: Array, values: Array) -> Array:
+        """Return the light of each pixel added to what is given, in its memory if contiguous."""
+        flat = light.reshape(*self._energies, self._size[0] * self._size[1])
         shares = values.T[..., None] * self._share
         pixels: Any = (..., self._pixel)
-        np.add.at(light, pixels, shares.astype(values.dtype, copy=False))
-        return light.reshape(self.data_shape)
+        np.add.at(flat, pixels, shares.astype(light.dtype, copy=False))
+        return flat.reshape(self.data_shape)
 
     def adjoint(self, weights: Array) -> Array:
         """Return the mean weight around each source, shape ``model_shape``."""

@@ -189,7 +189,7 @@ SHAPES = st.one_of(
 def test_on_any_problem_counts_are_kept_and_values_positive(shape, seed, strength, fixed):
     data, algorithm = scene(shape, seed, strength)
     if fixed:
-        algorithm = Plucy(priors={"entropy": Entropy(strength, 40.0)})
+        algorithm = Plucy(priors={"entropy": Entropy(strength, 40.0)}, guard=True)
     states = laps(algorithm, data, 8)
     for before, now in pairwise(states):
         seen = data.sensitivity.dot(now.model)
