@@ -178,6 +178,17 @@ SKYFOLD_CLONES void update_chunk(const float* x, const float* b, const float* s,
   update_body(x, b, s, y, size);
 }
 
+template <class T, class U> SKYFOLD_INLINE double dot_body(const T* a, const U* b, py::ssize_t size) {
+  double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+  for (py::ssize_t i = 0; i < size; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  return sum;
+}
+
+SKYFOLD_CLONES double dot_chunk(const double* a, const double* b, py::ssize_t size) { return dot_body(a, b, size); }
+SKYFOLD_CLONES double dot_chunk(const float* a, const float* b, py::ssize_t size) { return dot_body(a, b, size); }
+SKYFOLD_CLONES double dot_chunk(const float* a, const double* b, py::ssize_t size) { return dot_body(a, b, size); }
+
 } // namespace
 
 // expectation += others, ratio = n / e, and the sum of n log e. Expectations below
@@ -232,6 +243,22 @@ void em_update(const Array<T>& values, const Array<T>& back, const Array<T>& sen
   }
 }
 
+// The sum of a times b, in double, whatever the type of the arrays, and without an array of the products.
+template <class T, class U> double dot(const Array<T>& one, const Array<U>& other) {
+  const py::ssize_t size = one.size();
+  if (other.size() != size) throw py::value_error("both must have the same size");
+  const T* a = one.data();
+  const U* b = other.data();
+  py::gil_scoped_release unlocked;
+  double sum = 0.0;
+  for (py::ssize_t at = 0; at < size; at += chunk) sum += dot_chunk(a + at, b + at, std::min(chunk, size - at));
+  return sum;
+}
+
+template <class T, class U> void bind_dot(py::module_& m) {
+  m.def("dot", &dot<T, U>, py::arg("one"), py::arg("other"));
+}
+
 template <class T> void bind(py::module_& m) {
   m.def("poisson_ratio", &poisson_ratio<T>, py::arg("counts").noconvert(), py::arg("expectation").noconvert(),
         py::arg("accuracy"), py::arg("ratio").noconvert(), py::arg("others").noconvert() = py::none(),
@@ -253,6 +280,9 @@ PYBIND11_MODULE(_kernels, m) {
   m.doc() = "Compiled element-wise steps of skyfold";
   bind<double>(m);
   bind<float>(m);
+  bind_dot<double, double>(m);
+  bind_dot<float, float>(m);
+  bind_dot<float, double>(m);
   bind_attribute(m);
   bind_conjugate(m);
   bind_draws(m);

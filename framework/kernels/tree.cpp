@@ -58,6 +58,7 @@ Tree plant(const Plan& plan) {
     mass.push_back(m), strength.push_back(plan.strength ? m * plan.strength[pixel] : m);
   }
   if (place.empty()) throw std::invalid_argument("no pixel has a positive base measure");
+  if (static_cast<Size>(place.size()) < plan.places) tree.places.assign(place.begin(), place.end());
   for (std::size_t level = 0; level < plan.branching.size(); ++level) {
     Split split;
     split.nominal = plan.branching[level], split.children = static_cast<Size>(place.size());
@@ -83,9 +84,7 @@ Tree plant(const Plan& plan) {
   return tree;
 }
 
-std::vector<std::int32_t> quad_order(Size ny, Size nx, Size side, Size row, Size column) {
-  std::vector<std::int32_t> order(side * side);
-  std::int32_t* to = order.data();
+void quad_order(Size ny, Size nx, Size side, Size row, Size column, std::int32_t* to) {
   const auto bits = [](Size place) { // every other bit
     Size index = 0;
     for (int bit = 0; place >> (2 * bit); ++bit) index |= (place >> (2 * bit) & 1) << bit;
@@ -111,7 +110,6 @@ std::vector<std::int32_t> quad_order(Size ny, Size nx, Size side, Size row, Size
       *to++ = y < ny && x < nx ? static_cast<std::int32_t>(y * nx + x) : -1;
     }
   }
-  return order;
 }
 
 } // namespace skyfold

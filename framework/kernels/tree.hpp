@@ -30,7 +30,10 @@ struct Split {
 
 struct Tree {
   std::vector<std::int32_t> leaves; // pixels, in the order of the tree
+  std::vector<std::int32_t> places; // of the leaves, in the frame; empty where all places are leaves
   std::vector<Split> splits;        // from the pixels up
+
+  std::int32_t place(Size leaf) const { return places.empty() ? static_cast<std::int32_t>(leaf) : places[leaf]; }
 
   Size nodes() const {
     Size sum = 1;
@@ -54,6 +57,6 @@ Tree plant(const Plan& plan);
 
 // The pixels of an image in the order of the quad-tree of a square frame, -1 where there is none; the frame begins at
 // the pixel (row, column) and goes round.
-std::vector<std::int32_t> quad_order(Size ny, Size nx, Size side, Size row, Size column);
+void quad_order(Size ny, Size nx, Size side, Size row, Size column, std::int32_t* to);
 
 } // namespace skyfold

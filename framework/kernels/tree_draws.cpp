@@ -10,6 +10,7 @@
 #include "arrays.hpp"
 #include "lanes.hpp"
 #include "levels.hpp"
+#include "nodes.hpp"
 #include "sharing.hpp"
 #include "strengths.hpp"
 
@@ -41,7 +42,14 @@ struct Planted : Tree {
   explicit Planted(Tree tree) : Tree(std::move(tree)) {
     for (const Split& split : splits) normalisations.push_back(normalisation(split));
   }
+  // The same over other pixels.
+  Planted(const Planted& same, const std::int32_t* pixels)
+      : Tree{{pixels, pixels + same.leaves.size()}, same.places, same.splits}, normalisations(same.normalisations) {}
 };
+
+template <class T> Array<T> as_array(const std::vector<T>& from) {
+  return Array<T>(static_cast<py::ssize_t>(from.size()), from.data());
+}
 
 // Trees of all energies, over values whose energies come first or last.
 class Trees {
@@ -73,6 +81,17 @@ public:
       plan.measure = m ? m + e * pixels : nullptr, plan.strength = s ? s + e * pixels : nullptr;
       trees.push_back(std::make_shared<const Planted>(plant(plan)));
     }
+  }
+
+  // The same trees over pixels in another order; only where all places of the frame are pixels of equal measure and
+  // strength, where what is planted is the same.
+  Trees reordered(const Array<std::int32_t>& order) const {
+    const Planted& old = *trees[0];
+    if (order.size() != static_cast<py::ssize_t>(old.leaves.size())) throw py::value_error("order must fit the trees");
+    py::gil_scoped_release unlocked;
+    Trees other(*this);
+    std::fill(other.trees.begin(), other.trees.end(), std::make_shared<const Planted>(old, order.data()));
+    return other;
   }
 
   // Strengths given the counts, then values given both; the log density of all. Unseen, the counts are
@@ -189,9 +208,38 @@ public:
     return found;
   }
 
-  Array<std::int32_t> leaves(Size e) const {
-    const auto& from = trees.at(e)->leaves;
-    return Array<std::int32_t>(static_cast<py::ssize_t>(from.size()), from.data());
+  Array<std::int32_t> leaves(Size e) const { return as_array(trees.at(e)->leaves); }
+
+  // Where the nodes of each level begin, and their number; and how they hang together.
+  py::tuple linked(Size e) const {
+    const Links found = links(*trees.at(e));
+    std::vector<Size> begin{0};
+    for (const Split& split : trees[e]->splits) begin.push_back(begin.back() + split.children);
+    begin.push_back(begin.back() + 1);
+    return py::make_tuple(as_array(begin), as_array(found.parent), as_array(found.child), as_array(found.leaf),
+                          as_array(found.end));
+  }
+
+  std::pair<Array<double>, Array<double>> strengths(Size e, const Array<double>& alpha) const {
+    if (alpha.size() != levels) throw py::value_error("there must be one alpha for each level");
+    const Tree& tree = *trees.at(e);
+    Array<double> own(tree.nodes()), excess(tree.nodes());
+    parameters(tree, alpha.data(), own.mutable_data(), excess.mutable_data());
+    return {own, excess};
+  }
+
+  // The sum of the values below each node.
+  Array<double> sums(Size e, const Array<double>& values) const {
+    if (values.size() != energies * pixels) throw py::value_error("there must be one number for each value");
+    Levels<double> all(*trees.at(e));
+    sum_up(e, values.data(), all);
+    return Array<double>(trees[e]->nodes(), all.at[0]);
+  }
+
+  std::pair<Array<Size>, Array<Size>> tiling(Size e, Size level, int shift) const {
+    if (level < 0 || level >= levels) throw py::value_error("there is no such level");
+    const Tiling found = tiles(*trees.at(e), level, shift);
+    return {as_array(found.start), as_array(found.nodes)};
   }
 
 private:
@@ -288,16 +336,20 @@ void bind_trees(py::module_& m) {
            py::arg("scale"))
       .def("log_marginal", &Trees::log_marginal, py::arg("counts").noconvert(), py::arg("alpha"), py::arg("total"))
       .def("splits", &Trees::splits, py::arg("energy"))
-      .def("leaves", &Trees::leaves, py::arg("energy"));
+      .def("leaves", &Trees::leaves, py::arg("energy"))
+      .def("reordered", &Trees::reordered, py::arg("order").noconvert())
+      .def("links", &Trees::linked, py::arg("energy"))
+      .def("strengths", &Trees::strengths, py::arg("energy"), py::arg("alpha"))
+      .def("sums", &Trees::sums, py::arg("energy"), py::arg("values"))
+      .def("tiling", &Trees::tiling, py::arg("energy"), py::arg("level"), py::arg("shift"));
   m.def(
       "quad_order",
       [](Size ny, Size nx, Size side, Size row, Size column) {
-        std::vector<std::int32_t> order;
-        {
-          py::gil_scoped_release unlocked;
-          order = quad_order(ny, nx, side, row, column);
-        }
-        return Array<std::int32_t>(static_cast<py::ssize_t>(order.size()), order.data());
+        Array<std::int32_t> order(side * side);
+        std::int32_t* const to = order.mutable_data();
+        py::gil_scoped_release unlocked;
+        quad_order(ny, nx, side, row, column, to);
+        return order;
       },
       py::arg("ny"), py::arg("nx"), py::arg("side"), py::arg("row"), py::arg("column"));
 }

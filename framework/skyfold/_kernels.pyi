@@ -22,6 +22,7 @@ def poisson_along(
     accuracy: float,
     threads: int = 1,
 ) -> list[float]: ...
+def dot(one: NDArray[Any], other: NDArray[Any]) -> float: ...
 def em_update(
     values: NDArray[Any],
     back: NDArray[Any],
@@ -195,6 +196,23 @@ class Trees:
         self, energy: int
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]: ...
     def leaves(self, energy: int) -> NDArray[np.int32]: ...
+    def reordered(self, order: NDArray[np.int32]) -> Trees: ...
+    def links(
+        self, energy: int
+    ) -> tuple[
+        NDArray[np.int64],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.int32],
+    ]: ...
+    def strengths(
+        self, energy: int, alpha: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+    def sums(self, energy: int, values: NDArray[np.float64]) -> NDArray[np.float64]: ...
+    def tiling(
+        self, energy: int, level: int, shift: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
 
 def transfer(
     sums: NDArray[np.float64],

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from skyfold._kernels import dot
 from skyfold.data import DataInterface, EStep, Expectation
 from skyfold.dataspace import DataSpace
 from skyfold.errors import DataError
@@ -342,7 +343,8 @@ class BinnedData(DataInterface):
         return BinnedData(counts, self.whole, **{**same, **changes})
 
     def _expectation(self, observed: Array, values: Mapping[str, Array]) -> Expectation:
-        return Expectation(observed, np.array([self.sensitivity.dot(values)]))
+        total = sum(dot(seen, values[n]) for n, seen in self.sensitivity.items() if n in values)
+        return Expectation(observed, np.array([total]))
 
     def _evaluate(self, expectation: Expectation) -> tuple[Array, float]:
         return self.likelihood.evaluate(

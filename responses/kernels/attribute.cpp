@@ -1,8 +1,8 @@
 // A convolution seen from single pixels: which model pixels the counts of a data pixel came from, and
 // which data pixels a model pixel lights.
 #include "attribute.hpp"
+#include "memory.hpp"
 
-#include <memory>
 #include <optional>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -195,52 +195,6 @@ Convolution convolution(const Array<double>& kernel, Size kx, const Array<std::i
   return c;
 }
 
-} // namespace
-
-// Divides the counts of data pixels, those given or all, between the model pixels that their windows show and
-// all others. Returns the number of the first one whose counts nothing can make, or -1.
-template <class T>
-Size attribute_convolved(const Array<T>& model, const Array<double>& kernel, Size kx, const Array<std::int64_t>& rows,
-                         const Array<std::int64_t>& columns, const std::optional<Array<std::int64_t>>& pixels,
-                         const Array<Count>& counts, const std::optional<Array<double>>& others, Key key,
-                         Array<Count>& drawn,
-                         Array<double>& expectation, Array<Count>& left, [[maybe_unused]] int threads) {
-  require(model.ndim() == 3, "the model must be (planes, y, x)");
-  Task t{};
-  t.c = convolution(kernel, kx, rows, columns, model.shape(0), model.shape(1), model.shape(2));
-  const Convolution& c = t.c;
-  const Size all = c.planes * c.ny * c.nx, size = t.size = counts.size();
-  require(size == (pixels ? pixels->size() : all), "counts must be given for each pixel");
-  for (Size i = 0; pixels && i < size; ++i)
-    require(pixels->data()[i] >= 0 && pixels->data()[i] < all, "a pixel is out of range");
-  require(!others || others->size() == size, "others must be given for each pixel");
-  require(expectation.size() == size && left.size() == size, "results must be one for each pixel");
-  require(drawn.size() == model.size(), "drawn must be shaped like the model");
-  t.pixels = pixels ? pixels->data() : nullptr;
-  t.counts = counts.data(), t.others = others ? others->data() : nullptr;
-  t.key = key;
-  t.drawn = drawn.mutable_data(), t.expectation = expectation.mutable_data(), t.left = left.mutable_data();
-  t.shared = threads > 1 && size * c.ky * c.wide >= parallel;
-  const T* in = model.data();
-  Size bad = size;
-  py::gil_scoped_release unlocked;
-  const std::unique_ptr<double[]> frame(new double[static_cast<std::size_t>(c.planes * (c.ny - 1 + c.ky) * c.frame())]);
-  frame_model(c, in, frame.get());
-  t.frame = frame.get();
-#pragma omp parallel num_threads(threads) if (t.shared) reduction(min : bad)
-  {
-    skyfold::Room room;
-#pragma omp for schedule(dynamic, 4)
-    for (Size number = 0; number < (size + chunk - 1) / chunk; ++number) {
-      const Size i = one_chunk(t, number, room);
-      if (i >= 0) bad = std::min(bad, i);
-    }
-  }
-  return bad < size ? bad : -1;
-}
-
-namespace {
-
 struct Step {
   Size data, element; // of one axis: a data pixel, and the element of the flipped kernel that lights it
 };
@@ -271,50 +225,110 @@ template <class T> Array<T> as_array(const std::vector<T>& from) {
   return Array<T>(static_cast<Size>(from.size()), from.data());
 }
 
+
+// A convolution, prepared.
+class Footprints {
+public:
+  Footprints(const Array<double>& kernel_, Size kx, const Array<std::int64_t>& rows_,
+             const Array<std::int64_t>& columns_, Size planes, Size my, Size mx)
+      : kernel(kernel_), rows(rows_), columns(columns_), c(convolution(kernel, kx, rows, columns, planes, my, mx)) {}
+
+  // Divides the counts of data pixels, those given or all, between the model pixels that their windows show and
+  // all others: how many each model pixel made, what is expected of each data pixel and how many of its counts are
+  // left to the others, and the number of the first one whose counts nothing can make, or -1.
+  template <class T>
+  py::tuple attribute(const Array<T>& model, const std::optional<Array<std::int64_t>>& pixels,
+                      const Array<Count>& counts, const std::optional<Array<double>>& others, Key key,
+                      [[maybe_unused]] int threads) const {
+    require(model.size() == c.planes * c.my * c.mx, "the model must be (planes, y, x)");
+    Task t{};
+    t.c = c;
+    const Size all = c.planes * c.ny * c.nx, size = t.size = counts.size();
+    require(size == (pixels ? pixels->size() : all), "counts must be given for each pixel");
+    for (Size i = 0; pixels && i < size; ++i)
+      require(pixels->data()[i] >= 0 && pixels->data()[i] < all, "a pixel is out of range");
+    require(!others || others->size() == size, "others must be given for each pixel");
+    Array<Count> drawn({c.planes, c.my, c.mx}), left(size);
+    Array<double> expectation(size);
+    t.pixels = pixels ? pixels->data() : nullptr;
+    t.counts = counts.data(), t.others = others ? others->data() : nullptr;
+    t.key = key;
+    t.drawn = drawn.mutable_data(), t.expectation = expectation.mutable_data(), t.left = left.mutable_data();
+    t.shared = threads > 1 && size * c.ky * c.wide >= parallel;
+    const T* in = model.data();
+    Size bad = size;
+    {
+      py::gil_scoped_release unlocked;
+      std::fill_n(t.drawn, model.size(), 0), std::fill_n(t.left, size, 0), std::fill_n(t.expectation, size, 0.0);
+      const auto places = static_cast<std::size_t>(c.planes * (c.ny - 1 + c.ky) * c.frame());
+      skyfold::Memory memory(places * sizeof(double));
+      auto* const frame = static_cast<double*>(memory.data());
+      frame_model(c, in, frame);
+      t.frame = frame;
+#pragma omp parallel num_threads(threads) if (t.shared) reduction(min : bad)
+      {
+        skyfold::Room room;
+#pragma omp for schedule(dynamic, 4)
+        for (Size number = 0; number < (size + chunk - 1) / chunk; ++number) {
+          const Size i = one_chunk(t, number, room);
+          if (i >= 0) bad = std::min(bad, i);
+        }
+      }
+    }
+    return py::make_tuple(drawn, expectation, left, bad < size ? bad : -1);
+  }
+
+  // Which data pixels single model pixels light, and how much: (start, bins, weights), of pixel i from
+  // start[i] to start[i + 1], in the order of the data.
+  py::tuple columns_of(const Array<std::int64_t>& pixels) const {
+    std::vector<std::int64_t> start{0}, bins;
+    std::vector<double> weights;
+    std::vector<Step> ys, xs;
+    std::vector<Size> y_number, x_number, y_data, x_data;
+    {
+      py::gil_scoped_release unlocked;
+      for (Size i = 0; i < pixels.size(); ++i) {
+        const Size pixel = pixels.data()[i];
+        require(pixel >= 0 && pixel < c.planes * c.my * c.mx, "a pixel is out of range");
+        const Size p = pixel / (c.my * c.mx);
+        steps(c.rows, rows.size(), c.ny, c.ky, pixel / c.mx % c.my, ys);
+        steps(c.columns, columns.size(), c.nx, c.kx, pixel % c.mx, xs);
+        distinct(ys, y_number, y_data), distinct(xs, x_number, x_data);
+        const std::size_t at = bins.size(), size = y_data.size() * x_data.size();
+        bins.resize(at + size), weights.resize(at + size);
+        std::int64_t* bin = bins.data() + at;
+        for (const Size y : y_data)
+          for (const Size x : x_data) *bin++ = (p * c.ny + y) * c.nx + x;
+        for (std::size_t a = 0; a < ys.size(); ++a) {
+          double* const to = weights.data() + at + static_cast<std::size_t>(y_number[a]) * x_data.size();
+          const double* const from = c.kernel + p * c.stride + ys[a].element * c.wide;
+          for (std::size_t b = 0; b < xs.size(); ++b) to[x_number[b]] += from[xs[b].element];
+        }
+        start.push_back(static_cast<std::int64_t>(bins.size()));
+      }
+    }
+    return py::make_tuple(as_array(start), as_array(bins), as_array(weights));
+  }
+
+private:
+  Array<double> kernel;
+  Array<std::int64_t> rows, columns;
+  Convolution c;
+};
+
 } // namespace
 
-// Which data pixels single model pixels light, and how much: (start, bins, weights), of pixel i from
-// start[i] to start[i + 1], in the order of the data.
-py::tuple footprints(const Array<double>& kernel, Size kx, const Array<std::int64_t>& rows,
-                     const Array<std::int64_t>& columns, Size planes, Size my, Size mx,
-                     const Array<std::int64_t>& pixels) {
-  const Convolution c = convolution(kernel, kx, rows, columns, planes, my, mx);
-  std::vector<std::int64_t> start{0}, bins;
-  std::vector<double> weights;
-  std::vector<Step> ys, xs;
-  std::vector<Size> y_number, x_number, y_data, x_data;
-  for (Size i = 0; i < pixels.size(); ++i) {
-    const Size pixel = pixels.data()[i];
-    require(pixel >= 0 && pixel < planes * my * mx, "a pixel is out of range");
-    const Size p = pixel / (my * mx);
-    steps(c.rows, rows.size(), c.ny, c.ky, pixel / mx % my, ys);
-    steps(c.columns, columns.size(), c.nx, c.kx, pixel % mx, xs);
-    distinct(ys, y_number, y_data), distinct(xs, x_number, x_data);
-    const std::size_t at = bins.size(), size = y_data.size() * x_data.size();
-    bins.resize(at + size), weights.resize(at + size);
-    std::int64_t* bin = bins.data() + at;
-    for (const Size y : y_data)
-      for (const Size x : x_data) *bin++ = (p * c.ny + y) * c.nx + x;
-    for (std::size_t a = 0; a < ys.size(); ++a) {
-      double* const to = weights.data() + at + static_cast<std::size_t>(y_number[a]) * x_data.size();
-      const double* const from = c.kernel + p * c.stride + ys[a].element * c.wide;
-      for (std::size_t b = 0; b < xs.size(); ++b) to[x_number[b]] += from[xs[b].element];
-    }
-    start.push_back(static_cast<std::int64_t>(bins.size()));
-  }
-  return py::make_tuple(as_array(start), as_array(bins), as_array(weights));
-}
-
 void bind_attribute(py::module_& m) {
+  py::class_<Footprints> footprints(m, "Footprints");
+  footprints.def(py::init<const Array<double>&, Size, const Array<std::int64_t>&, const Array<std::int64_t>&, Size, Size, Size>(),
+                 py::arg("kernel").noconvert(), py::arg("kx"), py::arg("rows").noconvert(),
+                 py::arg("columns").noconvert(), py::arg("planes"), py::arg("my"), py::arg("mx"));
   const auto bind = [&](auto zero) {
-    using T = decltype(zero);
-    m.def("attribute_convolved", &attribute_convolved<T>, py::arg("model").noconvert(), py::arg("kernel").noconvert(),
-          py::arg("kx"), py::arg("rows").noconvert(), py::arg("columns").noconvert(), py::arg("pixels").noconvert(),
-          py::arg("counts").noconvert(), py::arg("others").noconvert(), py::arg("key"), py::arg("drawn").noconvert(),
-          py::arg("expectation").noconvert(), py::arg("left").noconvert(), py::arg("threads") = 1);
+    footprints.def("attribute", &Footprints::attribute<decltype(zero)>, py::arg("model").noconvert(),
+                   py::arg("pixels").noconvert(), py::arg("counts").noconvert(), py::arg("others").noconvert(),
+                   py::arg("key"), py::arg("threads") = 1);
   };
   bind(double{});
   bind(float{});
-  m.def("footprints", &footprints, py::arg("kernel").noconvert(), py::arg("kx"), py::arg("rows").noconvert(),
-        py::arg("columns").noconvert(), py::arg("planes"), py::arg("my"), py::arg("mx"), py::arg("pixels").noconvert());
+  footprints.def("columns", &Footprints::columns_of, py::arg("pixels").noconvert());
 }

@@ -5,31 +5,22 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 def correlate(image: Array, kernel: Array, threads: int = 1) -> Array: ...
-def attribute_convolved(
-    model: Array,
-    kernel: Array,
-    kx: int,
-    rows: Array,
-    columns: Array,
-    pixels: Array | None,
-    counts: Array,
-    others: Array | None,
-    key: Array,
-    drawn: Array,
-    expectation: Array,
-    left: Array,
-    threads: int = 1,
-) -> int: ...
-def footprints(
-    kernel: Array,
-    kx: int,
-    rows: Array,
-    columns: Array,
-    planes: int,
-    my: int,
-    mx: int,
-    pixels: Array,
-) -> tuple[Array, Array, Array]: ...
+
+class Footprints:
+    def __init__(
+        self, kernel: Array, kx: int, rows: Array, columns: Array, planes: int, my: int, mx: int
+    ) -> None: ...
+    def attribute(
+        self,
+        model: Array,
+        pixels: Array | None,
+        counts: Array,
+        others: Array | None,
+        key: Array,
+        threads: int = 1,
+    ) -> tuple[Array, Array, Array, int]: ...
+    def columns(self, pixels: Array) -> tuple[Array, Array, Array]: ...
+
 def row_products(
     rows: Array,
     index: Array | None = None,

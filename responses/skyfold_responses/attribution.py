@@ -8,7 +8,7 @@ from skyfold.attribution import Attribution, key
 from skyfold.columns import Columns
 from skyfold.errors import DataError
 from skyfold.vector import Array
-from skyfold_responses._kernels import attribute_convolved, footprints
+from skyfold_responses import _kernels
 from skyfold_responses.layout import Layout
 from skyfold_responses.memory import aligned
 
@@ -27,15 +27,24 @@ class Footprints:
     border
         Which pixel stands at each place of the frame around the data, for y and x; None where the
         frame is part of the model, or dark.
+    model
+        Shape of the model, (planes, y, x).
     """
 
-    def __init__(self, kernels: Array, layout: Layout, border: tuple[Array, Array] | None) -> None:
-        planes, y, self._kx = kernels.shape
-        self._kernels = aligned((planes, y, -(-self._kx // WIDTH) * WIDTH), np.float64)
-        self._kernels[:, :, self._kx :] = 0
-        self._kernels[:, :, : self._kx] = kernels[:, ::-1, ::-1]
+    def __init__(
+        self,
+        kernels: Array,
+        layout: Layout,
+        border: tuple[Array, Array] | None,
+        model: tuple[int, int, int],
+    ) -> None:
+        planes, y, x = kernels.shape
+        stored = aligned((planes, y, -(-x // WIDTH) * WIDTH), np.float64)
+        stored[:, :, x:] = 0
+        stored[:, :, :x] = kernels[:, ::-1, ::-1]
         self._least, self._layout = np.min(kernels), layout
-        self._rows, self._columns = (_places(layout, border, axis) for axis in (0, 1))
+        rows, columns = (_places(layout, border, axis) for axis in (0, 1))
+        self._prepared = _kernels.Footprints(stored, x, rows, columns, *model)
 
     def attribute(
         self,
@@ -73,21 +82,12 @@ class Footprints:
                 f"the PSF has negative elements, down to {self._least:.3g}: they are no chances, "
                 "so counts cannot be attributed; set them to zero"
             )
-        drawn = np.zeros(model.shape, np.int64)
-        expectation, left = np.zeros(counts.size), np.zeros(counts.size, np.int64)
-        bad = attribute_convolved(
+        drawn, expectation, left, bad = self._prepared.attribute(
             np.ascontiguousarray(model, np.float32 if model.dtype == np.float32 else np.float64),
-            self._kernels,
-            self._kx,
-            self._rows,
-            self._columns,
             pixels,
             np.ascontiguousarray(counts, np.int64),
             None if others is None else np.ascontiguousarray(others, np.float64),
             key(rng),
-            drawn,
-            expectation,
-            left,
             threads,
         )
         if bad >= 0:
@@ -101,20 +101,9 @@ class Footprints:
             )
         return Attribution(drawn, expectation, left)
 
-    def columns(self, model: tuple[int, int, int], places: Array) -> Columns:
-        """Return where the light of single model pixels goes.
-
-        Parameters
-        ----------
-        model
-            Shape of the model, (planes, y, x).
-        places
-            Flat numbers of pixels of the model.
-        """
-        pixels = np.ascontiguousarray(places, np.int64)
-        return Columns(
-            *footprints(self._kernels, self._kx, self._rows, self._columns, *model, pixels)
-        )
+    def columns(self, places: Array) -> Columns:
+        """Return where the light of single model pixels goes, given their flat numbers."""
+        return Columns(*self._prepared.columns(np.ascontiguousarray(places, np.int64)))
 
 
 def _places(layout: Layout, border: tuple[Array, Array] | None, axis: int) -> Array:

@@ -174,7 +174,7 @@ class Psf(Response):
 
     def columns(self, places: Array) -> Columns:
         """Return which pixels of the data these values light, and how much."""
-        return self._footprints.columns(self._model_planes, places)
+        return self._footprints.columns(places)
 
     def points(self, places: Array, which: Array | None = None) -> Response:
         """Return what point sources make, between pixels too: a kernel, shifted exactly."""
@@ -195,7 +195,7 @@ class Psf(Response):
 
     @cached_property
     def _footprints(self) -> Footprints:
-        return Footprints(self._kernels, self._layout, self._border)
+        return Footprints(self._kernels, self._layout, self._border, self._model_planes)
 
     def at(self, parameters: Array) -> Psf:
         """Return the same convolution with another kernel of the same shape."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyfold._kernels import (
+    dot,
     em_update,
     entropy_along,
     entropy_step,
@@ -231,3 +232,16 @@ def test_arrays_of_the_entropy_must_match() -> None:
         entropy_along(x, x, x, short, 1.0)
     with pytest.raises(ValueError, match="threads must be at least 1"):
         entropy_along(x, x, x, x, 1.0, threads=0)
+
+
+@pytest.mark.parametrize("one", [np.float32, np.float64])
+@pytest.mark.parametrize("other", [np.float32, np.float64, np.int64])
+def test_a_dot_product_is_summed_in_double_whatever_the_types(one, other):
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(0, 9, (50, 70)).astype(one), rng.normal(0, 9, (50, 70)).astype(other)
+    products = a.astype(np.float64) * b
+    near = pytest.approx(np.sum(products), abs=1e-13 * np.sum(np.abs(products)))
+    assert dot(a, b) == near
+    assert dot(a.T, b.T) == near
+    with pytest.raises(ValueError, match="same size"):
+        dot(a, b[1:])

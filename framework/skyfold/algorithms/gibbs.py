@@ -31,7 +31,7 @@ Nested = Mapping[str, Mapping[str, Array]]
 APPROACH = 10  # laps of Richardson-Lucy before the chains part
 BEFORE = 1 << 63  # stands for the sweep in the random numbers of the start
 LAP = 500_000  # values and bins that a lap of the loop visits, about
-MOST = 20  # images of each chain that a lap keeps at most
+MOST = 100  # images of each chain that a lap keeps at most
 
 
 @dataclass(frozen=True, eq=False)

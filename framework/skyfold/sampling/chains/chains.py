@@ -227,12 +227,12 @@ class Chain:
 
     def _piece(self, sweeps: int) -> tuple[Array, dict[str, Array]]:
         """Go on for a few sweeps; return their rows, and the values before each of them."""
-        held = {name: np.empty((sweeps, *self.values[name].shape)) for name in self.laws}
+        before: dict[str, list[Array]] = {name: [] for name in self.laws}
         scalars, unknowns = np.empty((sweeps, 3)), []
         settings = np.empty((sweeps, self.setting.size))
         for i in range(sweeps):
-            for name, values in held.items():
-                values[i] = self.values[name]
+            for name, values in before.items():
+                values.append(self.values[name])
             unknowns.append([list(unknown.values()) for unknown in self.unknowns.values()])
             scalars[i, 1] = sum(self.densities.values())
             scalars[i, 0] = self.sweep()
@@ -240,6 +240,7 @@ class Chain:
             if self.calibration is not None:
                 scalars[i, 1] += self.calibration.log_density(self.setting)
             self.temper()
+        held = {name: _row_by_row(values) for name, values in before.items()}
         scalars[:, 2] = scalars[:, 0] + scalars[:, 1]
         columns = [scalars]
         for number, name in enumerate(self.laws):
@@ -262,6 +263,12 @@ class Chain:
             for key, value in self.unknowns[name].items():
                 names += listed(f"{name}.{key}", value)
         return (*names, *(self.calibration.columns if self.calibration else ()))
+
+
+def _row_by_row(values: list[Array]) -> Array:
+    """Return arrays as one; a single one is not copied."""
+    first, *more = values
+    return np.array(values) if more else first[None]
 
 
 def together(chains: Sequence[Chain]) -> dict[str, Any]:

@@ -94,9 +94,10 @@ class Watch:
             blocks: Array = inside.reshape(*light.shape[:2], BASE, -1).sum(axis=-1)
             return blocks * geometry.pixel_area
         sums: Array = values[(slice(None), *geometry.inside)]
-        for axis, size in enumerate(reversed(self._field), 1):
+        for axis, size in enumerate(self._field, -len(self._field)):  # whole rows at a time first
             number = min(ACROSS, size)
-            sums = np.add.reduceat(sums, -(-size * np.arange(number) // number), axis=-axis)
+            parts = np.split(sums, -(-size * np.arange(1, number) // number), axis=axis)
+            sums = np.stack([part.sum(axis=axis) for part in parts], axis=axis)
         return sums.reshape(len(values), -1, prod(self._division))
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import prod
 
 import numpy as np
@@ -120,10 +120,31 @@ class Hierarchy:
         full = full.T if isinstance(self.geometry, Sphere) else full
         return np.ascontiguousarray(full).reshape(self.energies, self._pixels)
 
+    def flat(self, energy: int, pixels: Array) -> Array:
+        """Return the flat numbers of the values of pixels."""
+        far = pixels.astype(np.int64)
+        if isinstance(self.geometry, Sphere):
+            return far * self.energies + energy
+        return far + energy * self._pixels
+
     def _plant(self, origin: tuple[int, ...] = ()) -> _kernels.Trees:
         """Return the trees whose frame begins at a place of it, (row, column) or (pixel,)."""
+        order = self._order(origin or (0,) * len(self.frame))
+        if self._full is not None:
+            return self._full.reordered(order)
+        return self._planted(order)
+
+    @cached_property
+    def _full(self) -> _kernels.Trees | None:
+        """The trees of one origin, where those of others differ in the order of pixels alone."""
+        told = self._measure is not None or self._strength is not None
+        if told or prod(self.frame) != self._pixels:
+            return None
+        return self._planted(self._order((0,) * len(self.frame)))
+
+    def _planted(self, order: Array) -> _kernels.Trees:
         return _kernels.Trees(
-            self._order(origin or (0,) * len(self.frame)),
+            order,
             self._branching,
             self.energies,
             self._pixels,

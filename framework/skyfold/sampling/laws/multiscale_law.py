@@ -255,8 +255,11 @@ class MultiScale(Law):
         return _kernels.with_missed(attributed, values, self._missed, key)
 
     def _anywhere(self, rng: np.random.Generator) -> tuple[int, ...]:
-        side, *others = self.hierarchy.frame  # all are the same
-        return tuple(rng.integers(side, size=1 + len(others)).tolist())
+        frame = self.hierarchy.frame
+        drawn = rng.bit_generator.random_raw(len(frame)).tolist()
+        return tuple(
+            number % side for number, side in zip(drawn, frame, strict=True)
+        )  # powers of 2
 
     def _move(
         self, origin: tuple[int, ...], counts: Array, alpha: Array, rng: np.random.Generator
