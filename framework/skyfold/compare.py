@@ -33,7 +33,7 @@ ROWS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "flux error [%]": lambda f: f"{f['flux_error_percent']:+.3f}",
     "NRMSE": lambda f: f"{f['nrmse']:.4f}",
     "correlation": lambda f: f"{f['correlation']:.4f}",
-    "brightest at": lambda f: ", ".join(f"{k} {v:.2f}" for k, v in f["brightest"].items()),
+    "brightest at": lambda f: ", ".join(f"{k} {v:.6g}" for k, v in f["brightest"].items()),
     "offset from truth": lambda f: f"{f['offset']:.2f}",
     "log-likelihood": lambda f: f"{f['log_likelihood']:.8g}",
     "log-posterior": lambda f: f"{f['log_posterior']:.8g}",

@@ -170,6 +170,8 @@ def in_words(annotation: Any) -> str:
         return "a function" if callable(base) else "anything"
     if base.__name__ in ("Callable", "function"):
         return "a function"
+    if base.__name__ == "ndarray":
+        return "an array"
     if issubclass(base, Mapping):
         return f"a mapping of names to {in_words(inside[1])}" if inside else "a mapping"
     if issubclass(base, tuple) and inside and inside[-1] is not ...:

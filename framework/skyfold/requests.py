@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any
 
 from skyfold import options, strict_yaml
@@ -16,7 +16,7 @@ from skyfold.config import RunConfig, load, method_of, named
 from skyfold.document import Document, suggestion
 from skyfold.errors import ConfigError, FileError
 from skyfold.inputs import split_part
-from skyfold.parameters import Parameter
+from skyfold.parameters import Parameter, summary
 from skyfold.registry import default_registry
 from skyfold.star_request import Stars
 
@@ -232,8 +232,8 @@ def _parameter(flag: str, takes: Mapping[str, Parameter]) -> Parameter | None:
     }
     known = {*takes, *methods, *registry.refinements, "stars"} - {"refinements"}
     if key not in known:
-        near = suggestion(key, known).replace("_", "-")
-        raise ConfigError(f"unknown flag {flag}. {near}")
+        flags = [f"--{name.replace('_', '-')}" for name in known]
+        raise ConfigError(f"unknown flag {flag}. {suggestion(flag, flags)}")
     nested = "." in flag
     if key == "stars":
         asked = {o.name: o for o in options.describe(Stars)}
@@ -293,9 +293,14 @@ def help_for(command: str, arguments: Arguments) -> int:
 
 def _help_for_methods() -> None:
     registry = default_registry()
-    for method in registry.methods:
-        lines = option_lines(registry.methods[method], flags=True, but={"refinements"})
-        sys.stdout.write(f"\noptions of method {method}:\n" + "\n".join(lines) + "\n")
+    methods = registry.methods
+    sys.stdout.write("\nmethods:\n")
+    for method in methods:
+        said = f"  {method:12} {summary(methods[method])}"
+        sys.stdout.write(fill(said, 80, subsequent_indent=" " * 15) + "\n")
+    for method in methods:
+        if lines := option_lines(methods[method], flags=True, but={"refinements"}):
+            sys.stdout.write(f"\noptions of method {method}:\n" + "\n".join(lines) + "\n")
     sys.stdout.write("\nrefinements, in the order given; the bare name switches one on:\n")
     _nested_options("--", registry.refinements)
     sys.stdout.write("\npriors, for methods that take them:\n")

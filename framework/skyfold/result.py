@@ -74,9 +74,10 @@ class Result:
 
     def __repr__(self) -> str:
         skies = ", ".join(f"{n} {self.model[n].shape}" for n in sorted(self.model.skies))
+        reason = f", {self.reason}" if self.reason else ""
         return (
             f"<Result: {skies}; log-likelihood {self.state.log_likelihood:.8g} "
-            f"after iteration {self.state.iteration}, {self.reason}>"
+            f"after iteration {self.state.iteration}{reason}>"
         )
 
     @property

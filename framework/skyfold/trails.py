@@ -47,7 +47,7 @@ def curves(trace: Result | Trace, normalisations: Collection[str] = ()) -> Figur
         trace = [{k: v for k, v in row.items() if k not in fixed} for row in trace.trace]
     known = {"iteration", "log_likelihood", "expected", "products", "seconds", *normalisations}
     columns = dict.fromkeys(name for row in trace for name in row)
-    notes = [name for name in columns if name not in known]
+    notes = _different([name for name in columns if name not in known], trace)
     factors = [name for name in normalisations if name in columns]
     count = 1 + bool(factors) + len(notes)
     figure = Picture(figsize=(6.4, 0.6 + 1.9 * count), layout="constrained")
@@ -67,6 +67,21 @@ def curves(trace: Result | Trace, normalisations: Collection[str] = ()) -> Figur
     axes[-1].set_xlabel("iteration")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     return figure
+
+
+def _different(names: Sequence[str], trace: Trace) -> list[str]:
+    """Return the columns that are no multiple of the log-likelihood, or of one before them."""
+    kept = {"log_likelihood": _series(trace, "log_likelihood")[1]}
+    for name in names:
+        _, y = _series(trace, name)
+        if not any(_proportional(y, other) for other in kept.values()):
+            kept[name] = y
+    return list(kept)[1:]
+
+
+def _proportional(a: Array, b: Array) -> bool:
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return len(a) == len(b) and float(abs(a @ b)) > (1 - 1e-13) * size
 
 
 def _series(trace: Trace, name: str) -> tuple[Array, Array]:

@@ -126,10 +126,14 @@ def write_plain(path: Path, values: Array, header: Header | None = None) -> None
 
 
 def write_table(result: Result, listed: Sources, path: Path, header: Mapping[str, object]) -> None:
-    """Write fluxes and magnitudes as PLUCY did, with the places of the list."""
+    """Write fluxes and magnitudes as PLUCY did, with the places of the list; FITS by its name."""
     grid = result.model.components[SKY].geometry
     table = source_table(listed, grid, placed_in_list(result, listed), result.model[STARS])
-    historical_table(table, path, header)
+    if path.suffix.lower() not in (".fits", ".fit"):
+        historical_table(table, path, header)
+        return
+    with files.replacing(path) as partial:
+        table.write(partial, format="fits")
 
 
 def placed_in_list(result: Result, listed: Sources) -> Array:

@@ -139,7 +139,7 @@ def test_chains_apart_are_told_with_what_to_do(rng):
     assert f"R-hat {found['r_hat']:.3f} for total flux of sky, ESS {found['ess']:.0f}: " in said
     times = np.ceil((found["r_hat"] ** 2 - 1) / (1.01**2 - 1))
     assert f"draw at least {times:.0f} times as many" in said
-    total = int(said.split("skyfold resume ... --iterations ")[1].rstrip("."))
+    total = int(said.split("skyfold resume RUN --iterations ")[1].rstrip("."))
     assert 500 + times * 1000 <= total <= 500 + 1.1 * times * 1000
     minutes = 90 * (total - 1500) / 1500 / 60
     assert f"about {minutes:.0f} min more" in said
@@ -201,7 +201,7 @@ def test_too_few_draws_are_told(rng):
     (said,) = doubts(judged(rng, 5))
     assert said == (
         "5 draws after burn-in are too few to judge them. At least 3 more sweeps are needed, "
-        "better 1995: skyfold resume ... --iterations 2500."
+        "better 1995: skyfold resume RUN --iterations 2500."
     )
 
 
@@ -211,7 +211,7 @@ def test_a_run_within_its_burn_in_is_told_how_many_sweeps_are_missing(rng):
     (said,) = doubts(found)
     assert "after 10 of 500 sweeps" in said
     assert said.endswith(
-        "At least 498 more sweeps are needed, better 2490: skyfold resume ... --iterations 2500."
+        "At least 498 more sweeps are needed, better 2490: skyfold resume RUN --iterations 2500."
     )
 
 

@@ -319,7 +319,7 @@ def test_every_kind_of_type_has_words():
         "a mapping of names to true or false",
         "a list of 2: a whole number, text",
         "a function",
-        "a ndarray",
+        "an array",
         "anything",
         "a list",
         "a file name or an object",

@@ -51,7 +51,7 @@ def test_unknown_names(skyfold, configured, old, new, place, near):
 
 def test_Y01_unknown_flag(skyfold, files):
     files.observation()
-    says = ("unknown flag --exposur", "Did you mean 'exposure'?")
+    says = ("unknown flag --exposur", "Did you mean '--exposure'?")
     skyfold.refuses(2, "run counts.fits --psf psf.fits --exposur x.fits", says=says)
     says = ("--set method.smoothin", "unknown key 'smoothin'", "Did you mean 'smoothing'?")
     skyfold.refuses(2, "run counts.fits --psf psf.fits --set method.smoothin=1", says=says)

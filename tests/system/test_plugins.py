@@ -68,7 +68,7 @@ def test_balloon_is_recognised_and_run(skyfold, balloon, files):
     np.testing.assert_array_equal(image, images[0])
     shutil.move(files.folder / "deep" / "flight-7.npz", files.folder / "flight-7.npz")
     skyfold.accepts("resume yaml --iterations 31")
-    skyfold.refuses(2, "run flight-7.npz --background-rat 3", says=("'background-rate'",))
+    skyfold.refuses(2, "run flight-7.npz --background-rat 3", says=("'--background-rate'",))
 
 
 def test_balloon_is_proven(skyfold, balloon):

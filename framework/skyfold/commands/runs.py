@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from skyfold.commands.telling import say, tell_data, tell_doubts, tell_result, tell_warnings
-from skyfold.errors import ConfigError, DataError
+from skyfold.errors import ConfigError, DataError, MissingExtraError
 from skyfold.registry import default_registry
 
 Arguments = argparse.Namespace
@@ -23,7 +24,7 @@ def demo(arguments: Arguments) -> None:
     demos = default_registry().demos
     if arguments.list:
         for name in demos:
-            say(f"{name:14} {demos[name](1).description}")
+            say(f"{name:14} {_described(demos[name])}")
         return
     name = arguments.name or "galaxy"
     made = demos[name](arguments.seed)
@@ -151,9 +152,17 @@ def _execute(config: Any, folder: Path, arguments: Arguments) -> None:
         return
     result = run_in_folder(problem, folder, progress=not quiet, overwrite=arguments.overwrite)
     if quiet:
-        tell_doubts(result, sys.stderr)
+        tell_doubts(result, folder, sys.stderr)
     else:
         tell_result(result, folder)
+
+
+def _described(demo: Callable[[int], Any]) -> str:
+    """Return what a demo shows, or what it lacks."""
+    try:
+        return str(demo(1).description)
+    except MissingExtraError as error:
+        return f"({error})"
 
 
 def _default_folder(arguments: Arguments) -> str:

@@ -31,9 +31,11 @@ def tell_warnings(data: Any) -> None:
             sys.stderr.write(f"WARNING   {item.subject}: {item.message}\n")
 
 
-def tell_doubts(result: Any, stream: TextIO) -> None:
+def tell_doubts(result: Any, folder: Path, stream: TextIO) -> None:
     """Print what speaks against a result."""
-    for doubt in result.doubts:
+    from skyfold.sampling.chains.diagnostics import of_folder
+
+    for doubt in of_folder(result.doubts, folder):
         stream.write(f"NOTE      {doubt}\n")
 
 
@@ -66,7 +68,7 @@ def tell_result(result: Any, folder: Path) -> None:
             say(f"          {row}")
     if psf := figures.get("psf"):
         say(f"psf       {psf['fwhm']:.3g} pixels wide, given as {psf['fwhm_start']:.3g}")
-    tell_doubts(result, sys.stdout)
+    tell_doubts(result, folder, sys.stdout)
     for name, value in figures.get("score", {}).items():
         say(f"truth     {name}: {value:.4g}")
     files: Iterable[str] = ("report.html", "result.fits", "result.h5")

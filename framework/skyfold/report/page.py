@@ -63,7 +63,7 @@ def render(run: RunFolder) -> str:
     images = [layer for layer in drawn if same_field(drawn[0], layer)]
     sampled = posterior(run)
     sections = [
-        verdict(run.manifest, run.fixed),
+        verdict(run.manifest, run.fixed, run.path.resolve().name),
         section(_heading(run), pictures(run, images), _profiles(run)),
         sampled,
         sanity(run),
@@ -157,7 +157,7 @@ def pictures(run: RunFolder, images: list[Layer]) -> str:
     skies = [layer for layer in (run.total, *run.skies) if layer in images]
     candidates = [*(seen.counts for seen in run.observations), run.truth, run.sensitivity]
     before = next((layer for layer in candidates if layer in images), images[0])
-    after = skies[0] if skies else images[-1]
+    after = next((layer for layer in run.skies if layer in skies), images[-1])
     assert before is not None
     stills = "".join(still(layer, span(layer)) for layer in dict.fromkeys([before, after, *skies]))
     apart = [

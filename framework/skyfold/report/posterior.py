@@ -23,6 +23,7 @@ from skyfold.sampling.posterior.trace_pictures import intervals, traces, worst_f
 from skyfold.vector import Array
 
 PARAMETERS = 12  # whose traces are shown
+SURE = np.array([0.0, 0.5, 5.0])  # mean / standard deviation beyond which all is bright
 WORST = 12  # parameters in the table
 LEVEL = 0.68
 KINDS = {
@@ -166,11 +167,11 @@ def _maps(run: RunFolder) -> Html:
     for title, values in fluxes.items():
         layer = replace(sky, title=title, values=values, kind="sky")
         drawn += still(layer, span(layer, scale), scale=scale)
-    for layer in (
-        replace(sky, title="Standard deviation", values=std),
-        replace(sky, title="Mean / standard deviation", values=ratio, unit=""),
-    ):
-        drawn += still(layer, span(layer))
+    layer = replace(sky, title="Standard deviation", values=std)
+    drawn += still(layer, span(layer))
+    title = "Mean / standard deviation"
+    layer = replace(sky, title=title, values=ratio, unit="", kind="sky")
+    drawn += still(layer, span(layer, SURE), scale=SURE)
     return Html(f'<div class="three">{drawn}</div>{note(MAPS + of)}')
 
 

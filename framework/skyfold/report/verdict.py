@@ -10,6 +10,7 @@ from typing import Any
 
 from skyfold.report.markup import SIGMA, Html
 from skyfold.sampling.chains.diagnostics import doubts as chain_doubts
+from skyfold.sampling.chains.diagnostics import of_folder
 
 FEW_COUNTS = 50
 VANISHED = 0.2  # of its template: a fitted background is seldom so wrong
@@ -155,9 +156,9 @@ def _block(figures: Mapping[str, Any]) -> str:
     return str(figures.get("block", "8 x 8 pixels")).replace(" x ", " \N{MULTIPLICATION SIGN} ")
 
 
-def verdict(manifest: Mapping[str, Any], fixed: Collection[str] = ()) -> Html:
-    """Return the judgement as a section of the page."""
-    figures, found = manifest.get("results", {}), doubts(manifest, fixed)
+def verdict(manifest: Mapping[str, Any], fixed: Collection[str] = (), folder: str = "RUN") -> Html:
+    """Return the judgement as a section of the page (`doubts`) of the run in a folder."""
+    figures, found = manifest.get("results", {}), of_folder(doubts(manifest, fixed), folder)
     warned = [
         f"{check.get('subject', 'input')}: {check.get('message', '')}"
         for check in manifest.get("checks", [])

@@ -8,8 +8,10 @@ different origins have different priors, and how far these lie apart is told bes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, floor, log10
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -233,7 +235,12 @@ def _elsewhere(found: Mapping[str, Any]) -> str:
 
 def _resume(iterations: int) -> str:
     """Return what continues a run; iterations are sweeps, burn-in included."""
-    return f"skyfold resume ... --iterations {iterations}"
+    return f"skyfold resume RUN --iterations {iterations}"
+
+
+def of_folder(doubts: Iterable[str], folder: str | Path) -> list[str]:
+    """Return doubts whose commands name the folder of the run, instead of any."""
+    return [d.replace("resume RUN", f"resume {shlex.quote(str(folder))}") for d in doubts]
 
 
 def spoken(name: str, brief: bool = False) -> str:

@@ -17,6 +17,7 @@ from skyfold import files
 from skyfold.algorithms.gibbs import Gibbs, GibbsState
 from skyfold.errors import ConfigError, FileError, Interrupted
 from skyfold.runner import signals
+from skyfold.sampling.chains.diagnostics import of_folder
 from skyfold.sampling.structure.nulls import Nulls, RegionLight
 from skyfold.sampling.structure.structure import (
     GAMMA,
@@ -162,7 +163,7 @@ def structure(
     """
     require_sense(simulations, gamma)
     nulls, sums = _nulls(result, regions, draws, component, seed)
-    doubts = result.posterior.doubts
+    doubts = of_folder(result.posterior.doubts, folder or "RUN")
     for doubt in doubts:
         log.warning("%s", doubt)
     found = _collected(nulls, simulations, workers, folder, progress)
