@@ -6,15 +6,16 @@ correlated, which would spoil the ranks; they do not if the chain starts at the 
 stands at a random place in it, the draws before it made by the chain run backwards (Gandy & Scott
 2020). Attribution followed by draws given the attributed counts is a reversible step, so forwards
 and backwards are the same, and the ranks are uniform whatever the number of draws; mixing only
-decides how much a fault shows. Transfers of light after each sweep, and exchanges with hotter
-chains, are reversible too, if not together with the sweep: with enough sweeps between draws the
-order matters little.
+decides how much a fault shows. Transfers of light after each sweep, trajectories, and exchanges
+with hotter chains, are reversible too, if not together with the sweep: with enough sweeps between
+draws the order matters little.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from zlib import crc32
 
 import numpy as np
@@ -58,6 +59,9 @@ class Setup:
     rungs
         Chains on the ladder of tempering. The hotter ones start at the truth, and go by themselves
         until they have forgotten it.
+    follows
+        Sweeps from one trajectory to the next; 0 for none. What they go by is learnt on counts of
+        its own.
     """
 
     data: DataInterface
@@ -68,6 +72,7 @@ class Setup:
     thin: int = 8
     moves: bool = False
     rungs: int = 1
+    follows: int = 0
 
     def truth(self, rng: np.random.Generator) -> tuple[Values, Unknowns]:
         """Draw values of all components and what the laws do not know."""
@@ -104,6 +109,8 @@ class Setup:
                 sweeps=0,
                 hotter=hotter,
                 moves=self.moves,
+                follows=0 if which else self.follows,
+                learnt=np.zeros(0) if which else self.learnt,
             )
 
         _, *laws = ladder(self.laws, self.rungs)
@@ -112,6 +119,20 @@ class Setup:
             for _ in range(FORGET):
                 chain.sweep()
         return rung(0, self.laws, hotter)
+
+    @cached_property
+    def learnt(self) -> Array:
+        """What trajectories go by."""
+        if not self.follows:
+            return np.zeros(0)
+        rng = np.random.default_rng(SEED)
+        values, unknowns = self.truth(rng)
+        other = replace(self, follows=0, rungs=1)
+        chain = other.chain(self.observed(values, rng), values, unknowns, SEED, 0)
+        chain.follows, chain.learns = 1, FORGET
+        for _ in range(FORGET):
+            chain.sweep()
+        return chain.learnt
 
     def at(self, chain: Chain) -> dict[str, float]:
         """Return the quantities of a chain where it stands."""

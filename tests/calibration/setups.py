@@ -134,6 +134,11 @@ def moved(given: Setup) -> Setup:
     return replace(given, moves=True)
 
 
+def following(given: Setup) -> Setup:
+    """Return the same with trajectories."""
+    return replace(given, follows=4)
+
+
 def mask() -> Array:
     """Return where 6 x 5 pixels may hold light."""
     allowed = np.ones((6, 5), bool)
@@ -184,6 +189,11 @@ SETUPS = {
     "moves, joint": lambda: moved(setup(joint())),
     "moves, sphere": lambda: moved(setup(sphere(2, nested=False))),
     "moves, fixed alphas": lambda: moved(setup(image(), alpha=[0.1, 0.3, 1], hyper=None)),
+    "trajectories": lambda: following(setup(image(exposure=True, backgrounds={"background": 0.7}))),
+    "trajectories, template": lambda: following(setup(image(exposure=True), template=template())),
+    "trajectories, energies": lambda: following(setup(energies())),
+    "trajectories, joint": lambda: following(setup(joint(), LogNormalFactor(1, 0.3))),
+    "trajectories, sphere": lambda: following(moved(setup(sphere(2, nested=False)))),
     "tempering": lambda: replace(setup(image(exposure=True)), rungs=3),
     "tempering, fixed alphas": lambda: replace(
         setup(image(exposure=True), alpha=[0.1, 0.3, 1], hyper=None), rungs=3

@@ -22,6 +22,7 @@ from skyfold.sampling.chains.calibration import Calibration
 from skyfold.sampling.chains.chains import Chain, Moments, Numbers, stacked, together
 from skyfold.sampling.chains.diagnostics import diagnose, judge
 from skyfold.sampling.chains.tempering import ladder, numbered
+from skyfold.sampling.chains.trajectories import EVERY, pays
 from skyfold.sampling.chains.watch import Watch
 from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array, Vector
@@ -62,6 +63,9 @@ class GibbsState(State):
         For each hotter rung the same of its chains: ``draws``, ``unknowns``, ``densities``,
         ``settings``; and ``swaps``, how often each was proposed to exchange with its colder
         neighbour, and did, shape (chains, 2).
+    learnt
+        For each chain what its trajectories go by, if there are any (see
+        `skyfold.sampling.chains.trajectories`).
     """
 
     draws: Vector = field(default_factory=lambda: Vector({}))
@@ -76,6 +80,7 @@ class GibbsState(State):
     kept: Vector = field(default_factory=lambda: Vector({}))
     settings: Array = field(default_factory=lambda: np.zeros((0, 0)))
     hotter: tuple[Mapping[str, Any], ...] = ()
+    learnt: tuple[Array, ...] = ()
 
     @property
     def table(self) -> Array:
@@ -107,7 +112,9 @@ class Gibbs(Algorithm):
     calibration
         What is not known of the responses, and drawn along.
     moves
-        Whether light is transferred between neighbours, too (see `skyfold.sampling.chains.moves`).
+        Whether light is transferred between neighbours, too (see `skyfold.sampling.chains.moves`);
+        and, where one value lights most bins, all follow trajectories (see
+        `skyfold.sampling.chains.trajectories`).
     rungs
         Number of chains on a ladder of ever smoother laws that stand behind each chain, itself
         counted: they carry it from mode to mode, for their multiple of the work (see
@@ -159,6 +166,7 @@ class Gibbs(Algorithm):
             spread=draws.map(lambda v: np.zeros(v.shape)),
             bright=bright,
             hotter=tuple({**rung, "swaps": np.zeros((self.chains, 2))} for rung in hotter),
+            learnt=(np.zeros(0),) * self.chains if self.moves and pays(data, self.laws) else (),
         )
         return replace(new, products=new.products + APPROACH)
 
@@ -269,6 +277,9 @@ class Gibbs(Algorithm):
             )
             hotter = [chain(number, k, known) for k, known in enumerate(state.hotter, 1)]
             walks.append(chain(number, 0, vars(state), moments=moments, hotter=hotter))
+            if state.learnt:
+                walks[-1].learnt, walks[-1].learns = state.learnt[number], self.burn
+                walks[-1].follows = EVERY
             for k, known in enumerate(state.hotter):
                 walks[-1].swaps[k] = known["swaps"][number]
         return walks
@@ -283,6 +294,7 @@ class Gibbs(Algorithm):
             "counted": walks[0].moments.count,
             "mean": stacked(walks, lambda chain: chain.moments.mean),
             "spread": stacked(walks, lambda chain: chain.moments.spread),
+            "learnt": tuple(walk.learnt for walk in walks if walk.follows),
             "hotter": tuple(
                 {**together(rung), "swaps": swaps[:, k]} for k, rung in enumerate(rungs)
             ),

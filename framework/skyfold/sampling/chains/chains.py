@@ -12,6 +12,7 @@ from skyfold._kernels import add_moments
 from skyfold.data import DataInterface
 from skyfold.sampling.chains.calibration import Calibration, View
 from skyfold.sampling.chains.tempering import exchange
+from skyfold.sampling.chains.trajectories import Field, follow
 from skyfold.sampling.chains.watch import Watch, listed
 from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array, Vector
@@ -103,6 +104,12 @@ class Chain:
         they are (see `skyfold.sampling.chains.tempering`).
     moves
         Whether the laws may take steps of their own, besides those by attributed counts.
+    follows
+        Sweeps from one trajectory of all values to the next; 0 for none.
+    learns
+        Sweeps in which it is learnt how trajectories go.
+    learnt
+        What they go by (see `skyfold.sampling.chains.trajectories`).
     """
 
     data: DataInterface
@@ -119,6 +126,9 @@ class Chain:
     setting: Array = field(default_factory=lambda: np.zeros(0))
     hotter: Sequence[Chain] = ()
     moves: bool = False
+    follows: int = 0
+    learns: int = 0
+    learnt: Array = field(default_factory=lambda: np.zeros(0))
     swaps: Array = field(init=False)
     numbers: Numbers = field(init=False)
     view: View = field(init=False)
@@ -166,6 +176,8 @@ class Chain:
             )
         if self.moves:
             self.move(rng)
+        if self.follows and (self.sweeps + 1) % self.follows == 0:
+            self.follow(rng)
         self.sweeps += 1
         return step.log_likelihood
 
@@ -178,6 +190,24 @@ class Chain:
                 before, self.values[name] = self.values[name], moved
                 self.densities[name] += law.log_density(moved, unknowns)
                 self.densities[name] -= law.log_density(before, unknowns)
+
+    def follow(self, rng: np.random.Generator) -> None:
+        """Let the values follow a trajectory, if all laws have coordinates for it."""
+        able = {}
+        for name, law in self.laws.items():
+            if (own := law.coordinates(self.unknowns[name])) is None:
+                return
+            able[name] = own
+        learn = self.sweeps < self.learns
+        if not (learn or self.learnt.size):
+            return
+        posterior = Field(self.seen, self.values, able)
+        moved, self.learnt = follow(posterior, self.learnt, learn, rng)
+        if moved is None:
+            return
+        self.values = moved
+        for name, law in self.laws.items():
+            self.densities[name] = law.log_density(moved[name], self.unknowns[name])
 
     def temper(self) -> None:
         """Let the hotter chains follow, and exchange where all are."""

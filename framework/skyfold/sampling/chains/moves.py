@@ -124,11 +124,16 @@ class Transfers:
     ----------
     hierarchy
         The trees.
+
+    Attributes
+    ----------
+    nodes
+        Returns the nodes of a tree, by its energy and origin.
     """
 
     def __init__(self, hierarchy: Hierarchy) -> None:
         self.hierarchy = hierarchy
-        self._nodes = lru_cache(maxsize=KEPT)(lambda *which: Nodes(hierarchy, *which))
+        self.nodes = lru_cache(maxsize=KEPT)(lambda *which: Nodes(hierarchy, *which))
         self._lights: WeakKeyDictionary[DataInterface, dict[str, Light]] = WeakKeyDictionary()
 
     def __call__(
@@ -162,7 +167,7 @@ class Transfers:
             return None
         energies = self._by_energy(values[name]).sum(axis=1, dtype=np.float64)
         energy = _one_of(energies, rng)
-        nodes = self._nodes(energy, tuple(np.ravel(unknowns.get("origin", ())).tolist()))
+        nodes = self.nodes(energy, tuple(np.ravel(unknowns.get("origin", ())).tolist()))
         level, groups = self._level(light, nodes, rng)
         if not groups or not energies[energy] > 0:
             return None

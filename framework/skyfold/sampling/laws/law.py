@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from skyfold.data import DataInterface
+from skyfold.sampling.laws.coordinates import Coordinates
 from skyfold.vector import Array
 
 
@@ -93,6 +94,14 @@ class Law(ABC):
             Number of the sweep.
         rng
             Source of randomness.
+        """
+        return None
+
+    def coordinates(self, unknowns: Mapping[str, Array]) -> Coordinates | None:
+        """Return coordinates of the values for trajectories, given the unknowns.
+
+        None, the default, if the values do not take part in them (see
+        `skyfold.sampling.chains.trajectories`).
         """
         return None
 

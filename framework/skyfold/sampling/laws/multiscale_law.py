@@ -15,8 +15,10 @@ from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.model import Component
 from skyfold.sampling.chains.moves import Transfers
+from skyfold.sampling.laws.coordinates import Trees
 from skyfold.sampling.laws.hierarchy import Hierarchy, fitting
 from skyfold.sampling.laws.law import Law
+from skyfold.sampling.laws.shares import Shares
 from skyfold.sampling.laws.strengths import HyperPrior, Lira
 from skyfold.vector import Array
 
@@ -226,6 +228,16 @@ class MultiScale(Law):
         if self._mode == "random":
             return None
         return self._transfers(name, data, values, unknowns, sweep, rng)
+
+    def coordinates(self, unknowns: Mapping[str, Array]) -> Trees | None:
+        """Return totals and shares; None where the tree changes from sweep to sweep."""
+        if self._mode != "fixed":
+            return None
+        trees = []
+        for energy, (alpha, scale) in enumerate(zip(unknowns["alpha"], self._scale, strict=True)):
+            nodes = self._transfers.nodes(energy, self._origin(unknowns))
+            trees.append((nodes.places, float(scale), Shares(nodes, alpha, self._total)))
+        return Trees(self.shape, trees)
 
     def hotter(self, factor: float) -> Self:
         """Return the law whose strengths are larger by a factor: smoother skies, fewer modes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from skyfold.sampling.laws.hierarchy import Hierarchy
@@ -58,6 +58,11 @@ class Nodes:
         self.links = parent, child, first, end
         self.shifts = 1 << (len(hierarchy.frame) or 2)
         self.tiling = lru_cache(maxsize=None)(self._tiling)
+
+    @cached_property
+    def first(self) -> list[Array]:
+        """For each level: where in it the children of each node above begin, and one more."""
+        return [first for first, _, _ in self._trees.splits(self._energy)]
 
     def strengths(self, alpha: Array) -> tuple[Array, Array]:
         """Return the Dirichlet parameter of each node, and the same minus those of its children.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from skyfold.errors import ConfigError
+from skyfold.sampling.laws.coordinates import Logs
 from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array
 
@@ -149,6 +151,23 @@ class Scale(Law):
         drawn = gammaincinv(shape, low + rng.random(rate.shape) * (high - low)) / rate
         kept: Array = np.clip(drawn, max(self._bounds[0], 1e-300), self._bounds[1])
         return kept
+
+    def coordinates(self, unknowns: Mapping[str, Array]) -> Logs:
+        """Return the logarithms of the factors."""
+        law, (low, high) = self._density, self._bounds
+
+        def log_density(logs: Array) -> tuple[float, Array]:
+            if isinstance(law, LogNormalFactor):
+                z = (logs - math.log(law.median)) / law.sigma
+                return float(-0.5 * z @ z), -z / law.sigma
+            values = np.exp(logs)
+            slopes = law.shape - law.rate * values
+            if np.any((values < low) | (values > high)):
+                return -math.inf, slopes
+            return float(np.sum(law.shape * logs - law.rate * values)), slopes
+
+        firm = law.shape if isinstance(law, GammaFactor) else law.sigma**-2
+        return Logs(self._seen.shape, firm, log_density)
 
     def log_density(self, values: Array, unknowns: dict[str, Array]) -> float:
         """Return that of the factors, without normalisation where it is improper."""

@@ -1,0 +1,121 @@
+"""Trajectories follow the slope of the posterior, and leave it as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from tests.calibration.calibration import quantities
+from tests.calibration.setups import energies, image, joint, setup, sphere, template
+
+from skyfold import checkpoint
+from skyfold.algorithms.gibbs import Gibbs
+from skyfold.model import Model
+from skyfold.sampling.chains.trajectories import Field, follow, pays
+from skyfold.sampling.laws.scale_law import GammaFactor, LogNormalFactor, Scale
+from skyfold.sampling.laws.shares import Shares
+
+PROBLEMS = {
+    "background": lambda: setup(image(exposure=True, backgrounds={"background": 0.7})),
+    "border": lambda: setup(image((5, 6), "extended"), origins=[(3, 5)]),
+    "template": lambda: setup(image(exposure=True), template=template()),
+    "energies": lambda: setup(energies()),
+    "joint": lambda: setup(joint(), LogNormalFactor(1, 0.3)),
+    "sphere": lambda: setup(sphere(2, nested=False)),
+    "strong": lambda: setup(image(), alpha=[0.4, 3.0, 20.0], hyper=None),
+}
+
+
+def field(given, rng):
+    """Return a posterior at the truth, and the truth."""
+    values, unknowns = given.truth(rng)
+    coordinates = {name: law.coordinates(unknowns[name]) for name, law in given.laws.items()}
+    return Field(given.observed(values, rng), values, coordinates), values
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_slopes_are_those_of_the_level(name, rng):
+    posterior, values = field(PROBLEMS[name](), rng)
+    place = posterior.place(rng)
+    here, way = posterior.at(place), rng.standard_normal(place.size)
+    for key, value in values.items():
+        np.testing.assert_allclose(here.values[key], value, rtol=1e-6, atol=1e-12 * value.max())
+    up, down = (posterior.at(place + h * way).level for h in (1e-5, -1e-5))
+    assert (up - down) / 2e-5 == pytest.approx(here.slopes @ way, rel=1e-5, abs=1e-4)
+
+
+def leanings(given, number):
+    """Return how likely it is that trajectories lead no other way than back.
+
+    From a truth, with counts that it made, a reversible step leads to another one that could as
+    well have come first: differences are symmetric.
+    """
+    rng, kept = np.random.default_rng(1), np.zeros(0)
+    for _ in range(10):
+        _, kept = follow(field(given, rng)[0], kept, True, rng)
+
+    def known(values):
+        return np.concatenate(
+            [list(quantities(n, given.data, values[n], {}).values()) for n in given.laws]
+        )
+
+    differences = []
+    for _ in range(number):
+        posterior, values = field(given, rng)
+        new, same = follow(posterior, kept, False, rng)
+        np.testing.assert_array_equal(same, kept)
+        if new is not None:
+            differences.append(known(new) - known(values))
+    assert len(differences) > 0.3 * number
+    return min(stats.wilcoxon(each).pvalue for each in np.transpose(differences))
+
+
+@pytest.mark.parametrize("name", ["background", "joint"])
+def test_truths_stay_truths(name):
+    assert leanings(PROBLEMS[name](), 120) > 1e-3
+
+
+def test_a_wrong_density_is_noticed(monkeypatch):
+    right = Shares.log_density
+
+    def wrong(self, place):
+        value, slopes = right(self, place)
+        slopes[0] -= 15
+        return value - 15 * place[0], slopes
+
+    monkeypatch.setattr(Shares, "log_density", wrong)
+    assert leanings(PROBLEMS["background"](), 120) < 1e-6
+
+
+def test_factors_stay_within_their_bounds(rng):
+    law = Scale(np.ones(2), GammaFactor.of(1, 0.3), (0.5, 1.5))
+    within, beyond = (law.coordinates({}).log_density(np.log(v)) for v in ([1, 1.4], [1, 1.6]))
+    assert np.isfinite(within[0])
+    assert beyond[0] == -np.inf
+
+
+def test_they_are_taken_where_a_value_lights_most_bins():
+    assert pays(sphere(2, nested=False).with_counts(np.ones(40)), ["sky"])
+    with_background = image(backgrounds={"background": 0.7}).with_counts(np.ones((8, 8)))
+    assert not pays(with_background, ["sky"])
+    assert pays(with_background, ["sky", "background"])
+
+
+def sampler(rng, **options):
+    """Return a sphere with counts, and a sampler of its sky."""
+    given = setup(sphere(4, nested=False, number=60), total=(100.0, 0.005))
+    data = given.observed(given.truth(rng)[0], rng)
+    return data, Gibbs(laws=given.laws, chains=2, origins=1, **options)
+
+
+def test_they_are_stored_and_go_on_bit_by_bit(tmp_path, rng):
+    data, gibbs = sampler(rng, burn=40, draws=80)
+    state = start = gibbs.start(data, Model.start(data))
+    while state.sweeps < 40:
+        state = gibbs.step(state, data)
+    assert state.learnt[0][0] > 0
+    checkpoint.save(tmp_path / "c.npz", state, [])
+    again, _ = checkpoint.load(tmp_path / "c.npz", start)
+    one, other = gibbs.step(state, data), gibbs.step(again, data)
+    np.testing.assert_array_equal(one.table, other.table)
+    np.testing.assert_array_equal(one.learnt[1], state.learnt[1])
