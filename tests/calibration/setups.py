@@ -135,8 +135,8 @@ def moved(given: Setup) -> Setup:
 
 
 def following(given: Setup) -> Setup:
-    """Return the same with trajectories."""
-    return replace(given, follows=4)
+    """Return the same with trajectories, one for each of fewer draws."""
+    return replace(given, follows=8, draws=8)
 
 
 def mask() -> Array:
@@ -190,8 +190,6 @@ SETUPS = {
     "moves, sphere": lambda: moved(setup(sphere(2, nested=False))),
     "moves, fixed alphas": lambda: moved(setup(image(), alpha=[0.1, 0.3, 1], hyper=None)),
     "trajectories": lambda: following(setup(image(exposure=True, backgrounds={"background": 0.7}))),
-    "trajectories, template": lambda: following(setup(image(exposure=True), template=template())),
-    "trajectories, energies": lambda: following(setup(energies())),
     "trajectories, joint": lambda: following(setup(joint(), LogNormalFactor(1, 0.3))),
     "trajectories, sphere": lambda: following(moved(setup(sphere(2, nested=False)))),
     "tempering": lambda: replace(setup(image(exposure=True)), rungs=3),
