@@ -211,6 +211,12 @@ def _tell(chosen: Strengths, factors: Sequence[float] | None) -> None:
     gains = chosen.gains
     if len(gains) > 1 and factors is not None and chosen.top in (min(gains), max(gains)):
         log.warning("strength %g is at the edge of those tried: try further ones", chosen.top)
+    elif factors is None and chosen.top == min(gains):
+        log.warning(
+            "held-out photons are predicted best without this prior, which has no say at %g times "
+            "its strength: the image follows noise. Take another prior, or end early (method rl)",
+            chosen.top,
+        )
 
 
 def _widths(

@@ -69,3 +69,11 @@ def test_auto_and_a_grid_are_said_in_the_method():
         data, prior={"tsv": 1e-3}, strength=[1.0, 1e-3], iterations=5, progress=False
     )
     assert result.manifest["config"]["method"]["strength"] in (1.0, 1e-3)
+
+
+def test_a_prior_that_held_out_photons_would_rather_not_have_is_told(caplog):
+    data, _ = star_field(4e5, size=20)
+    algorithm = ScaledGradientProjection(priors={"tsv": TotalSquaredVariation(1.0)})
+    found = choose(algorithm, data, algorithm.start(data, Model.start(data)))
+    assert found.top == min(found.gains)
+    assert "predicted best without this prior" in caplog.text
