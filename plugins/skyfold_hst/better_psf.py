@@ -26,9 +26,7 @@ from skyfold_responses.points import Points
 
 BELOW = "below"
 ROUNDS, LAPS = 3, 30
-REACH = (
-    4.0  # widths of the PSF from its middle, beyond which it cannot be told from what lies below
-)
+REACH = 4.0  # widths of the PSF: further out it cannot be told from what lies below
 LEAST = 1e-6  # of its peak, from which the PSF can grow
 SMOOTH: Mapping[str, Any] = {"smooth": "10 pix", "strength": 0.3}
 ALIKE: Mapping[str, Any] = {"entropy": {"coefficient": 1.0, "reference": {"smooth": "2 pix"}}}

@@ -28,10 +28,8 @@ from skyfold.strength import scaled
 
 WIDER = 2.0  # than the image of a star: what the background is compared with
 ON_SPHERE = 4.0  # pixels, where stars have no width
-NARROWEST, WIDEST = (
-    1.5,
-    0.5,
-)  # pixels of a blur, and its part of the sky, beyond which none is tried
+NARROWEST = 1.5  # pixels: a narrower blur does not reach the next one
+WIDEST = 0.5  # of the sky
 
 
 @dataclass(frozen=True)
