@@ -90,6 +90,7 @@ def test_a_frame_that_misses_a_star_has_no_flux_of_it(method, options):
         np.testing.assert_array_equal(np.isfinite(run.stars["flux"][3:6]), inside)
 
 
+@pytest.mark.slow
 def test_errors_of_the_maximum_are_those_of_the_posterior():
     data, _ = observed(5, lambda shape: 2 + 3 * np.exp(-((np.indices(shape)[1] - 13) ** 2) / 40))
     best = skyfold.run(data, "two-channel", strength=0.3, smooth="7 pix", progress=False)

@@ -16,6 +16,7 @@ from skyfold.model import Component
 from skyfold.pixels import Diagonal
 from skyfold.region_files import find
 from skyfold.runfolder import LATER
+from skyfold.sampling.chains.diagnostics import of_folder
 from skyfold.sampling.laws.multiscale_law import MultiScale
 from skyfold.sampling.laws.scale_law import GammaFactor, Scale
 from skyfold.sampling.structure.nulls import Nulls, RegionLight
@@ -312,7 +313,8 @@ def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
     np.testing.assert_allclose(found["p_holm"], holm(found["p_empirical"]))
     assert "Of 6 simulations, gamma 0.005: quote p_upper" in str(more)
     assert "The null model: no sky, but background held fixed." in str(more)
-    assert f"What speaks against the run: {result.posterior.doubts[0]}" in str(more)
+    doubt = of_folder(result.posterior.doubts, tmp_path)[0]
+    assert f"What speaks against the run: {doubt}" in str(more)
     assert {path.name for path in (*more.write(tmp_path), tmp_path / DRAWS)} == set(PRODUCTS)
     assert set(PRODUCTS) <= set(LATER)  # they go when the run goes on
     structure(result, regions, simulations=4, folder=tmp_path, seed=1)
