@@ -65,7 +65,7 @@ class Vector(Mapping[str, Array]):
     def dot(self, other: Mapping[str, Array]) -> float:
         """Return the sum over all components of value times value, accumulated in float64."""
         return sum(
-            float(np.einsum("i,i", value.ravel(), other[name].ravel(), dtype=np.float64))
+            float((value * other[name]).sum(dtype=np.float64))
             for name, value in self.items()
             if name in other
         )

@@ -323,7 +323,7 @@ def test_joint_data_share_one_setting():
     seen = calibration.view(both, np.array([3.0])).data
     for part in seen.parts:
         np.testing.assert_array_equal(part.parameters["sky"], KERNELS[3])
-    assert state.table.shape[1] == 20
+    assert state.table.shape[1] == state.sweeps >= 20
 
 
 # files

@@ -412,7 +412,7 @@ def test_conjugate_steps_need_a_third_of_the_convolutions(shared_data, name, sig
 @settings(max_examples=15, deadline=None)
 def test_conjugate_steps_keep_to_the_same(shape, seed, strength):
     data, plain = scene(shape, seed, strength)
-    states = laps(Plucy(priors=plain.priors, conjugate=True), data, 12)
+    states = laps(Plucy(priors=plain.priors, conjugate=True, guard=True), data, 12)
     for before, now in pairwise(states):
         assert data.sensitivity.dot(now.model) == pytest.approx(data.counts.sum(), rel=1e-11)
         assert min(now.model["sky"].min(), now.model["stars"].min()) > 0

@@ -591,7 +591,7 @@ def test_the_report_of_a_run_shows_how_well_each_pixel_is_known(sky_demo, tmp_pa
     assert "products with the response" in page
     for wrong in ("compare runs of different length", "the run was too short", "follows part of"):
         assert wrong not in page
-    assert page.count("skyfold resume run --iterations") == 1
+    assert page.count("more): skyfold resume run --iterations") == 1
     assert "Shown is the brightest energy, 100\N{EN DASH}200 keV." in page
     assert "2 chains, 12 draws each after 3 of burn-in." in page
     notes = json.loads((run / "manifest.json").read_text("utf-8"))
