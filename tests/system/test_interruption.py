@@ -270,7 +270,15 @@ def short(workplace, tmp_path_factory):
     return load(files.folder / "out")
 
 
-@pytest.mark.parametrize("size", [12_000, 30_000, 60_000], ids=lambda n: f"F11-{n}")
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(12_000, marks=pytest.mark.slow),
+        30_000,
+        pytest.param(60_000, marks=pytest.mark.slow),
+    ],
+    ids=lambda n: f"F11-{n}",
+)
 def test_disk_full_in_the_middle(skyfold, out, short, size):
     """While checkpoint, report or result are written."""
     ended = skyfold(RUN.replace(str(LAPS), "40"), limit=limited(size))

@@ -66,6 +66,7 @@ def test_killed_runs_leave_the_same_posterior(skyfold, files, uninterrupted, sha
     assert found[2] == samples
 
 
+@pytest.mark.slow
 def test_seeds_repeat_and_differ(skyfold, files):
     files.observation()
     short = f"{LIRA} --burn 10 --draws 30 --overwrite"

@@ -105,6 +105,7 @@ def test_configuration_in_another_folder(skyfold, files):
     assert notes["config"]["iterations"] == 2
 
 
+@pytest.mark.slow
 def test_settings_from_everywhere_are_the_same(skyfold, files):
     files.text(
         "run.yaml",

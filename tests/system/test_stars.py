@@ -35,6 +35,7 @@ def test_a_list_on_the_command_line(skyfold, files):
     assert notes["results"]["expectation"] == pytest.approx(notes["results"]["counts"], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_in_a_configuration_and_resumed_without_the_list(skyfold, files):
     listed(files, "10 12 14.0\n")
     (files.folder / "run.yaml").write_text(
