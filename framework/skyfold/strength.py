@@ -242,11 +242,14 @@ def _widths(
 
 
 def _walk(judged: Callable[[float], float], first: float) -> None:
-    """Judge half powers of ten uphill, to one beyond the best."""
+    """Judge half powers of ten uphill, to one beyond the best, or one that is hardly better."""
     way = STEP if judged(10 ** (first + STEP)) > judged(10.0**first) else -STEP
     power = first
     for _ in range(WIDEST):
-        if judged(10 ** (power + way)) <= judged(10.0**power) + WORTH:
+        gain = judged(10 ** (power + way)) - judged(10.0**power)
+        if gain <= WORTH:
+            if gain > 0:
+                judged(10 ** (power + 2 * way))
             break
         power += way
 

@@ -80,8 +80,13 @@ def _different(names: Sequence[str], trace: Trace) -> list[str]:
 
 
 def _proportional(a: Array, b: Array) -> bool:
-    size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return len(a) == len(b) and float(abs(a @ b)) > (1 - 1e-13) * size
+    if len(a) != len(b) or not len(a):
+        return False
+    both = ((a, b), (a - a.mean(), b - b.mean()))
+    return all(
+        abs(float(x @ y)) >= (1 - 1e-9) * float(np.linalg.norm(x) * np.linalg.norm(y))
+        for x, y in both
+    )
 
 
 def _series(trace: Trace, name: str) -> tuple[Array, Array]:

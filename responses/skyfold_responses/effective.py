@@ -32,6 +32,22 @@ class Stamps(Matrix):
         """Keep only these rows."""
         return Stamps(self.matrix[bins], self.model_shape)
 
+    def attribute(
+        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
+    ) -> Attribution:
+        """Draw which star each count came from; negative parts of moved kernels are left out.
+
+        Raises
+        ------
+        DataError
+            If no star can make the counts of a bin.
+        """
+        return self._chances.attribute(values, counts, others, rng)
+
+    @cached_property
+    def _chances(self) -> Matrix:
+        return Matrix(self.matrix.maximum(0), self.model_shape, self.data_shape)
+
 
 class EffectivePoints(Stamps):
     """Stars seen through an effective PSF on pixels finer than those of the data.
@@ -88,18 +104,6 @@ class EffectivePoints(Stamps):
         super().__init__(seen, shape, self.data_shape)
         self.accuracy = 16 * float(np.finfo(np.float64).eps)
 
-    def attribute(
-        self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
-    ) -> Attribution:
-        """Draw which star each count came from; negative parts of moved kernels are left out.
-
-        Raises
-        ------
-        DataError
-            If no star can make the counts of a bin.
-        """
-        return self._chances.attribute(values, counts, others, rng)
-
     def points(self, places: Array, which: Array | None = None) -> Response:
         """Return the same for other stars."""
         return self.at(places)
@@ -115,10 +119,6 @@ class EffectivePoints(Stamps):
         columns = np.arange(self.parameters.size).reshape(*self.parameters.shape, 1)
         seen = self._columns(self._stamps[:, 1:], np.asarray(values, np.float64), columns)
         return Stamps(seen, self.parameters.shape, self.data_shape)
-
-    @cached_property
-    def _chances(self) -> Matrix:
-        return Matrix(self.matrix.maximum(0), self.model_shape, self.data_shape)
 
     def _columns(self, stamps: Array, fluxes: Array, columns: Array) -> Any:
         """Return stamps, shape ``(n, k, y, x)``, times fluxes, ``(n, energy)``, in these columns.

@@ -316,3 +316,14 @@ def test_an_axis_of_one_bin_is_not_drawn():
     two = Projection(DataAxis("Phi", [0, 1, 2] * u.deg), np.array([5.0, 3]), np.array([4.0, 4]))
     labels = [axes.get_xlabel() for axes in projections([one, two]).axes]
     assert labels == ["", "Phi [deg]"]
+
+
+def test_columns_that_only_rise_a_little_have_panels_of_their_own():
+    rise = np.arange(5.0)
+    trace = [
+        {"iteration": i, "log_likelihood": 4.5e9 + x, "other": 3e9 + x**2, "twice": 9e9 + 2 * x}
+        for i, x in enumerate(rise)
+    ]
+    labels = [axes.get_ylabel() for axes in curves(trace).axes]
+    assert "other" in labels
+    assert "twice" not in labels

@@ -10,8 +10,6 @@ from skyfold.errors import ConfigError
 from skyfold.model import Model
 from skyfold.priors.gamma import Gamma
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
-from skyfold.report.choices import choices
-from skyfold.report.folder import RunFolder
 from skyfold.strength import Strengths, choose, scaled
 from skyfold.trails import held_out
 
@@ -81,13 +79,3 @@ def test_a_prior_that_held_out_photons_would_rather_not_have_is_told(caplog):
     found = choose(algorithm, data, algorithm.start(data, Model.start(data)))
     assert found.top == min(found.gains)
     assert "predicted best without this prior" in caplog.text
-
-
-@pytest.mark.parametrize(("held_out", "told"), [((0.0, -3.0), True), ((-3.0, 0.0), False)])
-def test_the_report_tells_of_a_prior_without_a_say(tmp_path, held_out, told):
-    rows = [
-        {"strength": strength, "held_out": height, "error": 1.0}
-        for strength, height in zip((0.1, 1.0), held_out, strict=True)
-    ]
-    page = choices(RunFolder(tmp_path, {}, [], choices={"strength": rows}))
-    assert ("would rather have no such prior" in page) is told

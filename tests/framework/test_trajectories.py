@@ -8,7 +8,8 @@ from scipy import stats
 from tests.calibration.calibration import quantities
 from tests.calibration.setups import energies, image, joint, setup, sphere, template
 
-from skyfold import checkpoint
+import skyfold
+from skyfold import Diagonal, checkpoint
 from skyfold.algorithms.gibbs import Gibbs
 from skyfold.model import Model
 from skyfold.sampling.chains.trajectories import Field, follow, pays
@@ -119,3 +120,19 @@ def test_they_are_stored_and_go_on_bit_by_bit(tmp_path, rng):
     one, other = gibbs.step(state, data), gibbs.step(again, data)
     np.testing.assert_array_equal(one.table, other.table)
     np.testing.assert_array_equal(one.learnt[1], state.learnt[1])
+
+
+def test_data_in_single_precision_are_followed(rng):
+    counts = rng.poisson(5, (6, 6)).astype(float)
+    flat = np.ones((6, 6), np.float32)
+    parts = {"sky": Diagonal(flat), "background": flat}
+    run = skyfold.run(
+        skyfold.BinnedData(counts, parts, dtype=np.float32),
+        "lira",
+        chains=2,
+        draws=20,
+        burn=20,
+        progress=False,
+    )
+    assert all(learnt.size for learnt in run.state.learnt)
+    assert np.all(np.isfinite(run.model["sky"]))

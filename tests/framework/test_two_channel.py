@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from itertools import islice
 
 import astropy.units as u
@@ -103,6 +104,19 @@ def test_the_blur_is_twice_as_wide_as_a_star(small):
     assert isinstance(finer, LogBlur)
     width = u.Quantity(finer.smooth).to_value(u.pix)
     assert width == pytest.approx(2 * prior.reference.smooth.to_value(u.pix), rel=0.03)
+
+
+def test_contradictions_are_refused(small):
+    with pytest.raises(ConfigError, match="kernel and smooth both say what the blur is"):
+        TwoChannel(kernel=np.ones((3, 3)), smooth="3 pix").prepare(small)
+    seen = np.ones((24, 24), bool)
+    seen[0] = False
+    part = replace(small.components["sky"], mask=seen)
+    masked = BinnedData(
+        small.full_counts, small.whole, components={**small.components, "sky": part}
+    )
+    with pytest.raises(ConfigError, match="24 of 576 values of 'sky' lie outside its mask"):
+        TwoChannel(relative=True).prepare(masked)
 
 
 def test_on_the_sphere_the_width_begins_with_four_pixels():

@@ -136,3 +136,12 @@ def test_single_precision_is_kept(rng):
         assert response.forward(values).dtype == np.float32
         assert response.adjoint(response.forward(values)).dtype == np.float32
     assert points.adjoint(counts)[0] == pytest.approx(points.adjoint(counts.astype(float))[0])
+
+
+def test_counts_of_some_bins_are_attributed_too(rng):
+    points = seen(gaussian, np.array([[9.3, 8.6], [20.1, 15.4]]))
+    fluxes = np.array([500.0, 200.0])
+    counts = rng.poisson(points.forward(fluxes).clip(0)).ravel()
+    bins = np.flatnonzero(counts)
+    found = points.rows(bins).attribute(fluxes, counts[bins], None, rng)
+    assert found.drawn.sum() == counts.sum()

@@ -29,7 +29,7 @@ STEPS = 16  # of a trajectory: a slope for each sweep
 FIRST, GOAL = 0.1, 0.7  # length of the first step, and the probability that is aimed at
 PROBES, MEMORY = 4, 32  # looks at what the counts tell, and trajectories that they are held for
 WIDE = 0.5  # of the bins with counts, that a value lights where trajectories pay
-LOST = 1000.0  # log-density below where it began at which a trajectory is given up
+LOST = 1000.0  # of its energy, at which a trajectory is given up
 
 
 def pays(data: DataInterface, names: Iterable[str]) -> bool:
@@ -124,7 +124,7 @@ class Field:
             level += density
         if not level > -np.inf:
             return Point(values, -np.inf, slopes)
-        step = self._data.e_step(values)
+        step = self._data.e_step(self._seen(values))
         by_log = {n: values[n] * (step.back[n] - self._data.sensitivity[n]) for n in known}
         return Point(values, level + step.log_likelihood, slopes + self._by(by_log, known))
 
@@ -137,12 +137,17 @@ class Field:
         values, known = dict(self._values), {}
         for name, own, here in self._parts:
             values[name], known[name] = own.values(place[here])
-        root = np.sqrt(np.maximum(self._data.curvature(self._data.forward(values)), 0))
+        seen = self._data.forward(self._seen(values))
+        root = np.sqrt(np.maximum(self._data.curvature(seen), 0))
         found = np.zeros(place.size)
         for _ in range(PROBES):
             back = self._data.adjoint(root * (2 * rng.integers(2, size=root.size) - 1))
             found += self._by({n: values[n] * back[n] for n in known}, known) ** 2
         return found / PROBES
+
+    def _seen(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Return values in the precision of the data."""
+        return {name: np.asarray(v, self._data.dtype) for name, v in values.items()}
 
     def _by(self, by_log: Mapping[str, Array], known: Mapping[str, Any]) -> Array:
         """Return derivatives by all coordinates."""
@@ -186,11 +191,11 @@ def follow(
             push = push + 0.5 * pace * here.slopes
             place = place + pace * push
             here = field.at(place)
-            if not here.level > start.level - LOST:
-                break
             push = push + 0.5 * pace * here.slopes
-    gain = float(here.level - 0.5 * push @ push - energy)
-    chance = float(np.exp(min(gain, 0.0))) if here.level > start.level - LOST else 0.0
+            gain = float(here.level - 0.5 * push @ push - energy)
+            if not gain > -LOST:
+                break
+    chance = float(np.exp(min(gain, 0.0))) if gain > -LOST else 0.0
     accepted = rng.random() < chance
     if learn:
         learnt = learnt.tried(chance)
