@@ -62,9 +62,8 @@ def better_psf(options: Mapping[str, Any], path: Path) -> str:
     data = open_plucy(**given, block=block)
     image, frame = read_image(given["counts"], "counts").grid, data.origin.geometry
     assert isinstance(frame, Grid)
-    ratio = np.array(frame.shape[::-1]) / image.shape[::-1]
     sources = read_sources(listed)
-    places = (placed(sources, image) + 0.5) * ratio - 0.5
+    places = on_grid(placed(sources, image), image, frame)
     sources = replace(sources, places=places, frame="", flux=None, psf=None)
     (before,) = data.parameters.values()
     form = np.maximum(before, LEAST * before.max())
