@@ -278,6 +278,19 @@ def test_a_sphere_has_no_edges_to_be_cyclic_at():
 SKEW = np.array([[0.0, 1, 0.2], [0.5, 3, 1], [0.3, 2, 0]])
 
 
+def least_of_total(judged, values, total):
+    """Return the least of a function, given with its slope, of positive values with this total."""
+    return optimize.minimize(
+        judged,
+        np.full(values, total / values),
+        jac=True,
+        method="SLSQP",
+        bounds=[(1e-10, None)] * values,
+        constraints={"type": "eq", "fun": lambda x: x.sum() - total, "jac": np.ones_like},
+        options={"maxiter": 500, "ftol": 1e-13},
+    )
+
+
 @pytest.mark.parametrize("reference", [30.0, {"smooth": "4 pix", "cyclic": True}, {"kernel": SKEW}])
 def test_it_ends_where_an_independent_optimiser_does(reference):
     data, _ = scene((6, 7), seed=4)
@@ -292,15 +305,7 @@ def test_it_ends_where_an_independent_optimiser_does(reference):
         slope = sky.adjoint(ratio - 1) + prior.gradient(image, grid)
         return -value, -np.concatenate([slope.ravel(), stars.adjoint(ratio - 1)])
 
-    found = optimize.minimize(
-        judged,
-        np.full(44, total / 44),
-        jac=True,
-        method="SLSQP",
-        bounds=[(1e-10, None)] * 44,
-        constraints={"type": "eq", "fun": lambda x: x.sum() - total, "jac": np.ones_like},
-        options={"maxiter": 500, "ftol": 1e-13},
-    )
+    found = least_of_total(judged, 44, total)
     assert found.success
     for conjugate, laps_ in ((False, 500), (True, 60)):
         state = laps(Plucy(priors={"entropy": prior}, conjugate=conjugate), data, laps_)[-1]

@@ -10,8 +10,8 @@ import astropy.units as u
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
-from scipy.optimize import minimize
 from tests.benchmarks.two_channel_solver import HISTORICAL, case, path, solvers, with_stars
+from tests.framework.test_plucy import least_of_total
 
 import skyfold
 from skyfold.algorithms.lbfgs import LBFGS
@@ -179,15 +179,7 @@ def test_several_blurs_end_where_an_independent_optimiser_does(shares):
         return -value, -np.concatenate([slope.ravel(), points.adjoint(counts / e - 1)])
 
     total = float(counts.sum())
-    found = minimize(
-        judged,
-        np.full(44, total / 44),
-        jac=True,
-        method="SLSQP",
-        bounds=[(1e-10, None)] * 44,
-        constraints={"type": "eq", "fun": lambda x: x.sum() - total, "jac": np.ones_like},
-        options={"maxiter": 500, "ftol": 1e-13},
-    )
+    found = least_of_total(judged, 44, total)
     assert found.success
     assert state.objective == pytest.approx(-found.fun, abs=1e-5)
     np.testing.assert_allclose(state.model["stars"], found.x[-2:], 1e-3)
