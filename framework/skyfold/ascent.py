@@ -141,7 +141,7 @@ def certificate(state: State, data: DataInterface, priors: Mapping[str, Prior]) 
         return nan
     model, slope = state.model, gradient(state, data, priors)
     lift = sum(
-        prior.lift(model[name].astype(np.float64), model.components[name].geometry)
+        prior.lift(model.components[name])
         for prior in priors.values()
         for name in prior.chosen(model)
     )

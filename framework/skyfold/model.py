@@ -52,7 +52,11 @@ class Component:
         above = high < np.inf and np.max(values, initial=low) > high
         if above or np.min(values, initial=low) < low:
             values = np.clip(values, low, high)
-        return values if self.mask is None else np.where(self.mask, values, 0).astype(values.dtype)
+        return self.confined(values)
+
+    def confined(self, values: Array) -> Array:
+        """Return the values, zero outside the mask."""
+        return values if self.mask is None else np.where(self.mask, values, values.dtype.type(0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from skyfold.config import RunConfig
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import FWHM_PER_SIGMA, Grid
+from skyfold.model import Component
 from skyfold.options import build
 from skyfold.priors.blurs import Kernel, Smoothed
 from skyfold.priors.entropy import Entropy
@@ -46,6 +47,23 @@ def test_a_kernel_keeps_the_sum_and_has_its_transpose(sizes, cyclic, seed):
     assert np.vdot(y, blurred) == pytest.approx(np.vdot(blur.transposed(y, where), x))
 
 
+@given(SIZES, st.booleans(), st.booleans(), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_light_stays_inside_a_mask(sizes, gaussian, cyclic, seed):
+    (shape, size), rng = sizes, np.random.default_rng(seed)
+    blur = Smoothed(3 * u.pix, cyclic) if gaussian else Kernel(rng.random(size), cyclic)
+    part = Component(Grid(shape), mask=rng.random(shape) > 0.4)
+    within = blur.within(part)
+    x, y = rng.random((2, *shape))
+    blurred = within(part.confined(x))
+    assert blurred.sum() == pytest.approx(x[part.mask].sum())
+    assert blurred.min() > -1e-12
+    assert not np.any(blurred[~part.mask])
+    assert np.vdot(y, within(x)) == pytest.approx(np.vdot(within.transposed(y), x))
+    if gaussian:
+        np.testing.assert_allclose(within(1.0 * part.mask), part.mask, atol=1e-12)
+
+
 @pytest.mark.parametrize("cyclic", [False, True])
 def test_a_sampled_gaussian_blurs_as_a_width_does(cyclic):
     sigma, cut = 1.3, 6 if cyclic else 5  # where the Gaussians of either kind end
@@ -68,10 +86,18 @@ def test_the_middle_pixel_is_where_the_point_is():
 
 
 @pytest.mark.parametrize("prior", PRIORS)
-@pytest.mark.parametrize("where", [Grid((4, 5)), Grid((2, 3, 4))])
+@pytest.mark.parametrize(
+    "where",
+    [
+        Component(Grid((4, 5))),
+        Component(Grid((2, 3, 4))),
+        Component(Grid((4, 5)), mask=np.arange(20).reshape(4, 5) % 7 > 1),
+    ],
+)
 def test_slopes_go_through_a_kernel_that_is_not_even(prior, where):
     rng = np.random.default_rng(3)
-    values, direction, h = np.exp(rng.normal(size=where.shape)), rng.normal(size=where.shape), 1e-5
+    values, direction = rng.normal(size=(2, *where.geometry.shape))
+    values, direction, h = where.confined(np.exp(values)), where.confined(direction), 1e-5
     up, down = values + h * direction, values - h * direction
     slope = (prior.value(up, where) - prior.value(down, where)) / (2 * h)
     assert np.vdot(prior.gradient(values, where), direction) == pytest.approx(slope, rel=1e-6)
@@ -88,7 +114,7 @@ def test_a_kernel_comes_from_a_file(tmp_path):
         f"data: {{counts: x}}\nmethod: {{prior: {{entropy: {prior}}}}}"
     )
     entropy = RunConfig.read(tmp_path / "run.yaml").build_method().prior["entropy"]
-    values, where = np.random.default_rng(2).random((4, 5)), Grid((4, 5))
+    values, where = np.random.default_rng(2).random((4, 5)), Component(Grid((4, 5)))
     assert entropy.value(values, where) == Entropy(1.0, {"kernel": SKEW}).value(values, where)
 
 

@@ -30,13 +30,23 @@ from skyfold.registry import default_registry
 from skyfold.sphere import Sphere
 from skyfold.vector import Vector
 
-PLACES = [
+GEOMETRIES = [
     Grid((4, 5)),
     Grid((3, 2, 4)),
     Grid((7,)),
     Sphere(2, [1, 2, 3] * u.MeV),
     Sphere(1, nested=True),
 ]
+
+
+def masked(geometry):
+    """A component of which three in ten values lie outside the mask."""
+    mask = np.random.default_rng(5).random(geometry.shape) > 0.3
+    return Component(geometry, mask=mask)
+
+
+MASKED = [masked(geometry) for geometry in GEOMETRIES]
+PLACES = [*map(Component, GEOMETRIES), *MASKED]
 PRIORS = [
     TotalSquaredVariation(0.7),
     Gamma(3.0, 0.5),
@@ -57,15 +67,15 @@ priors, places = st.sampled_from(PRIORS), st.sampled_from(PLACES)
 seeds = st.integers(0, 2**32 - 1)
 
 
-def sky(seed, shape, spread=1.0):
+def sky(seed, where, spread=1.0):
     """Random values, over decades where the spread is large, and a random direction."""
-    rng = np.random.default_rng(seed)
+    rng, shape = np.random.default_rng(seed), where.geometry.shape
     values, direction = np.exp(spread * rng.normal(size=shape)), rng.normal(size=shape)
-    return values, direction * rng.choice([0, 1], shape)
+    return where.confined(values), where.confined(direction * rng.choice([0, 1], shape))
 
 
 def test_total_squared_variation_of_twelve_pixels():
-    sphere, prior = Sphere(1), TotalSquaredVariation(1.0)
+    sphere, prior = Component(Sphere(1)), TotalSquaredVariation(1.0)
     values = np.arange(12.0)[:, None]
     assert prior.value(values, sphere) == -1176
     slope = [92, 76, 60, 28, 40, -8, -8, -24, -36, -52, -68, -100]
@@ -81,7 +91,7 @@ def test_pixels_have_eight_neighbours():
     assert sorted(corner) == [0, 0, 0, 0, 0, 1, 4, 5]
 
 
-@pytest.mark.parametrize("geometry", PLACES)
+@pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_neighbours_are_mutual_and_of_one_energy(geometry):
     number = np.arange(np.prod(geometry.shape)).reshape(geometry.shape)
     pairs = [
@@ -100,13 +110,13 @@ def test_neighbours_are_mutual_and_of_one_energy(geometry):
 
 def test_normalisations_have_no_neighbours():
     with pytest.raises(ConfigError, match="Normalisations have no neighbours"):
-        TotalSquaredVariation(1.0).value(np.ones(1), Normalisations())
+        TotalSquaredVariation(1.0).value(np.ones(1), Component(Normalisations()))
 
 
 @given(seed=seeds, prior=priors, where=places)
 @settings(max_examples=60, deadline=None)
 def test_gradient_and_hessian_are_derivatives(seed, prior, where):
-    values, direction = sky(seed, where.shape, 0.5)
+    values, direction = sky(seed, where, 0.5)
     h = 1e-5
     up, down = values + h * direction, values - h * direction
     slope = (prior.value(up, where) - prior.value(down, where)) / (2 * h)
@@ -123,7 +133,7 @@ def test_gradient_and_hessian_are_derivatives(seed, prior, where):
 @given(seed=seeds, prior=priors, where=places, spread=st.sampled_from([0.3, 2.0, 8.0]))
 @settings(max_examples=100, deadline=None)
 def test_curvature_bounds_the_second_derivative(seed, prior, where, spread):
-    values, direction = sky(seed, where.shape, spread)
+    values, direction = sky(seed, where, spread)
     bound = prior.curvature(values, where)
     assert np.min(bound) >= 0
     bend = np.vdot(prior.hessian(values, direction, where), direction)
@@ -139,14 +149,14 @@ def test_curvature_bounds_the_second_derivative(seed, prior, where, spread):
 )
 @settings(max_examples=100, deadline=None)
 def test_concave_priors_lie_above_their_chords(seed, prior, where, spread, part):
-    one, other = sky(seed, where.shape, spread)[0], sky(seed + 1, where.shape, spread)[0]
+    one, other = sky(seed, where, spread)[0], sky(seed + 1, where, spread)[0]
     ends = prior.value(one, where), prior.value(other, where)
     between = prior.value(part * one + (1 - part) * other, where)
     assert between >= part * ends[0] + (1 - part) * ends[1] - 1e-12 * sum(map(abs, ends))
 
 
 def test_what_is_not_concave_says_so():
-    where, hill = Grid((1, 2)), np.array([[9.0, 1.0]])
+    where, hill = Component(Grid((1, 2))), np.array([[9.0, 1.0]])
     for prior in (Gamma(0.4), LogSmoothness(1.0), Dirichlet(0.3), Dirichlet(2.5)):
         assert not prior.concave
         bends = [np.vdot(v, prior.hessian(hill, v, where)) for v in np.eye(2).reshape(2, 1, 2)]
@@ -158,24 +168,24 @@ def test_what_is_not_concave_says_so():
 @given(seed=seeds, prior=priors, where=places, spread=st.sampled_from([0.3, 2.0, 8.0]))
 @settings(max_examples=100, deadline=None)
 def test_lift_bounds_what_a_prior_adds_to_the_flux(seed, prior, where, spread):
-    values, _ = sky(seed, where.shape, spread)
+    values, _ = sky(seed, where, spread)
     added = np.vdot(values, prior.gradient(values, where))
     rounding = 1e-9 * np.vdot(values, np.abs(prior.gradient(values, where)))
-    assert added <= prior.lift(values, where) + rounding
+    assert added <= prior.lift(where) + rounding
 
 
 def test_lift_is_reached():
-    where = Sphere(1)
+    where = Component(Sphere(1))
     for prior, values in [(Entropy(1.3, 0.6), 0.6 / np.e), (Gamma(3.0), 2.0)]:
-        values = np.full(where.shape, values)
+        values = np.full(where.geometry.shape, values)
         added = np.vdot(values, prior.gradient(values, where))
-        assert added == pytest.approx(prior.lift(values, where))
+        assert added == pytest.approx(prior.lift(where))
 
 
 @given(seed=seeds, where=places, factor=st.floats(1e-6, 1e6))
 @settings(max_examples=20, deadline=None)
 def test_what_brightness_does_not_change(seed, where, factor):
-    values, _ = sky(seed, where.shape, 2.0)
+    values, _ = sky(seed, where, 2.0)
     for prior, power in [
         (RelativeDifference(0.9), 1),
         (Entropy(0.8, {"smooth": "2 pix"}), 1),
@@ -190,9 +200,9 @@ def test_what_brightness_does_not_change(seed, where, factor):
 @settings(max_examples=20, deadline=None)
 def test_the_order_of_pixels_does_not_matter(seed, prior):
     edges = [1, 2, 3] * u.MeV
-    ring, nested = Sphere(4, edges), Sphere(4, edges, nested=True)
-    to_nested = healpy.nest2ring(4, np.arange(ring.pixels))
-    values, direction = sky(seed, ring.shape)
+    ring, nested = (Component(Sphere(4, edges, nested=order)) for order in (False, True))
+    to_nested = healpy.nest2ring(4, np.arange(192))
+    values, direction = sky(seed, ring)
     other, turned = values[to_nested], direction[to_nested]
     assert prior.value(other, nested) == pytest.approx(prior.value(values, ring), rel=1e-9)
     for kind in ("gradient", "curvature"):
@@ -205,8 +215,8 @@ def test_the_order_of_pixels_does_not_matter(seed, prior):
 @pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize("prior", PRIORS)
 def test_zero_is_finite(prior, where):
-    values, direction = sky(1, where.shape)
-    for zeros in (values * (values > 1), np.zeros(where.shape)):
+    values, direction = sky(1, where)
+    for zeros in (values * (values > 1), np.zeros(where.geometry.shape)):
         assert np.isfinite(prior.value(zeros, where))
         for kind in ("gradient", "curvature"):
             found = getattr(prior, kind)(zeros, where)
@@ -216,10 +226,10 @@ def test_zero_is_finite(prior, where):
 
 
 def test_a_value_of_zero_adds_no_entropy():
-    assert Entropy(2.0, 1.0).value(np.array([[0.0, 1.0]]), Grid((1, 2))) == 2.0
+    assert Entropy(2.0, 1.0).value(np.array([[0.0, 1.0]]), Component(Grid((1, 2)))) == 2.0
 
 
-@pytest.mark.parametrize("where", [*PLACES, Grid((5, 1)), Grid((1, 1)), Grid((2, 40, 300))])
+@pytest.mark.parametrize("where", [*GEOMETRIES, Grid((5, 1)), Grid((1, 1)), Grid((2, 40, 300))])
 def test_every_pair_comes_once(where):
     number = np.arange(np.prod(where.shape)).reshape(where.shape)
     found = [
@@ -240,12 +250,12 @@ def test_every_pair_comes_once(where):
 def test_corners_are_farther_than_sides():
     image = np.zeros((3, 3))
     image[1, 1] = 1.0
-    around = Huber(1.0, 1e-9).gradient(image, Grid((3, 3)))
+    around = Huber(1.0, 1e-9).gradient(image, Component(Grid((3, 3))))
     corner = 1 / np.sqrt(2)
     expected = [[corner, 1, corner], [1, -4 - 4 * corner, 1], [corner, 1, corner]]
     np.testing.assert_allclose(around, expected, rtol=1e-9)
-    sphere = Sphere(8)
-    star = np.zeros(sphere.shape)
+    sphere = Component(Sphere(8))
+    star = np.zeros((768, 1))
     star[400] = 1.0
     assert Huber(1.0, 1e-9).gradient(star, sphere)[400, 0] == pytest.approx(-4 - 4 * corner)
 
@@ -253,12 +263,12 @@ def test_corners_are_farther_than_sides():
 def test_relative_difference_by_hand():
     prior = RelativeDifference(2.0, gamma=3.0, epsilon=0.0)
     values = np.array([[1.0, 4.0]])
-    assert prior.value(values, Grid((1, 2))) == pytest.approx(-2 * 9 / (5 + 9))
+    assert prior.value(values, Component(Grid((1, 2)))) == pytest.approx(-2 * 9 / (5 + 9))
     assert RelativeDifference(1.0).gamma == 2
 
 
 def test_an_edge_costs_as_much_as_a_ramp():
-    where = Grid((12,))
+    where = Component(Grid((12,)))
     edge, ramp = np.repeat([1.0, 7.0], 6), np.linspace(1, 7, 12)
     squares, smoothing = TotalSquaredVariation(1.0), 1e-3
     assert squares.value(edge, where) < 10 * squares.value(ramp, where)
@@ -269,7 +279,7 @@ def test_an_edge_costs_as_much_as_a_ramp():
 @given(seed=seeds, where=places, spread=st.sampled_from([0.3, 2.0, 8.0]))
 @settings(max_examples=30, deadline=None)
 def test_parabolas_below_touch_and_do_not_cross(seed, where, spread):
-    values, direction = sky(seed, where.shape, spread)
+    values, direction = sky(seed, where, spread)
     for prior in (TotalSquaredVariation(0.7), Huber(1.1, 0.3)):
         here, there = prior.value(values, where), prior.value(values + direction, where)
         rise = np.vdot(prior.gradient(values, where), direction)
@@ -280,38 +290,42 @@ def test_parabolas_below_touch_and_do_not_cross(seed, where, spread):
 def test_log_smoothness_is_of_factors():
     values = np.exp([[0.0, 1.0, 3.0]])
     prior = LogSmoothness(0.5, epsilon=1e-12)
-    assert prior.value(values, Grid((1, 3))) == pytest.approx(-0.5 * (1 + 4))
+    assert prior.value(values, Component(Grid((1, 3)))) == pytest.approx(-0.5 * (1 + 4))
 
 
 @given(seed=seeds, where=places)
 @settings(max_examples=20, deadline=None)
 def test_floating_entropy_is_relative_to_the_blurred_image(seed, where):
-    values, _ = sky(seed, where.shape)
-    prior = Entropy(0.8, {"smooth": "2 pix"})
-    blurred = where.smooth(values, 2 * u.pix)
-    expected = -0.8 * np.sum(values * np.log(values / blurred))
+    values, _ = sky(seed, where)
+    prior, inside = Entropy(0.8, {"smooth": "2 pix"}), values > 0
+
+    def kept(x):
+        return where.confined(where.geometry.smooth(x, 2 * u.pix))
+
+    blurred = kept(values) + values * (1 - kept(1.0 * inside))
+    expected = -0.8 * np.sum(values[inside] * np.log(values[inside] / blurred[inside]))
     assert prior.value(values, where) == pytest.approx(expected, rel=1e-9, abs=1e-9)
     assert expected <= 1e-12
     slope = prior.gradient(values, where)
     assert np.vdot(values, slope) == pytest.approx(expected, rel=1e-9, abs=1e-9)
-    flat = np.full(where.shape, 3.0)
+    flat = where.confined(np.full(where.geometry.shape, 3.0))
     np.testing.assert_allclose(prior.gradient(flat, where), 0, atol=1e-7)
 
 
 def test_entropy_has_its_maximum_at_an_image():
-    where = Grid((2, 3, 4))
-    image = sky(3, (3, 4))[0]
+    where = Component(Grid((2, 3, 4)))
+    image = sky(3, Component(Grid((3, 4))))[0]
     prior = Entropy(1.5, image)
-    np.testing.assert_allclose(prior.gradient(np.broadcast_to(image, where.shape), where), 0)
-    whole = Entropy(1.5, np.broadcast_to(image, where.shape))
-    values, _ = sky(4, where.shape)
+    np.testing.assert_allclose(prior.gradient(np.broadcast_to(image, (2, 3, 4)), where), 0)
+    whole = Entropy(1.5, np.broadcast_to(image, (2, 3, 4)))
+    values, _ = sky(4, where)
     assert whole.value(values, where) == prior.value(values, where)
 
 
 def test_an_image_of_the_field_is_continued_by_its_edge():
-    where = Grid((2, 3)).extend((1, 2))
+    where = Component(Grid((2, 3)).extend((1, 2)))
     image = np.arange(1.0, 7).reshape(2, 3)
-    slope = Entropy(1.0, image).gradient(np.ones(where.shape), where)
+    slope = Entropy(1.0, image).gradient(np.ones((4, 7)), where)
     np.testing.assert_allclose(np.exp(slope), np.pad(image, ((1, 1), (2, 2)), mode="edge"))
 
 
@@ -324,35 +338,35 @@ def wcs_of(shape, at=83.6):
 
 
 def test_a_reference_from_a_fits_image(tmp_path):
-    path, image = tmp_path / "reference.fits", sky(3, (3, 4))[0]
+    path, image = tmp_path / "reference.fits", sky(3, Component(Grid((3, 4))))[0]
     hdus = [fits.PrimaryHDU(), fits.ImageHDU(image, wcs_of(image.shape).to_header(), name="SKY")]
     fits.HDUList(hdus).writeto(path)
-    where = Grid((3, 4), wcs_of(image.shape))
+    where = Component(Grid((3, 4), wcs_of(image.shape)))
     for source in (path, str(path), f"{path}[SKY]", f"{path}[1]"):
         np.testing.assert_allclose(Entropy(1.0, source).gradient(image, where), 0, atol=1e-12)
     with pytest.raises(DataError, match=r"reference .*coordinates that differ by"):
-        Entropy(1.0, path).gradient(image, Grid((3, 4), wcs_of(image.shape, at=83.9)))
+        Entropy(1.0, path).gradient(image, Component(Grid((3, 4), wcs_of(image.shape, at=83.9))))
     with pytest.raises(DataError, match="has no part 'NONE'; it has PRIMARY, SKY"):
         Entropy(1.0, f"{path}[NONE]").gradient(image, where)
     with pytest.raises(DataError, match="is an image, but the values are no grid"):
-        Entropy(1.0, path).gradient(np.ones((12, 1)), Sphere(1))
+        Entropy(1.0, path).gradient(np.ones((12, 1)), Component(Sphere(1)))
 
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_reference_from_a_healpix_map(tmp_path, nested):
     path, sphere = tmp_path / "map.fits", Sphere(2)
-    values = sky(3, sphere.shape)[0]
+    values = sky(3, Component(sphere))[0]
     to_table(values, sphere, "", "SKY").writeto(path)
-    where = Sphere(2, [1, 2, 3] * u.MeV, nested)
+    where = Component(Sphere(2, [1, 2, 3] * u.MeV, nested))
     there = values[healpy.nest2ring(2, np.arange(48))] if nested else values
-    there = np.broadcast_to(there, where.shape)
+    there = np.broadcast_to(there, where.geometry.shape)
     np.testing.assert_allclose(Entropy(1.0, path).gradient(there, where), 0, atol=1e-6)
     with pytest.raises(DataError, match="nside 2 against 1"):
-        Entropy(1.0, path).gradient(np.ones((12, 1)), Sphere(1))
+        Entropy(1.0, path).gradient(np.ones((12, 1)), Component(Sphere(1)))
     with pytest.raises(DataError, match="frame galactic against icrs"):
-        Entropy(1.0, path).gradient(values, Sphere(2, frame="icrs"))
+        Entropy(1.0, path).gradient(values, Component(Sphere(2, frame="icrs")))
     with pytest.raises(DataError, match="no sphere"):
-        Entropy(1.0, path).gradient(np.ones((4, 4)), Grid((4, 4)))
+        Entropy(1.0, path).gradient(np.ones((4, 4)), Component(Grid((4, 4))))
 
 
 @pytest.mark.parametrize(
@@ -371,21 +385,22 @@ def test_wrong_references_are_refused(reference, message):
 
 def test_references_that_do_not_fit_are_refused():
     with pytest.raises(DataError, match=r"1 of 4 values are not above zero.*index \(1, 0\)"):
-        Entropy(1.0, np.array([[1, 1], [0, 1.0]])).value(np.ones((2, 2)), Grid((2, 2)))
+        Entropy(1.0, np.array([[1, 1], [0, 1.0]])).value(np.ones((2, 2)), Component(Grid((2, 2))))
     with pytest.raises(ConfigError, match=r"shape \(3,\), but the sky has \(2, 3\)"):
-        Entropy(1.0, np.ones(3)).value(np.ones((2, 3)), Grid((2, 3)))
+        Entropy(1.0, np.ones(3)).value(np.ones((2, 3)), Component(Grid((2, 3))))
 
 
 def test_dirichlet_of_shares():
     values = np.array([[1.0, 2.0], [3.0, 4.0]])
     shares = values.ravel() / 10
     prior = Dirichlet(2.5, epsilon=1e-12)
-    assert prior.value(values, Grid((2, 2))) == pytest.approx(1.5 * np.sum(np.log(shares)))
+    square = Component(Grid((2, 2)))
+    assert prior.value(values, square) == pytest.approx(1.5 * np.sum(np.log(shares)))
     by_level = Dirichlet((2.0, 3.0), epsilon=1e-12)
     row = np.array([1.0, 2.0, 3.0])  # splits into (1, 2), 3: the odd one has no partner
     expected = np.log(1 / 3) + np.log(2 / 3) + 2 * np.log(3 / 6) + 2 * np.log(3 / 6)
-    assert by_level.value(row, Grid((3,))) == pytest.approx(expected)
-    sphere = Sphere(1)
+    assert by_level.value(row, Component(Grid((3,)))) == pytest.approx(expected)
+    sphere = Component(Sphere(1))
     twelve = np.arange(1.0, 13)[:, None]
     expected = 1.5 * np.sum(np.log(twelve / 78))
     assert prior.value(twelve, sphere) == pytest.approx(expected)
@@ -395,9 +410,9 @@ def test_dirichlet_of_shares():
 
 def test_dirichlet_wants_a_strength_for_each_scale():
     with pytest.raises(ConfigError, match="2 strengths, but there are 3 scales"):
-        Dirichlet((1.0, 2.0)).value(np.ones((3, 7)), Grid((3, 7)))
+        Dirichlet((1.0, 2.0)).value(np.ones((3, 7)), Component(Grid((3, 7))))
     with pytest.raises(ConfigError, match="Normalisations have no scales"):
-        Dirichlet(1.0).value(np.ones(1), Normalisations())
+        Dirichlet(1.0).value(np.ones(1), Component(Normalisations()))
 
 
 @pytest.mark.parametrize("name", default_registry().priors)

@@ -44,7 +44,7 @@ def solved(seed, coefficient=0.0, *, dtype=np.float64, fixed=False, dark=0):
     bend = np.zeros((pixels + 1, pixels + 1))
     for i, unit in enumerate(np.eye(pixels)):
         for prior in priors.values():
-            bend[:pixels, i] = -prior.gradient(unit.reshape(SHAPE), Grid(SHAPE)).ravel()
+            bend[:pixels, i] = -prior.gradient(unit.reshape(SHAPE), Component(Grid(SHAPE))).ravel()
     x = np.concatenate([truth["sky"].ravel() + 1, [1.0]])
     free = np.arange(pixels + 1) < pixels + (not fixed)
     for _ in range(200):  # projected Newton

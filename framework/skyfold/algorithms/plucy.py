@@ -262,7 +262,7 @@ class Plucy(Algorithm):
             (name,) = prior.chosen(model)
             assert isinstance(prior, Entropy)
             values = model[name].astype(np.float64, copy=False)
-            return Channel(name, values, prior, model.components[name].geometry)
+            return Channel(name, values, prior, model.components[name])
         return None
 
     def _level(self, model: Model) -> Array:

@@ -88,12 +88,10 @@ class TwoChannel(Method):
         Raises
         ------
         ConfigError
-            If options contradict each other, or ratios are asked for of a sky with a mask.
+            If options contradict each other.
         """
         if self.kernel is not None and not self._open:
             raise ConfigError("kernel and smooth both say what the blur is: give one of them")
-        if self.relative:
-            _require_whole(data)
         factor = self.strength if isinstance(self.strength, int | float) else 1.0
         priors = scaled(self.prior or self._floating(data), factor)
         if [type(prior) for prior in priors.values()] == [Entropy]:  # a lap costs a third
@@ -148,17 +146,6 @@ class TwoChannel(Method):
         if self.relative:
             return LogBlur(part, **options)
         return Entropy(part * exposure_of(data), options)
-
-
-def _require_whole(data: DataInterface) -> None:
-    """Refuse ratios to a blur that places outside a mask, which are zero, make darker."""
-    for name, part in data.components.items():
-        if part.geometry.sky and part.mask is not None and not np.all(part.mask):
-            raise ConfigError(
-                f"relative: {np.count_nonzero(~part.mask)} of {part.mask.size} values of {name!r} "
-                "lie outside its mask, and no ratio to their blur means anything near them: leave "
-                "relative out, or restore only what is seen (--boundary same)"
-            )
 
 
 def exposure_of(data: DataInterface) -> float:

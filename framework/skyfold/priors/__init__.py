@@ -11,13 +11,16 @@ from typing import Literal
 
 import numpy as np
 
-from skyfold.geometry import Geometry
-from skyfold.model import Model
+from skyfold.model import Component, Model
 from skyfold.vector import Array, Vector
 
 
 class Prior(ABC):
     """The logarithm of a density of values, up to a constant. Subclasses are frozen dataclasses.
+
+    It is told whose values they are: a component says where they live, and by its mask which of
+    them may differ from zero. Of the others, which are zero, nothing is known: they add nothing to
+    the density, and nothing is compared with them; slope and curvature are zero there.
 
     Attributes
     ----------
@@ -43,30 +46,30 @@ class Prior(ABC):
         return model.chosen(self.components)
 
     @abstractmethod
-    def value(self, values: Array, geometry: Geometry) -> float:
+    def value(self, values: Array, component: Component) -> float:
         """Return the log-density of the values of one component."""
 
     @abstractmethod
-    def gradient(self, values: Array, geometry: Geometry) -> Array:
+    def gradient(self, values: Array, component: Component) -> Array:
         """Return the derivative of `value` by each value."""
 
     @abstractmethod
-    def curvature(self, values: Array, geometry: Geometry) -> Array:
+    def curvature(self, values: Array, component: Component) -> Array:
         """Return a non-negative diagonal matrix, not smaller than minus the second derivative.
 
         With it a step can be scaled so that it does not overshoot.
         """
 
     @abstractmethod
-    def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
+    def hessian(self, values: Array, direction: Array, component: Component) -> Array:
         """Return the second derivative of `value` times a direction: how the gradient changes."""
 
-    def lift(self, values: Array, geometry: Geometry) -> float:
+    def lift(self, component: Component) -> float:
         """Return an upper bound of ``sum x * gradient(x)`` over all x from zero up.
 
         At a maximum of the posterior that which is fitted expects at most as many counts as were
         observed, plus this. It is zero for a prior that never falls when all values shrink
-        together, as for those that compare neighbours. Of ``values`` only the shape matters.
+        together, as for those that compare neighbours.
         """
         return 0.0
 
@@ -75,7 +78,7 @@ def log_densities(priors: Mapping[str, Prior], model: Model) -> dict[str, float]
     """Return the log-density of a model by each prior, under its name."""
     return {
         name: sum(
-            prior.value(model[part].astype(np.float64), model.components[part].geometry)
+            prior.value(model[part].astype(np.float64), model.components[part])
             for part in sorted(prior.chosen(model))
         )
         for name, prior in priors.items()
@@ -95,8 +98,8 @@ def derivative(
     total = {name: np.zeros(model[name].shape) for name in model if name in model.free}
     for prior in priors.values():
         for name in prior.chosen(model):
-            values, geometry = model[name].astype(np.float64), model.components[name].geometry
-            total[name] += getattr(prior, kind)(values, geometry)
+            values = model[name].astype(np.float64)
+            total[name] += getattr(prior, kind)(values, model.components[name])
     return Vector(total)
 
 
@@ -111,7 +114,7 @@ def hessian(priors: Mapping[str, Prior], model: Model, direction: Mapping[str, A
     total: dict[str, Array] = {}
     for prior in priors.values():
         for name in prior.chosen(model):
-            values, geometry = model[name].astype(np.float64), model.components[name].geometry
-            change = prior.hessian(values, direction[name], geometry)
+            values = model[name].astype(np.float64)
+            change = prior.hessian(values, direction[name], model.components[name])
             total[name] = total[name] + change if name in total else change
     return Vector(total)

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import FWHM_PER_SIGMA, Geometry, Grid
+from skyfold.model import Component
 from skyfold.options import Length, build
 from skyfold.priors.raised import SMALLEST
 from skyfold.priors.reference import image_in
@@ -41,35 +43,81 @@ class Blur(ABC):
         floor = self.floor(float(np.max(level, initial=0.0)))
         return level if np.min(level, initial=floor) >= floor else np.maximum(level, floor)
 
-    def at(self, values: Array, geometry: Geometry) -> Blurred:
-        """Return the blurs of these values: kept, for value and slope are asked one by one."""
-        last = self._last.get(geometry)
-        if last is None or not np.array_equal(last.values, values):
-            last = self._last[geometry] = Blurred(self, values.copy(), geometry)
-        return last
+    def within(self, component: Component) -> Confined:
+        """Return the blur inside the mask of a component."""
+        if component not in self._confined:
+            self._confined[component] = Confined(self, component)
+        return self._confined[component]
 
     @cached_property
-    def _last(self) -> dict[Geometry, Blurred]:
-        return {}
+    def _confined(self) -> WeakKeyDictionary[Component, Confined]:
+        return WeakKeyDictionary()
+
+
+class Confined:
+    """A blur G inside the mask M of a component: ``m = M G x + x (1 - G^T M)``.
+
+    What would fall outside stays where it came from. So the sum is kept, what is above zero stays
+    so, and a flat sky stays flat, if G is its own transpose. Without a mask it is G.
+
+    Parameters
+    ----------
+    blur
+        The blur G.
+    component
+        Whose values are blurred.
+    """
+
+    def __init__(self, blur: Blur, component: Component) -> None:
+        self.blur, self.geometry, self.mask = blur, component.geometry, component.mask
+        self._last: Blurred | None = None
+
+    def __call__(self, values: Array) -> Array:
+        """Return the blurred values, zero outside."""
+        if self.mask is None:
+            return self.blur(values, self.geometry)
+        moved: Array = self.mask * self.blur(self.mask * values, self.geometry)
+        moved += self._kept * values
+        return moved
+
+    def transposed(self, values: Array) -> Array:
+        """Return the transpose of the map, zero outside too."""
+        if self.mask is None:
+            return self.blur.transposed(values, self.geometry)
+        moved: Array = self.mask * self.blur.transposed(self.mask * values, self.geometry)
+        moved += self._kept * values
+        return moved
+
+    def at(self, values: Array) -> Blurred:
+        """Return the blurs of these values: kept, for value and slope are asked one by one."""
+        if self._last is None or not np.array_equal(self._last.values, values):
+            self._last = Blurred(self, values.copy())
+        return self._last
+
+    @cached_property
+    def _kept(self) -> Array:
+        """The share of each value that would fall outside."""
+        inside = np.asarray(self.mask, np.float64)
+        back: Array = inside * self.blur.transposed(inside, self.geometry)
+        return np.maximum(inside - back, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Blurred:
     """Values x, with their blur m above rounding, and ``G^T(x / m)``, as far as they are wanted."""
 
-    blur: Blur
+    by: Confined
     values: Array
-    geometry: Geometry
 
     @cached_property
     def level(self) -> Array:
         """The blur m."""
-        return self.blur.above_noise(self.blur(self.values, self.geometry))
+        return self.by.blur.above_noise(self.by(self.values))
 
     @cached_property
     def ratio(self) -> Array:
         """The transposed blur of values over m."""
-        return self.blur.transposed(self.values / self.level, self.geometry)
+        return self.by.transposed(self.values / self.level)
 
 
 @dataclass(frozen=True)

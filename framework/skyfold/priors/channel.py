@@ -8,7 +8,7 @@ from math import sqrt
 import numpy as np
 
 from skyfold._kernels import entropy_along, entropy_step, level_quotient, relative_entropy
-from skyfold.geometry import Geometry
+from skyfold.model import Component
 from skyfold.priors.entropy import Entropy
 from skyfold.vector import Array
 
@@ -25,24 +25,24 @@ class Channel:
         Its values, in float64.
     prior
         The entropy.
-    geometry
-        Where the values live.
+    component
+        Whose values they are.
     """
 
     name: str
     values: Array
     prior: Entropy
-    geometry: Geometry
+    component: Component
 
     def level(self) -> Array:
         """Return what the sky is drawn to."""
-        return np.array(self.prior.level(self.values, self.geometry), np.float64, order="C")
+        return np.array(self.prior.level(self.values, self.component), np.float64, order="C")
 
     def level_ahead(self, step: Array) -> Array:
         """Return how that changes with a step."""
         if not self.prior.floats:
             return np.zeros(self.values.shape)
-        return self.prior.level(step, self.geometry)
+        return self.prior.level(step, self.component)
 
     def valued(self, level: Array) -> tuple[Array, float]:
         """Return a level, raised where it is no more than rounding, and the log-density with it."""
@@ -98,7 +98,7 @@ class Channel:
             the floor, the lengths of its two terms and of their sum, and how often it may be taken.
         """
         floats, strength = self.prior.floats, self.prior.coefficient
-        spread = self.prior.spread(quotient, self.geometry) if floats else np.ones(quotient.shape)
+        spread = self.prior.spread(quotient, self.component) if floats else np.ones(quotient.shape)
         seen = _plain(back), _plain(sensitivity)
         counts, entropy, both, reach = entropy_step(
             self.values, *seen, quotient, spread, (strength, *pulls), floor, spread

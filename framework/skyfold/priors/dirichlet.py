@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from skyfold.errors import ConfigError
-from skyfold.geometry import Geometry
+from skyfold.model import Component
 from skyfold.multiscale import Tree, tree_of
 from skyfold.priors import Prior
 from skyfold.priors.gamma import Gamma
@@ -59,60 +59,65 @@ class Dirichlet(Prior):
         flat = bool(np.all(np.equal(self.alpha, 1)))
         return flat and (self.total is None or self.total.concave)
 
-    def value(self, values: Array, geometry: Geometry) -> float:
+    def value(self, values: Array, component: Component) -> float:
         """Return the log-density, without its normalisation."""
-        nodes, powers = self._nodes(values, geometry)
+        nodes, powers = self._nodes(values, component)
         log = sum(float(np.sum(p * np.log(n))) for p, n in zip(powers, nodes, strict=True))
         return log - float(np.sum(values)) * self._decay
 
-    def gradient(self, values: Array, geometry: Geometry) -> Array:
+    def gradient(self, values: Array, component: Component) -> Array:
         """Return the derivative by each value."""
-        nodes, powers = self._nodes(values, geometry)
-        slope = tree_of(geometry).gather([p / n for p, n in zip(powers, nodes, strict=True)])
-        return raised(slope, self.epsilon, geometry) - self._decay
+        nodes, powers = self._nodes(values, component)
+        slope = tree_of(component.geometry).gather(
+            [p / n for p, n in zip(powers, nodes, strict=True)]
+        )
+        return component.confined(raised(slope, self.epsilon, component) - self._decay)
 
-    def curvature(self, values: Array, geometry: Geometry) -> Array:
+    def curvature(self, values: Array, component: Component) -> Array:
         """Return ``1 / x`` times the sum, over the nodes above, of positive powers by node sums.
 
         It bounds minus the second derivative as ``(sum v)^2 <= sum x sum v^2 / x``.
         """
-        tree = tree_of(geometry)
-        nodes, powers = self._nodes(values, geometry)
+        tree = tree_of(component.geometry)
+        nodes, powers = self._nodes(values, component)
         bend = tree.gather([np.maximum(p, 0) / n for p, n in zip(powers, nodes, strict=True)])
         bend /= tree.values(nodes[0])
-        return (1 + self.epsilon) * raised(bend, self.epsilon, geometry)
+        return (1 + self.epsilon) * raised(bend, self.epsilon, component)
 
-    def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
+    def hessian(self, values: Array, direction: Array, component: Component) -> Array:
         """Return the second derivative times a direction."""
-        tree = tree_of(geometry)
-        nodes, powers = self._nodes(values, geometry)
-        moves = tree.sums(raised(direction, self.epsilon, geometry))
+        tree = tree_of(component.geometry)
+        nodes, powers = self._nodes(values, component)
+        moves = tree.sums(raised(direction, self.epsilon, component))
         change = [-p * m / n**2 for p, m, n in zip(powers, moves, nodes, strict=True)]
-        return raised(tree.gather(change), self.epsilon, geometry)
+        return raised(tree.gather(change), self.epsilon, component)
 
-    def lift(self, values: Array, geometry: Geometry) -> float:
+    def lift(self, component: Component) -> float:
         """Return what the total adds, for each energy: the shares do not depend on the level."""
-        number = tree_of(geometry).sums(np.zeros(values.shape))[-1].size
-        return 0.0 if self.total is None else max(self.total.k - 1, 0) * number
+        if self.total is None:
+            return 0.0
+        inside = component.confined(np.ones(component.geometry.shape))
+        totals = tree_of(component.geometry).sums(inside)[-1]
+        return max(self.total.k - 1, 0) * np.count_nonzero(totals)
 
     @property
     def _decay(self) -> float:
         return 0.0 if self.total is None else 1 / self.total.theta
 
-    def _nodes(self, values: Array, geometry: Geometry) -> tuple[list[Array], list[Array]]:
+    def _nodes(self, values: Array, component: Component) -> tuple[list[Array], list[Array]]:
         """Return the sum of each node, and the power with which it enters the density.
 
         A node is above the line in the share of its parent, with a - 1, and below the line in
-        those of its children, with a - 1 of theirs for each.
+        those of its children, with a - 1 of theirs for each; not if all below it is masked.
         """
-        tree = tree_of(geometry)
-        powers = [np.zeros(1)] * (tree.splits + 1)
+        tree = tree_of(component.geometry)
+        powers, (lit, children) = [np.zeros(1)] * (tree.splits + 1), _lit(tree, component.mask)
         for level, alpha in enumerate(self._alphas(tree)):
-            powers[level] = powers[level] + (alpha - 1)
-            powers[level + 1] = -(alpha - 1) * tree.children[level]
+            powers[level] = powers[level] + (alpha - 1) * lit[level]
+            powers[level + 1] = -(alpha - 1) * children[level]
         if self.total is not None:
-            powers[-1] = powers[-1] + (self.total.k - 1)
-        return tree.sums(above_zero(values, self.epsilon, geometry)), powers
+            powers[-1] = powers[-1] + (self.total.k - 1) * lit[-1]
+        return tree.sums(above_zero(values, self.epsilon, component)), powers
 
     def _alphas(self, tree: Tree) -> Sequence[float]:
         if not isinstance(self.alpha, Sequence):
@@ -123,3 +128,11 @@ class Dirichlet(Prior):
                 "pixels up to the whole; give one for each, or one for all"
             )
         return self.alpha
+
+
+def _lit(tree: Tree, mask: Array | None) -> tuple[Sequence[Array], Sequence[Array]]:
+    """Return which nodes a mask leaves, as ones, and how many such children those above have."""
+    if mask is None:
+        return [np.ones(1)] * (tree.splits + 1), tree.children
+    lit = [np.minimum(number, 1.0) for number in tree.sums(mask.astype(np.float64))]
+    return lit, [tree.up(nodes) for nodes in lit[:-1]]

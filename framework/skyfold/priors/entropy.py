@@ -8,12 +8,13 @@ from functools import cached_property
 from math import e
 from pathlib import Path
 from typing import Annotated, Any, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from pydantic import Field
 
 from skyfold.errors import ConfigError
-from skyfold.geometry import Geometry
+from skyfold.model import Component
 from skyfold.priors import Prior
 from skyfold.priors.blurs import Blur, blur_of
 from skyfold.priors.raised import SMALLEST
@@ -69,34 +70,34 @@ class Entropy(Prior):
             case level if np.ndim(level) == 0 and not level > 0:
                 raise ConfigError(f"reference: expected a number greater than 0, got {level}")
 
-    def value(self, values: Array, geometry: Geometry) -> float:
+    def value(self, values: Array, component: Component) -> float:
         """Return the log-density; a value of zero adds zero."""
-        log = np.log(np.maximum(values, SMALLEST) / self._raised(values, geometry))
+        log = np.log(np.maximum(values, SMALLEST) / self._raised(values, component))
         constant = 0 if self.floats else 1
         return self.coefficient * float(np.sum(values * (constant - log)))
 
-    def gradient(self, values: Array, geometry: Geometry) -> Array:
+    def gradient(self, values: Array, component: Component) -> Array:
         """Return ``-c log(x / m)``; with a floating m ``c (G^T(x / m) - 1 - log(x / m))``."""
-        slope: Array = np.log(np.maximum(values, SMALLEST) / self._raised(values, geometry))
+        slope: Array = np.log(np.maximum(values, SMALLEST) / self._raised(values, component))
         if self.floats:
-            slope += 1 - self._blur.at(values, geometry).ratio
-        return -self.coefficient * slope
+            slope += 1 - self._blur.within(component).at(values).ratio
+        return component.confined(-self.coefficient * slope)
 
-    def curvature(self, values: Array, geometry: Geometry) -> Array:
+    def curvature(self, values: Array, component: Component) -> Array:
         """Return ``c / x``; with a floating m ``2 c (1 + G^T(x / m)) / x``."""
         bend: Array = self.coefficient / np.maximum(values, SMALLEST)
         if self.floats:
-            bend *= 2 + 2 * self._blur.at(values, geometry).ratio
-        return bend
+            bend *= 2 + 2 * self._blur.within(component).at(values).ratio
+        return component.confined(bend)
 
-    def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
+    def hessian(self, values: Array, direction: Array, component: Component) -> Array:
         """Return the second derivative times a direction v: ``-c v / x``, or through m too."""
         change = direction / np.maximum(values, SMALLEST)
         if self.floats:
-            level = self._raised(values, geometry)
-            moved = self._blur(direction, geometry) / level
-            change -= moved + self.spread((direction - values * moved) / level, geometry)
-        return -self.coefficient * change
+            level = self._raised(values, component)
+            moved = self.level(direction, component) / level
+            change -= moved + self.spread((direction - values * moved) / level, component)
+        return component.confined(-self.coefficient * change)
 
     @property
     def floats(self) -> bool:
@@ -108,38 +109,45 @@ class Entropy(Prior):
         """Whether it does without blurs."""
         return not self.floats
 
-    def level(self, values: Array, geometry: Geometry) -> Array:
+    def level(self, values: Array, component: Component) -> Array:
         """Return m: linear in the values if it floats, the same for all values otherwise."""
-        return self._blur(values, geometry) if self.floats else self._reference_on(geometry)
+        return (
+            self._blur.within(component)(values) if self.floats else self._reference_on(component)
+        )
 
-    def spread(self, values: Array, geometry: Geometry) -> Array:
+    def spread(self, values: Array, component: Component) -> Array:
         """Return the transpose of the blur that a floating m is."""
-        return self._blur.transposed(values, geometry)
+        return self._blur.within(component).transposed(values)
 
     def floor(self, top: float) -> float:
         """Return below what a floating m is no more than rounding, if ``top`` is its largest."""
         return self._blur.floor(top)
 
-    def lift(self, values: Array, geometry: Geometry) -> float:
+    def lift(self, component: Component) -> float:
         """Return ``c sum m / e``, which x has at ``m / e``; zero with a floating m."""
         if self.floats:
             return 0.0
-        return self.coefficient * float(np.sum(self._reference_on(geometry))) / e
+        return (
+            self.coefficient * float(np.sum(component.confined(self._reference_on(component)))) / e
+        )
 
     @property
     def _blur(self) -> Blur:
         return cast(Blur, self.reference)
 
-    def _raised(self, values: Array, geometry: Geometry) -> Array:
+    def _raised(self, values: Array, component: Component) -> Array:
         if self.floats:
-            return self._blur.at(values, geometry).level
-        return self._reference_on(geometry)
+            return self._blur.within(component).at(values).level
+        return self._reference_on(component)
 
-    def _reference_on(self, geometry: Geometry) -> Array:
-        if geometry not in self._placed:
-            self._placed[geometry] = on_places(self.reference, geometry)
-        return self._placed[geometry]
+    def _reference_on(self, component: Component) -> Array:
+        """Return a fixed m, and one outside the mask."""
+        if component not in self._placed:
+            inside = True if component.mask is None else component.mask
+            placed = on_places(self.reference, component.geometry, inside=inside)
+            self._placed[component] = np.where(inside, placed, 1.0)
+        return self._placed[component]
 
     @cached_property
-    def _placed(self) -> dict[Geometry, Array]:
-        return {}
+    def _placed(self) -> WeakKeyDictionary[Component, Array]:
+        return WeakKeyDictionary()

@@ -9,8 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from skyfold.geometry import Geometry
-from skyfold.model import Model
+from skyfold.model import Component, Model
 from skyfold.priors import Prior
 from skyfold.vector import Array
 
@@ -43,29 +42,27 @@ class Gamma(Prior):
         """Whether k is at least 1."""
         return self.k >= 1
 
-    def value(self, values: Array, geometry: Geometry) -> float:
+    def value(self, values: Array, component: Component) -> float:
         """Return the log-density, with 2.2e-16 added to the values inside the logarithm."""
-        log = float(np.sum(np.log(values + SMALLEST)))
+        log = float(np.sum(component.confined(np.log(values + SMALLEST))))
         return (self.k - 1) * log - float(np.sum(values)) / self.theta
 
-    def gradient(self, values: Array, geometry: Geometry) -> Array:
+    def gradient(self, values: Array, component: Component) -> Array:
         """Return ``(k - 1) / x - 1 / theta``."""
-        slope: Array = (self.k - 1) / (values + SMALLEST) - 1 / self.theta
-        return slope
+        return component.confined((self.k - 1) / (values + SMALLEST) - 1 / self.theta)
 
-    def curvature(self, values: Array, geometry: Geometry) -> Array:
+    def curvature(self, values: Array, component: Component) -> Array:
         """Return ``(k - 1) / x^2``, or zero for k below 1."""
-        bend: Array = max(self.k - 1, 0) / (values + SMALLEST) ** 2
-        return bend
+        return component.confined(max(self.k - 1, 0) / (values + SMALLEST) ** 2)
 
-    def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
+    def hessian(self, values: Array, direction: Array, component: Component) -> Array:
         """Return ``-(k - 1) v / x^2``."""
-        change: Array = (1 - self.k) * direction / (values + SMALLEST) ** 2
-        return change
+        return component.confined((1 - self.k) * direction / (values + SMALLEST) ** 2)
 
-    def lift(self, values: Array, geometry: Geometry) -> float:
+    def lift(self, component: Component) -> float:
         """Return k - 1 for each value, or zero for k below 1."""
-        return max(self.k - 1, 0) * values.size
+        inside = component.confined(np.ones(component.geometry.shape))
+        return max(self.k - 1, 0) * float(np.sum(inside))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from skyfold.geometry import Geometry
+from skyfold.model import Component
 from skyfold.options import Length
 from skyfold.priors import Prior
 from skyfold.priors.blurs import Blur, blur_of
@@ -60,36 +60,36 @@ class LogBlur(Prior):
         """It takes blurs."""
         return False
 
-    def value(self, values: Array, geometry: Geometry) -> float:
+    def value(self, values: Array, component: Component) -> float:
         """Return the log-density."""
-        _, _, log = self._at(values, geometry)
+        _, _, log = self._at(values, component)
         return -0.5 * self.coefficient * float(np.sum(log**2))
 
-    def gradient(self, values: Array, geometry: Geometry) -> Array:
+    def gradient(self, values: Array, component: Component) -> Array:
         """Return ``-c (r / x - G^T(r / m))`` with ``r = log(x / m)``."""
-        up, level, log = self._at(values, geometry)
-        return -self.coefficient * (log / up - self._blur.transposed(log / level, geometry))
+        up, level, log = self._at(values, component)
+        return -self.coefficient * (log / up - self._blur.within(component).transposed(log / level))
 
-    def curvature(self, values: Array, geometry: Geometry) -> Array:
+    def curvature(self, values: Array, component: Component) -> Array:
         """Return a bound of minus the second derivative, of which the logarithm has a part."""
-        up, level, log = self._at(values, geometry)
+        up, level, log = self._at(values, component)
         own = (2 + np.maximum(-log, 0)) / up
-        through = self._blur.transposed((2 + np.maximum(log, 0)) / level, geometry)
-        bend: Array = self.coefficient * (own + through) / up
-        return bend
+        through = self._blur.within(component).transposed((2 + np.maximum(log, 0)) / level)
+        return component.confined(self.coefficient * (own + through) / up)
 
-    def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
+    def hessian(self, values: Array, direction: Array, component: Component) -> Array:
         """Return the second derivative times a direction."""
-        up, level, log = self._at(values, geometry)
-        own, through = direction / up, self._blur(direction, geometry) / level
+        up, level, log = self._at(values, component)
+        blur = self._blur.within(component)
+        own, through = direction / up, blur(direction) / level
         change = own - through
-        spread = self._blur.transposed((change - log * through) / level, geometry)
-        return -self.coefficient * ((change - log * own) / up - spread)
+        spread = blur.transposed((change - log * through) / level)
+        return component.confined(-self.coefficient * ((change - log * own) / up - spread))
 
-    def _at(self, values: Array, geometry: Geometry) -> tuple[Array, Array, Array]:
-        """Return values above zero, their blur, and the logarithm of their ratio."""
-        up, level = np.maximum(values, SMALLEST), self._blur.at(values, geometry).level
-        return up, level, np.log(up / level)
+    def _at(self, values: Array, component: Component) -> tuple[Array, Array, Array]:
+        """Return values above zero, their blur, and the logarithm of their ratio, zero outside."""
+        up, level = np.maximum(values, SMALLEST), self._blur.within(component).at(values).level
+        return up, level, component.confined(np.log(up / level))
 
     @cached_property
     def _blur(self) -> Blur:

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from skyfold.geometry import Geometry
+from skyfold.model import Component
 from skyfold.priors.pairwise import Squares
 from skyfold.priors.raised import above_zero, raised
 from skyfold.vector import Array
@@ -44,27 +44,27 @@ class LogSmoothness(Squares):
         """It is not."""
         return False
 
-    def value(self, values: Array, geometry: Geometry) -> float:
+    def value(self, values: Array, component: Component) -> float:
         """Return the log-density."""
-        return super().value(np.log(above_zero(values, self.epsilon, geometry)), geometry)
+        return super().value(np.log(above_zero(values, self.epsilon, component)), component)
 
-    def gradient(self, values: Array, geometry: Geometry) -> Array:
+    def gradient(self, values: Array, component: Component) -> Array:
         """Return the derivative by each value."""
-        up = above_zero(values, self.epsilon, geometry)
-        slope = super().gradient(np.log(up), geometry) / up
-        return raised(slope, self.epsilon, geometry)
+        up = above_zero(values, self.epsilon, component)
+        slope = super().gradient(np.log(up), component) / up
+        return raised(slope, self.epsilon, component)
 
-    def curvature(self, values: Array, geometry: Geometry) -> Array:
+    def curvature(self, values: Array, component: Component) -> Array:
         """Return a bound of minus the second derivative, which the logarithm lowers uphill."""
-        up = above_zero(values, self.epsilon, geometry)
+        up = above_zero(values, self.epsilon, component)
         log = np.log(up)
-        bend = super().curvature(log, geometry) + super().gradient(log, geometry)
+        bend = super().curvature(log, component) + super().gradient(log, component)
         bend = np.maximum(bend, 0) / up**2
-        return (1 + self.epsilon) * raised(bend, self.epsilon, geometry)
+        return (1 + self.epsilon) * raised(bend, self.epsilon, component)
 
-    def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
+    def hessian(self, values: Array, direction: Array, component: Component) -> Array:
         """Return the second derivative times a direction."""
-        up = above_zero(values, self.epsilon, geometry)
-        log, share = np.log(up), raised(direction, self.epsilon, geometry) / up
-        bend = super().hessian(log, share, geometry) - super().gradient(log, geometry) * share
-        return raised(bend / up, self.epsilon, geometry)
+        up = above_zero(values, self.epsilon, component)
+        log, share = np.log(up), raised(direction, self.epsilon, component) / up
+        bend = super().hessian(log, share, component) - super().gradient(log, component) * share
+        return raised(bend / up, self.epsilon, component)

@@ -41,6 +41,11 @@ class Pairs:
         """Return the values at both ends of each pair; they are not to be changed."""
         return values[self.here], values[self.there]
 
+    def within(self, mask: Array) -> Array:
+        """Return whether both ends of each pair lie inside a mask."""
+        here, there = self.ends(mask)
+        return here & there
+
     def collect(self, first: Array, second: Array, total: Array) -> None:
         """Add to each pixel of ``total`` what its pairs have for it: the transpose of `ends`."""
         total[self.here] += first

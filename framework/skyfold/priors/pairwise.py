@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 
-from skyfold.geometry import Geometry
+from skyfold.model import Component
 from skyfold.priors import Prior
 from skyfold.priors.pairs import Pairs, pairs_of
 from skyfold.vector import Array
@@ -15,8 +16,8 @@ from skyfold.vector import Array
 class Pairwise(Prior):
     """Compare neighbours: ``-c sum w f(x_i, x_j)`` over all pairs, with a convex cost f.
 
-    A pixel has up to eight neighbours, of its own energy; each pair counts once. Pixels that a
-    mask keeps at zero are neighbours too.
+    A pixel has up to eight neighbours, of its own energy; each pair counts once, if both of its
+    ends lie inside the mask.
 
     Attributes
     ----------
@@ -50,43 +51,49 @@ class Pairwise(Prior):
         """Return the weight w: the inverse distance."""
         return 1 / pairs.distance
 
-    def value(self, values: Array, geometry: Geometry) -> float:
+    def value(self, values: Array, component: Component) -> float:
         """Return the log-density."""
-        total = sum(
-            self.weight(pairs) * float(np.sum(self.cost(*pairs.ends(values))))
-            for pairs in pairs_of(geometry)
-        )
-        return -self.coefficient * total
+        total = 0.0
+        for pairs, scale in self._weighed(component):
+            cost = self.cost(*pairs.ends(values))
+            cost *= scale
+            total -= float(np.sum(cost))
+        return total
 
-    def gradient(self, values: Array, geometry: Geometry) -> Array:
+    def gradient(self, values: Array, component: Component) -> Array:
         """Return the derivative by each value."""
         total = np.zeros(values.shape)
-        for pairs in pairs_of(geometry):
-            scale = -self.coefficient * self.weight(pairs)
+        for pairs, scale in self._weighed(component):
             first, second = self.slopes(*pairs.ends(values))
-            first *= scale
-            second *= scale
+            first *= -scale
+            second *= -scale
             pairs.collect(first, second, total)
         return total
 
-    def curvature(self, values: Array, geometry: Geometry) -> Array:
+    def curvature(self, values: Array, component: Component) -> Array:
         """Return a bound of minus the second derivative."""
         total = np.zeros(values.shape)
-        for pairs in pairs_of(geometry):
-            scale = self.coefficient * self.weight(pairs)
+        for pairs, scale in self._weighed(component):
             first, second = self.bounds(*pairs.ends(values))
             pairs.collect(scale * first, scale * second, total)
         return total
 
-    def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
+    def hessian(self, values: Array, direction: Array, component: Component) -> Array:
         """Return the second derivative times a direction."""
         total = np.zeros(values.shape)
-        for pairs in pairs_of(geometry):
-            scale = -self.coefficient * self.weight(pairs)
+        for pairs, scale in self._weighed(component):
             first, second, mixed = self.bends(*pairs.ends(values))
             u, v = pairs.ends(direction)
-            pairs.collect(scale * (first * u + mixed * v), scale * (mixed * u + second * v), total)
+            pairs.collect(
+                -scale * (first * u + mixed * v), -scale * (mixed * u + second * v), total
+            )
         return total
+
+    def _weighed(self, component: Component) -> Iterator[tuple[Pairs, float | Array]]:
+        """Yield the pairs with c times w, which is zero where an end lies outside the mask."""
+        for pairs in pairs_of(component.geometry):
+            scale = self.coefficient * self.weight(pairs)
+            yield pairs, scale if component.mask is None else scale * pairs.within(component.mask)
 
 
 class Squares(Pairwise):

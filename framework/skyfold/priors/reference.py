@@ -15,7 +15,9 @@ from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 
-def on_places(source: Any, geometry: Geometry, what: str = "reference") -> Array:
+def on_places(
+    source: Any, geometry: Geometry, what: str = "reference", inside: Array | bool = True
+) -> Array:
     """Return a reference as one value above zero for each place of a geometry.
 
     What covers only the field of a grid is continued by its edge; what has no energies holds for
@@ -30,6 +32,8 @@ def on_places(source: Any, geometry: Geometry, what: str = "reference") -> Array
         The places.
     what
         What it is called in messages.
+    inside
+        Where it must be above zero.
 
     Raises
     ------
@@ -37,7 +41,7 @@ def on_places(source: Any, geometry: Geometry, what: str = "reference") -> Array
         If the shape does not fit.
     DataError
         If there is no image or map in the file, it shows other places, or not all values are
-        finite and above zero.
+        finite and above zero inside.
     FileError
         If the file cannot be read.
     """
@@ -45,14 +49,15 @@ def on_places(source: Any, geometry: Geometry, what: str = "reference") -> Array
         name, values = f"{what} {source}", _read(source, geometry)
     else:
         name, values = f"the {what}", np.asarray(source, dtype=np.float64)
-    wrong = ~(np.isfinite(values) & (values > 0))
+    placed = _placed(values, geometry, name)
+    wrong = ~(np.isfinite(placed) & (placed > 0)) & inside
     if np.any(wrong):
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise DataError(
-            f"{name}: {np.count_nonzero(wrong)} of {values.size} values are not above zero, the "
-            f"first is {values[place]} at index {place}; raise them to a low level"
+            f"{name}: {np.count_nonzero(wrong)} of {placed.size} values are not above zero, the "
+            f"first is {placed[place]} at index {place}; raise them to a low level"
         )
-    return _placed(values, geometry, name)
+    return placed
 
 
 def _placed(values: Array, geometry: Geometry, name: str) -> Array:

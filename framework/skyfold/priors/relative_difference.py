@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from skyfold.geometry import Geometry
+from skyfold.model import Component
 from skyfold.priors.pairwise import Pairwise
 from skyfold.priors.raised import above_zero, raised
 from skyfold.vector import Array
@@ -74,22 +74,22 @@ class RelativeDifference(Pairwise):
         below += b
         return d, below
 
-    def value(self, values: Array, geometry: Geometry) -> float:
+    def value(self, values: Array, component: Component) -> float:
         """Return the log-density."""
-        return super().value(above_zero(values, self.epsilon, geometry), geometry)
+        return super().value(above_zero(values, self.epsilon, component), component)
 
-    def gradient(self, values: Array, geometry: Geometry) -> Array:
+    def gradient(self, values: Array, component: Component) -> Array:
         """Return the derivative by each value."""
-        slope = super().gradient(above_zero(values, self.epsilon, geometry), geometry)
-        return raised(slope, self.epsilon, geometry)
+        slope = super().gradient(above_zero(values, self.epsilon, component), component)
+        return raised(slope, self.epsilon, component)
 
-    def curvature(self, values: Array, geometry: Geometry) -> Array:
+    def curvature(self, values: Array, component: Component) -> Array:
         """Return a bound of minus the second derivative."""
-        bend = super().curvature(above_zero(values, self.epsilon, geometry), geometry)
-        return (1 + self.epsilon) * raised(bend, self.epsilon, geometry)
+        bend = super().curvature(above_zero(values, self.epsilon, component), component)
+        return (1 + self.epsilon) * raised(bend, self.epsilon, component)
 
-    def hessian(self, values: Array, direction: Array, geometry: Geometry) -> Array:
+    def hessian(self, values: Array, direction: Array, component: Component) -> Array:
         """Return the second derivative times a direction."""
-        up = raised(direction, self.epsilon, geometry)
-        bend = super().hessian(above_zero(values, self.epsilon, geometry), up, geometry)
-        return raised(bend, self.epsilon, geometry)
+        up = raised(direction, self.epsilon, component)
+        bend = super().hessian(above_zero(values, self.epsilon, component), up, component)
+        return raised(bend, self.epsilon, component)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from histpy import Histogram
 
+from skyfold.model import Component
 from skyfold.priors import Prior
 from skyfold.priors.entropy import Entropy
 from skyfold.priors.gamma import Gamma
@@ -49,7 +50,8 @@ class MAP_RichardsonLucy(JudgedRichardsonLucy):
             if name.lower() in given
         }
         sky = initial_model.axes[0]
-        self.geometry = Sphere(sky.nside, nested=sky.is_nested)
+        # without the mask: the published priors compare with masked pixels too
+        self.component = Component(Sphere(sky.nside, nested=sky.is_nested))
 
     def Mstep(self) -> None:
         """Set the next model and the new normalisations."""
@@ -62,7 +64,7 @@ class MAP_RichardsonLucy(JudgedRichardsonLucy):
         conjugate = np.maximum(conjugate, self.floor)
         slope = np.zeros_like(conjugate)
         for other in self.priors.values():
-            slope += other.gradient(conjugate, self.geometry)
+            slope += other.gradient(conjugate, self.component)
         slope = np.divide(slope, below, out=np.zeros_like(below), where=below > 0)
         self.prior_filter = Histogram(self.model.axes, contents=np.exp(slope))
         new = np.exp(slope) * conjugate
@@ -85,9 +87,9 @@ class MAP_RichardsonLucy(JudgedRichardsonLucy):
         norms = np.array(list(self.dict_bkg_norm.values()))
         fitted = self.do_bkg_norm_optimization and norms.size
         self.log_priors = {
-            "gamma_model": self.prior_gamma_model.value(values, self.geometry),
-            "gamma_bkg": self.prior_gamma_bkg.value(norms, self.geometry) if fitted else 0.0,
-            **{key: prior.value(values, self.geometry) for key, prior in self.priors.items()},
+            "gamma_model": self.prior_gamma_model.value(values, self.component),
+            "gamma_bkg": self.prior_gamma_bkg.value(norms, self.component) if fitted else 0.0,
+            **{key: prior.value(values, self.component) for key, prior in self.priors.items()},
         }
         self.log_posterior = float(np.sum(self.log_likelihood_list)) + sum(self.log_priors.values())
 
