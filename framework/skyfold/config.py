@@ -371,7 +371,8 @@ def resolve_files(entry: Callable[..., Any], given: dict[str, Any], place: Place
     """Return options in which names of files start from the folder of their configuration.
 
     Files are the parameters with `pathlib.Path` in their annotation; a text that names no existing
-    file there is left as it is, for the entry to understand or to refuse.
+    file there is left as it is, for the entry to understand or to refuse. A mapping of options that
+    a dataclass takes has its own parameters.
     """
     hints = {parameter.name: parameter.annotation for parameter in options.describe(entry)}
 
@@ -390,10 +391,15 @@ def resolve_files(entry: Callable[..., Any], given: dict[str, Any], place: Place
                 return [absolute(inside, folder) for inside in value]
         return value
 
-    return {
-        key: absolute(value, _folder(place / key)) if takes_files(hints.get(key)) else value
-        for key, value in given.items()
-    }
+    def resolved(key: str, value: Any) -> Any:
+        hint = hints.get(key)
+        parts = (part for part in get_args(hint) if dataclasses.is_dataclass(part))
+        inside: Any = next(parts, None)
+        if inside is not None and isinstance(value, Mapping):
+            return resolve_files(inside, dict(value), place / key)
+        return absolute(value, _folder(place / key)) if takes_files(hint) else value
+
+    return {key: resolved(key, value) for key, value in given.items()}
 
 
 def _folder(place: Place) -> Path:

@@ -129,6 +129,9 @@ def in_force(config: RunConfig) -> dict[str, Any]:
     if not method.get("refinements"):
         method.pop("refinements", None)
     priors = method.get("prior") or {}
+    stars = _filled(Stars, found["stars"]) if found["stars"] else {}
+    if isinstance(numbers := stars.get("list"), Mapping):
+        stars["list"] = f"{len(numbers['names'])} given as numbers, see config"
     for shelf, chosen in ((registry.refinements, method), (registry.priors, priors)):
         for name, given in chosen.items():
             if name in shelf and isinstance(given, Mapping):
@@ -140,7 +143,7 @@ def in_force(config: RunConfig) -> dict[str, Any]:
             for entry in found["data"]
         ],
         "method": method,
-        "stars": _filled(Stars, found["stars"]) if found["stars"] else {},
+        "stars": stars,
         "stop": storable(config.rules(config.build_method().until)),
     }
 

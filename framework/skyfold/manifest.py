@@ -34,7 +34,7 @@ def begin(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe(data: DataInterface) -> dict[str, Any]:
-    """Return what is known of opened data: inputs with checksums, and what was checked."""
+    """Return what is known of opened data: components, inputs with checksums, what was checked."""
     inputs, checks = [], []
     for part in data.parts:
         for role, path in part.origin.files:
@@ -49,7 +49,7 @@ def describe(data: DataInterface) -> dict[str, Any]:
                 }
             )
         checks += [vars(check) | {"dataset": part.origin.name} for check in part.origin.checks]
-    return {"inputs": inputs, "checks": checks}
+    return {"components": sorted(data.components), "inputs": inputs, "checks": checks}
 
 
 def versions() -> dict[str, str]:

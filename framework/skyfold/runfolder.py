@@ -28,7 +28,7 @@ from skyfold.document import Document
 from skyfold.errors import ConfigError, DataError, FileError, Interrupted
 from skyfold.fluxes import PRODUCTS as ERRORS
 from skyfold.observers import Checkpoint, Log, Observer, Progress
-from skyfold.points import point_components, with_points
+from skyfold.points import point_components
 from skyfold.residuals import keeps_bins
 from skyfold.result import Result, summary
 from skyfold.runner import Problem, prepare, signals, solve
@@ -169,23 +169,11 @@ def _opened_again(
             f"the run in {folder} was started from arrays, which it does not keep: "
             "open them again and go on with skyfold.resume(folder, data=data)"
         )
-    stars = folder / star_products.TABLE
-    if data is not None and not config.stars and stars.exists():
-        data = _with_stars(data, stars)
     problem = prepare(config, data)
     _require_same_inputs(notes, manifest.describe(problem.data), folder)
     if not (folder / CHECKPOINT).exists():
         return problem, None, []
     return problem, *checkpoint.load(folder / CHECKPOINT, problem.start)
-
-
-def _with_stars(data: DataInterface, table: Path) -> DataInterface:
-    """Return data with the point sources of a run that was given them as numbers."""
-    from skyfold.source_files import read_sources
-
-    if point_components(data.components):
-        return data
-    return with_points(data, replace(read_sources(table), file=""))
 
 
 def claim(folder: Path, overwrite: bool) -> None:
@@ -364,6 +352,12 @@ def _require_inputs_elsewhere(problem: Problem, folder: Path) -> None:
 
 def _require_same_inputs(before: dict[str, Any], after: dict[str, Any], folder: Path) -> None:
     """Refuse to go on with other data than the run began with."""
+    had, has = (", ".join(notes.get("components", ())) for notes in (before, after))
+    if had and had != has:
+        raise DataError(
+            f"the run in {folder} was begun with the components {had}; these data have {has}: "
+            "give them as they were then"
+        )
     was = {entry["path"]: entry["sha256"] for entry in before.get("inputs", [])}
     for entry in after["inputs"]:
         if was and was.get(entry["path"]) != entry["sha256"]:

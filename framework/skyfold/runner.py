@@ -231,9 +231,10 @@ def run(
         When to stop, if ``stop`` does not say otherwise; "auto" lets the method decide, and is
         the default unless there is a rule or the instrument advises a number.
     stars
-        Point sources that are restored with the sky, as the component ``stars``: a file, ``find``,
-        or a mapping with their ``list`` and how it is read, as in a configuration; `Sources`; a
-        table; or x and y of each in pixels from 0 at the centre of the first, shape ``(n, 2)``.
+        Point sources that are restored with the sky, as the component ``stars``: a file; ``find``;
+        `Sources`; a table; or x and y of each in pixels from 0 at the centre of the first, shape
+        ``(n, 2)``. Or a mapping with any of these as ``list`` and what else a configuration may
+        say: ``{"list": places, "free": True}``.
     stop
         A stopping rule of your own: ``DeltaLogLikelihood(0.1) | MaxIterations(500)``, or rules by
         name, as in a configuration: ``{"relative_gap": 1e-3}``.
@@ -263,26 +264,24 @@ def run(
     Interrupted
         If a signal ended the run; what was reached is its ``result``, and in ``output``.
     """
-    from skyfold.points import with_points
     from skyfold.runfolder import run_in_folder, run_in_memory
-    from skyfold.star_request import as_sources
+    from skyfold.star_request import in_words
 
     named = dict(stop) if isinstance(stop, Mapping) else {}
     own = None if isinstance(stop, Mapping) else stop
+    listed = in_words(stars)
     if isinstance(data, str | Path) and Path(data).suffix in (".yaml", ".yml"):
-        said = {"iterations": iterations, "seed": seed, "method.name": method, "stars": stars}
+        said: dict[str, Any] = {"iterations": iterations, "seed": seed, "method.name": method}
+        said |= {"stars": listed or None}
         said |= {f"method.{name}": value for name, value in options.items()}
         said |= {f"stop.{name}": value for name, value in named.items()}
         given = {key: value for key, value in said.items() if value is not None}
         problem = prepare(RunConfig.read(Path(data), given=given), own=own)
     else:
         opened, options = _open(data, options)
-        named_stars = stars if isinstance(stars, str | Path | Mapping) else {}
-        if stars is not None and named_stars is not stars:
-            opened = with_points(opened, as_sources(stars))
         config = RunConfig.of(
             data=[],
-            stars=named_stars,
+            stars=listed,
             method={**({"name": method} if method else {}), **options},
             iterations=iterations,
             stop=named,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,65 @@ FARTHEST = 1.5  # widths of the PSF that a star may go from where it was listed
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Point sources as numbers and text, which a configuration holds: they read back exactly.
+
+    Parameters
+    ----------
+    names
+        One for each source.
+    places
+        x and y of each in pixels, from 0 at the centre of the first, or longitude and latitude in
+        degrees.
+    frame
+        Frame of longitude and latitude; empty for pixels.
+    flux
+        First estimate of the light of each, where there is one.
+    psf
+        Number of the PSF of each, from 0.
+    unit
+        Unit of the flux; empty for counts.
+    origin
+        What messages and tables call the first pixel, 0 or 1.
+    """
+
+    names: tuple[str, ...]
+    places: tuple[tuple[float, float], ...]
+    frame: str = ""
+    flux: tuple[float | None, ...] | None = None
+    psf: tuple[int, ...] | None = None
+    unit: str = ""
+    origin: Literal[0, 1] = 0
+
+    @classmethod
+    def of(cls, sources: Sources) -> Listed:
+        """Return what there is to say of sources."""
+        flux, psf = sources.flux, sources.psf
+        return cls(
+            tuple(map(str, sources.names)),
+            tuple((float(x), float(y)) for x, y in sources.places),
+            sources.frame,
+            None if flux is None else tuple(float(f) if f == f else None for f in flux),
+            None if psf is None else tuple(map(int, psf)),
+            sources.unit,
+            1 if sources.origin else 0,
+        )
+
+    @property
+    def sources(self) -> Sources:
+        """The sources."""
+        return Sources(
+            self.names,
+            np.reshape(self.places, (-1, 2)).astype(float),
+            self.frame,
+            None if self.flux is None else np.array(self.flux, float),
+            None if self.psf is None else np.array(self.psf, int),
+            self.unit,
+            self.origin,
+        )
+
+
+@dataclass(frozen=True)
 class Stars:
     """Point sources that are restored with the sky.
 
@@ -34,7 +94,7 @@ class Stars:
     list
         File with their places: text with a star per line, ``x y magnitude``; a table (ECSV, CSV,
         FITS) with columns ``x, y`` or ``ra, dec``; regions of DS9. Or ``find``: sought in the
-        image.
+        image. Or the numbers themselves: ``names`` and ``places``, shape ``(n, 2)``, from 0.
     origin
         Number of the first pixel; by default what a table says of itself, else 1.
     magzero
@@ -49,7 +109,7 @@ class Stars:
         Work out the errors of the fluxes; by default where that does not take long.
     """
 
-    list: Path | Literal["find"]
+    list: Path | Literal["find"] | Listed
     origin: Literal[0, 1] | None = None
     magzero: float = 20.0
     free: bool = False
@@ -67,7 +127,9 @@ class Stars:
         FileError
             If it cannot be read.
         """
-        if str(self.list) == FIND:
+        if isinstance(self.list, Listed):
+            sources = self.list.sources
+        elif str(self.list) == FIND:
             sources = self._found(data.parts[0])
         else:
             sources = read_sources(self.list, origin=self.origin, magzero=self.magzero)
@@ -105,6 +167,25 @@ class Stars:
         image = image if image.ndim < 3 else image.sum(axis=0)
         fwhm = star_fwhm(data.whole[sky])
         return find_sources(image, fwhm, self.threshold)
+
+
+def in_words(given: Any) -> dict[str, Any]:
+    """Return what a configuration says of point sources that are given in Python.
+
+    Parameters
+    ----------
+    given
+        A file, ``find``, a mapping as in a configuration, or what `as_sources` takes; nothing for
+        None.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        given = {"list": given}
+    if isinstance(given.get("list", ""), str | Path | Mapping):
+        return dict(given)
+    sources = as_sources(given["list"])
+    return {"magzero": sources.magzero, **given, "list": asdict(Listed.of(sources))}
 
 
 def as_sources(given: Any) -> Sources:

@@ -1,3 +1,4 @@
+import json
 import sys
 
 import numpy as np
@@ -8,14 +9,17 @@ from astropy.wcs import WCS, Sip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skyfold import options
 from skyfold.binned import BinnedData
+from skyfold.config import RunConfig
+from skyfold.document import Document
 from skyfold.errors import ConfigError, DataError, MissingExtraError
 from skyfold.geometry import Grid, Normalisations
 from skyfold.points import with_points
 from skyfold.source_finding import compare, find_sources
 from skyfold.sources import Sources, placed, psf_numbers
 from skyfold.sphere import Sphere
-from skyfold.star_request import as_sources
+from skyfold.star_request import Stars, as_sources, in_words
 from skyfold_responses.psf import Psf
 
 RA, DEC, FWHM = 80.0, 41.0, 2.8
@@ -335,3 +339,36 @@ def test_photutils_is_asked_for_by_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "photutils.detection", None)
     with pytest.raises(MissingExtraError, match=r"needs photutils.*skyfold\[stars\]"):
         find_sources(np.ones((8, 8)), FWHM)
+
+
+number = st.floats(-90, 90)
+rows = st.lists(st.tuples(number, number, st.none() | number), min_size=1, max_size=5)
+
+
+@given(rows, st.booleans())
+def test_numbers_in_a_configuration_read_back_exactly(rows, on_sky):
+    x, y, flux = zip(*rows, strict=True)
+    places, light = np.column_stack([x, y]) / 3, np.abs(np.array(flux, float))
+    names, psf = tuple(f"{i} é" for i in range(len(rows))), np.arange(len(rows))
+    sources = Sources(names, places, "fk5" * on_sky, light, psf, "ph", origin=1, magzero=21.5)
+    config = RunConfig.of(data=[], method="rl", stars={**in_words(sources), "each": True})
+    stored = json.loads(json.dumps(config.to_dict()))
+    stars = RunConfig.from_document(Document(stored)).with_files().build_stars()
+    assert (stars.each, stars.free, stars.magzero) == (True, False, 21.5)
+    again = stars.list.sources
+    assert (again.names, again.frame, again.unit, again.origin) == (names, sources.frame, "ph", 1)
+    np.testing.assert_array_equal(again.places, places)
+    np.testing.assert_array_equal(again.flux, light)
+    np.testing.assert_array_equal(again.psf, psf)
+
+
+def test_numbers_in_a_configuration_are_checked():
+    bare = {"names": ["a"], "places": [[1, 2]]}
+    assert options.build(Stars, {"list": bare}).list.sources.flux is None
+    for more, says in (
+        ({"flux": ["3"]}, "expected .*flux|flux"),
+        ({"fluxes": [3]}, "unknown key 'fluxes'"),
+        ({"places": [[1, 2, 3]]}, "places"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            options.build(Stars, {"list": bare | more})

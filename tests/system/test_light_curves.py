@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +16,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 import skyfold as package
+from skyfold.observers import Observer
 from skyfold.source_files import read_sources
 from skyfold_image.kernels import gauss
 
@@ -90,3 +96,37 @@ def test_places_are_fitted(skyfold, frames):
     result = package.open(frames / "out")
     moves = result.state.parameters["stars"] - result.problem.data.parameters["stars"]
     assert moves == pytest.approx(np.tile([-0.3, 0.2], (2, 1)), abs=0.12)
+
+
+def run(folder, **more):
+    """Restore two frames with stars given as numbers: their fluxes in each, and their places."""
+    data = package.read(*(folder / f"{i}.fits" for i in (1, 2)), psf=folder / "psf1.fits")
+    stars = {"list": PLACES + 1 / 3, "each": True, "free": True, "errors": False}
+    options = {"smooth": "9 pix", "strength": 0.3, "progress": False}
+    return package.run(data, "two-channel", 6, stars=stars, **options, **more)
+
+
+class Kill(Observer):
+    """Ends its process at once."""
+
+    def on_start(self, state):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_run_with_stars_as_numbers_is_resumed_from_its_first_moment(skyfold, frames):
+    out = frames / "out"
+    script = (
+        "from pathlib import Path; from test_light_curves import Kill, run; "
+        "run(Path(), output='out', observers=[Kill()])"
+    )
+    skyfold.add_to_path(Path(__file__).parent)
+    killed = subprocess.run([sys.executable, "-c", script], cwd=frames, env=skyfold.env)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (out / "stars.ecsv").exists()
+    again, whole = package.resume(out, progress=False), run(frames)
+    assert again.state.iteration == 6
+    for name, values in whole.state.parameters.items():
+        np.testing.assert_array_equal(again.state.parameters[name], values)
+    for name in ("sky", "stars 1", "stars 2"):
+        np.testing.assert_array_equal(again.model[name], whole.model[name])
+    np.testing.assert_array_equal(again.stars["x"], whole.stars["x"])
