@@ -119,17 +119,18 @@ template <class... Arrays> void require(py::ssize_t size, int threads, const Arr
 // slope g = back - s; scaled z = D g, with D = x / s for a value that falls, max(x, floor) / s for one
 // that rises, and not beyond its bounds; zero where s = 0. Returns z . g and z . last.
 template <class T>
-Pair scaled_slope(const Array<T>& values, const Array<T>& back, const Array<T>& sensitivity, double floor, double low,
+Pair scaled_slope(const Array<T>& values, const Array<T>& back, const Loose<T>& sensitivity, double floor, double low,
                   double high, const Array<T>& last, Array<T>& slope, Array<T>& scaled, int threads) {
   const py::ssize_t size = values.size();
   require(size, threads, back, sensitivity, last, slope, scaled);
-  const T *x = values.data(), *b = back.data(), *s = sensitivity.data(), *o = last.data();
+  const T *x = values.data(), *b = back.data(), *o = last.data();
+  const Chunks<T> s(sensitivity);
   T *g = slope.mutable_data(), *z = scaled.mutable_data();
   const Bounds<T> bounds{static_cast<T>(low), static_cast<T>(high)};
   py::gil_scoped_release unlocked;
   Pair sums{0.0, 0.0};
   const auto parts = over_chunks(size, threads, [&](py::ssize_t at, py::ssize_t n) {
-    return scaled_chunk(x + at, b + at, s + at, static_cast<T>(floor), bounds, o + at, g + at, z + at, n);
+    return scaled_chunk(x + at, b + at, s.at(at), static_cast<T>(floor), bounds, o + at, g + at, z + at, n);
   });
   for (const auto& [rise, mixed] : parts) sums.first += rise, sums.second += mixed;
   return sums;
@@ -157,16 +158,17 @@ Pair conjugate_direction(const Array<T>& values, const Array<T>& scaled, const A
 
 // slope g = z s / x of a step z that is scaled by x / s. Returns z . g and z . last.
 template <class T>
-Pair unscaled_slope(const Array<T>& values, const Array<T>& scaled, const Array<T>& sensitivity, const Array<T>& last,
+Pair unscaled_slope(const Array<T>& values, const Array<T>& scaled, const Loose<T>& sensitivity, const Array<T>& last,
                     Array<T>& slope, int threads) {
   const py::ssize_t size = values.size();
   require(size, threads, scaled, sensitivity, last, slope);
-  const T *x = values.data(), *z = scaled.data(), *s = sensitivity.data(), *o = last.data();
+  const T *x = values.data(), *z = scaled.data(), *o = last.data();
+  const Chunks<T> s(sensitivity);
   T* g = slope.mutable_data();
   py::gil_scoped_release unlocked;
   Pair sums{0.0, 0.0};
   const auto parts = over_chunks(size, threads, [&](py::ssize_t at, py::ssize_t n) {
-    return unscaled_chunk(x + at, z + at, s + at, o + at, g + at, n);
+    return unscaled_chunk(x + at, z + at, s.at(at), o + at, g + at, n);
   });
   for (const auto& [rise, mixed] : parts) sums.first += rise, sums.second += mixed;
   return sums;

@@ -79,7 +79,8 @@ SKYFOLD_CLONES Found<float> ratio_chunk(const float* n, float* e, const float* b
 // The floor is known only when all expectations have been seen, but few bins lie below it: all
 // chunks are computed without it, and those that turn out to need it once more.
 template <class T>
-double ratio_all(const T* n, T* e, const T* b, T accuracy, T* r, py::ssize_t size, [[maybe_unused]] int threads) {
+double ratio_all(const T* n, T* e, const T* b, T accuracy, T top, T* r, py::ssize_t size,
+                 [[maybe_unused]] int threads) {
   constexpr T tiny = std::numeric_limits<T>::min();
   const py::ssize_t chunks = (size + chunk - 1) / chunk;
   std::vector<Found<T>> parts(chunks);
@@ -88,7 +89,6 @@ double ratio_all(const T* n, T* e, const T* b, T accuracy, T* r, py::ssize_t siz
     const py::ssize_t at = c * chunk;
     parts[c] = ratio_chunk(n + at, e + at, b ? b + at : b, tiny, r + at, std::min(chunk, size - at));
   }
-  T top = 0;
   for (const auto& part : parts) top = std::max(top, part.top);
   const T floor = std::max(accuracy * top, tiny);
   double fit = 0.0;
@@ -192,11 +192,12 @@ SKYFOLD_CLONES double dot_chunk(const float* a, const double* b, py::ssize_t siz
 } // namespace
 
 // expectation += others, ratio = n / e, and the sum of n log e. Expectations below
-// accuracy * max(e) are rounding noise and are raised to it in ratio and sum; a bin without counts
-// has ratio zero whatever its expectation. A NaN in any expectation makes the sum NaN.
+// accuracy * max(e) are rounding noise and are raised to it in ratio and sum, with `top` the largest
+// e of bins that are not given; a bin without counts has ratio zero whatever its expectation. A NaN
+// in any expectation makes the sum NaN.
 template <class T>
 double poisson_ratio(const Array<T>& counts, Array<T>& expectation, double accuracy, Array<T>& ratio,
-                     const std::optional<Array<T>>& others, int threads) {
+                     const std::optional<Array<T>>& others, int threads, double top) {
   const py::ssize_t size = counts.size();
   if (expectation.size() != size || ratio.size() != size || (others && others->size() != size))
     throw py::value_error("counts, expectation, ratio and others must have the same number of bins");
@@ -205,7 +206,7 @@ double poisson_ratio(const Array<T>& counts, Array<T>& expectation, double accur
   // without others the expectation is only read, and may be a read-only array
   T *e = b ? expectation.mutable_data() : const_cast<T*>(expectation.data()), *r = ratio.mutable_data();
   py::gil_scoped_release unlocked;
-  return ratio_all(n, e, b, static_cast<T>(accuracy), r, size, threads);
+  return ratio_all(n, e, b, static_cast<T>(accuracy), static_cast<T>(top), r, size, threads);
 }
 
 // Sums of n log m, n q / m and n q^2 / m^2 with m = expectation + step * q: a log-likelihood along a
@@ -226,32 +227,33 @@ std::array<double, 3> poisson_along(const Array<T>& counts, const Array<T>& expe
 
 // out = x * back / s, never below zero, and zero where nothing is ever seen (s = 0).
 template <class T>
-void em_update(const Array<T>& values, const Array<T>& back, const Array<T>& sensitivity, Array<T>& out,
+void em_update(const Array<T>& values, const Array<T>& back, const Loose<T>& sensitivity, Array<T>& out,
                [[maybe_unused]] int threads) {
   const py::ssize_t size = values.size();
   if (back.size() != size || sensitivity.size() != size || out.size() != size)
     throw py::value_error("values, back, sensitivity and out must have the same size");
   if (threads < 1) throw py::value_error("threads must be at least 1");
-  const T *x = values.data(), *b = back.data(), *s = sensitivity.data();
+  const T *x = values.data(), *b = back.data();
+  const Chunks<T> s(sensitivity);
   T* y = out.mutable_data();
   py::gil_scoped_release unlocked;
   const py::ssize_t chunks = (size + chunk - 1) / chunk;
 #pragma omp parallel for num_threads(threads) if (threads > 1 && size >= parallel) schedule(static)
   for (py::ssize_t c = 0; c < chunks; ++c) {
     const py::ssize_t at = c * chunk;
-    update_chunk(x + at, b + at, s + at, y + at, std::min(chunk, size - at));
+    update_chunk(x + at, b + at, s.at(at), y + at, std::min(chunk, size - at));
   }
 }
 
 // The sum of a times b, in double, whatever the type of the arrays, and without an array of the products.
-template <class T, class U> double dot(const Array<T>& one, const Array<U>& other) {
+template <class T, class U> double dot(const Loose<T>& one, const Array<U>& other) {
   const py::ssize_t size = one.size();
   if (other.size() != size) throw py::value_error("both must have the same size");
-  const T* a = one.data();
+  const Chunks<T> a(uniform(one) ? one : Loose<T>(Array<T>(one)));
   const U* b = other.data();
   py::gil_scoped_release unlocked;
   double sum = 0.0;
-  for (py::ssize_t at = 0; at < size; at += chunk) sum += dot_chunk(a + at, b + at, std::min(chunk, size - at));
+  for (py::ssize_t at = 0; at < size; at += chunk) sum += dot_chunk(a.at(at), b + at, std::min(chunk, size - at));
   return sum;
 }
 
@@ -262,7 +264,7 @@ template <class T, class U> void bind_dot(py::module_& m) {
 template <class T> void bind(py::module_& m) {
   m.def("poisson_ratio", &poisson_ratio<T>, py::arg("counts").noconvert(), py::arg("expectation").noconvert(),
         py::arg("accuracy"), py::arg("ratio").noconvert(), py::arg("others").noconvert() = py::none(),
-        py::arg("threads") = 1);
+        py::arg("threads") = 1, py::arg("top") = 0.0);
   m.def("poisson_along", &poisson_along<T>, py::arg("counts").noconvert(), py::arg("expectation").noconvert(),
         py::arg("direction").noconvert(), py::arg("step"), py::arg("accuracy"), py::arg("threads") = 1);
   m.def("em_update", &em_update<T>, py::arg("values").noconvert(), py::arg("back").noconvert(),

@@ -158,18 +158,20 @@ void advance(const Values& start, const Values& step, double share, Values& out,
 // out = x / r (b + mu s) + x / r (c (g - 1 - log q) + nu s), with r the larger of s and floor, q = x / m
 // and pulls = (c, mu, nu); zero where r is zero. Returns the sums of squares of the first term, the second
 // and both, and how often the step may be taken before a value is below zero.
-std::array<double, 4> entropy_step(const Values& values, const Values& back, const Values& sensitivity,
+std::array<double, 4> entropy_step(const Values& values, const Values& back, const Loose<double>& sensitivity,
                                    const Values& quotient, const Values& spread, std::array<double, 3> pulls,
                                    double floor, Values& out, int threads) {
   const py::ssize_t all = values.size();
-  for (const auto* other : {&back, &sensitivity, &quotient, &spread, static_cast<const Values*>(&out)})
+  for (const pybind11::array* other :
+       std::initializer_list<const pybind11::array*>{&back, &sensitivity, &quotient, &spread, &out})
     if (other->size() != all) throw py::value_error("all arrays must have the same size");
-  const double *x = values.data(), *b = back.data(), *s = sensitivity.data(), *q = quotient.data(), *g = spread.data();
+  const double *x = values.data(), *b = back.data(), *q = quotient.data(), *g = spread.data();
   double* d = out.mutable_data();
+  const Chunks<double> s(sensitivity);
   const Pulls pull{pulls[0], pulls[1], pulls[2]};
   Steps sum{0.0, 0.0, 0.0, std::numeric_limits<double>::infinity()};
   for (const Steps& part : by_chunks<Steps>(all, threads, [&](py::ssize_t at, py::ssize_t size) {
-         return step_chunk(x + at, b + at, s + at, q + at, g + at, pull, floor, d + at, size);
+         return step_chunk(x + at, b + at, s.at(at), q + at, g + at, pull, floor, d + at, size);
        })) {
     sum.counts += part.counts;
     sum.entropy += part.entropy;

@@ -13,6 +13,7 @@ def poisson_ratio(
     ratio: NDArray[Any],
     others: NDArray[Any] | None = None,
     threads: int = 1,
+    top: float = 0.0,
 ) -> float: ...
 def poisson_along(
     counts: NDArray[Any],

@@ -122,6 +122,8 @@ class BinnedData(DataInterface):
     def _sensitivity_of(self, response: Response) -> Array:
         made = response.sensitivity(self.weight)
         noise = response.accuracy * float(np.max(made, initial=0.0))
+        if made.dtype == self.dtype and not any(made.strides) and np.min(made) > noise:
+            return made  # one number for all takes no memory
         return np.ascontiguousarray(np.where(made <= noise, 0, made), self.dtype)
 
     def forward(self, values: Mapping[str, Array]) -> Expectation:
@@ -156,8 +158,16 @@ class BinnedData(DataInterface):
 
     def back_project(self, expectation: Expectation) -> EStep:
         """Return the E-step of a model whose expectation is known."""
-        ratio, log_likelihood = self._evaluate(expectation)
-        return EStep(expectation, self.adjoint(ratio), log_likelihood)
+        hosts = self._hosts
+        *light, heavy = [name for name in self.responses if name not in hosts]
+        if light or not isinstance(self.likelihood, Poisson):
+            ratio, log_likelihood = self._evaluate(expectation)
+            return EStep(expectation, self.adjoint(ratio), log_likelihood)
+        back, fit = self.responses[heavy].back_project(
+            self.counts, expectation.observed, self._accuracy
+        )
+        backs = self._with_guests({heavy: np.ascontiguousarray(back, self.dtype)})
+        return EStep(expectation, backs, fit - expectation.total)
 
     def attribute(self, values: Mapping[str, Array], rng: np.random.Generator) -> EStep:
         """Draw for the heaviest component and all others together, then for these one by one."""

@@ -98,9 +98,23 @@ class Response(ABC):
         expectation = self.forward(values).ravel()
         if others is not None:
             expectation = expectation + others
+        return expectation, *self.back_project(counts, expectation, self.accuracy)
+
+    def back_project(
+        self, counts: Array, expectation: Array, accuracy: float
+    ) -> tuple[Array, float]:
+        """Return R^T(n/e) and the sum of n log e, without holding n/e whole where overridden.
+
+        Parameters
+        ----------
+        counts, expectation
+            One value per bin, flat.
+        accuracy
+            Expectations below this fraction of their maximum are rounding noise.
+        """
         ratio = np.empty_like(expectation)
-        fit = poisson_ratio(counts, expectation, self.accuracy, ratio)
-        return expectation, self.adjoint(ratio.reshape(self.data_shape)), fit
+        fit = poisson_ratio(counts, expectation, accuracy, ratio)
+        return self.adjoint(ratio.reshape(self.data_shape)), fit
 
     def attribute(
         self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
@@ -309,6 +323,13 @@ class Chain(Response):
         """Let the outer response fuse its pass."""
         expectation, back, fit = self.outer.e_step(self.inner.forward(values), counts, others)
         return expectation, self.inner.adjoint(back), fit
+
+    def back_project(
+        self, counts: Array, expectation: Array, accuracy: float
+    ) -> tuple[Array, float]:
+        """Let the outer response hold what it must."""
+        back, fit = self.outer.back_project(counts, expectation, accuracy)
+        return self.inner.adjoint(back), fit
 
     def attribute(
         self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator

@@ -12,6 +12,7 @@ from skyfold.errors import require
 from skyfold.vector import Array
 from skyfold_responses._kernels import correlate
 from skyfold_responses.layout import Layout, Pair
+from skyfold_responses.ratio import Ratio
 
 
 class Engine(ABC):
@@ -134,11 +135,11 @@ class Fourier(Engine):
         """Return the convolved model on the data pixels."""
         return self._convolve(model, self.layout.data, adjoint=False)
 
-    def adjoint(self, data: Array) -> Array:
+    def adjoint(self, data: Array | Ratio) -> Array:
         """Return the transpose, on the model pixels."""
         return self._convolve(data, self.layout.model, adjoint=True)
 
-    def _convolve(self, image: Array, shape: Pair, *, adjoint: bool) -> Array:
+    def _convolve(self, image: Array | Ratio, shape: Pair, *, adjoint: bool) -> Array:
         if self._cyclic:
             return self._around(image, adjoint=adjoint)
         period_x, (planes, given_y, given_x) = self.period[1], image.shape
@@ -149,7 +150,7 @@ class Fourier(Engine):
             for rows in self._blocks(given_y, period_x):
                 block = lines[: rows.stop - rows.start]
                 block[:, :given_x] = image[p, rows]
-                spectrum[rows] = self.transforms.rows(block, adjoint=adjoint)
+                self.transforms.rows(block, spectrum[rows], adjoint=adjoint)
             factors = self._factors[p % len(self._factors)]
             for columns, factor in zip(self._columns, factors, strict=True):
                 block = np.empty(factor.shape, self.spectral_dtype)
@@ -161,14 +162,20 @@ class Fourier(Engine):
                 result[p, rows] = block[:, : shape[1]]
         return result
 
-    def _around(self, image: Array, *, adjoint: bool) -> Array:
-        """Return the planes convolved on their own period: nothing is zero or thrown away."""
-        made = []
-        for p, plane in enumerate(image.astype(self.dtype, copy=False)):
+    def _around(self, image: Array | Ratio, *, adjoint: bool) -> Array:
+        """Return the planes convolved on their own period, each in the memory of its spectrum."""
+        made, (y, x) = [], self.period
+        for p in range(image.shape[0]):
+            spectrum = np.empty((y, x // 2 + 1), self.spectral_dtype)
+            for rows in self._blocks(y, x):
+                lines = image[p, rows].astype(self.dtype, copy=False)
+                self.transforms.rows(lines, spectrum[rows], adjoint=adjoint)
             (factor,) = self._factors[p % len(self._factors)]
-            spectrum = self.transforms.rows(plane, adjoint=adjoint)
             spectrum = self.transforms.filter_columns(spectrum, factor, adjoint=adjoint)
-            made.append(self.transforms.back(spectrum, self.period[1], adjoint=adjoint))
+            plane = spectrum.view(self.dtype).reshape(-1)[: y * x].reshape(y, x)
+            for rows in self._blocks(y, x):  # a row of pixels ends before its spectrum does
+                plane[rows] = self.transforms.back(spectrum[rows], x, adjoint=adjoint)
+            made.append(plane)
         return made[0][None] if len(made) == 1 else np.stack(made)
 
     def _block(self, length: int) -> int:
@@ -215,12 +222,11 @@ class Scipy:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def rows(self, image: Array, *, adjoint: bool) -> Array:
-        """Return the half spectrum of each row."""
+    def rows(self, image: Array, out: Array, *, adjoint: bool) -> None:
+        """Write the half spectrum of each row."""
         from scipy.fft import ihfft, rfft
 
-        spectrum: Array = (ihfft if adjoint else rfft)(image, axis=1, workers=self.workers)
-        return spectrum
+        out[:] = (ihfft if adjoint else rfft)(image, axis=1, workers=self.workers)
 
     def filter_columns(self, spectrum: Array, factor: Array, *, adjoint: bool) -> Array:
         """Multiply the transform of each column by ``factor``, and go back, in place."""
@@ -253,12 +259,11 @@ class Ducc:
         self.workers = workers
         require("ducc0", "ducc")
 
-    def rows(self, image: Array, *, adjoint: bool) -> Array:
-        """Return the half spectrum of each row."""
+    def rows(self, image: Array, out: Array, *, adjoint: bool) -> None:
+        """Write the half spectrum of each row."""
         from ducc0.fft import r2c
 
-        spectrum: Array = r2c(image, axes=(1,), forward=not adjoint, nthreads=self.workers)
-        return spectrum
+        r2c(image, axes=(1,), forward=not adjoint, nthreads=self.workers, out=out)
 
     def filter_columns(self, spectrum: Array, factor: Array, *, adjoint: bool) -> Array:
         """Multiply the transform of each column by ``factor``, and go back, in place."""

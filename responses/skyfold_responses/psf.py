@@ -19,6 +19,7 @@ from skyfold_responses.attribution import Footprints
 from skyfold_responses.convolution import Direct, Ducc, Engine, Fourier, Scipy, cast_as
 from skyfold_responses.layout import Boundary, Layout, as_planes, border_pixels, lay_out
 from skyfold_responses.points import BESIDE, Points
+from skyfold_responses.ratio import Ratio
 
 # The direct sum wins up to about 11 x 11 elements with AVX2 and beyond 17 x 17 with AVX-512
 # (tests/benchmarks/README.md).
@@ -126,20 +127,35 @@ class Psf(Response):
 
     def adjoint(self, weights: Array) -> Array:
         """Return the correlation with the kernel, shape ``model_shape``."""
-        model = self.engine.adjoint(weights.reshape(self._planes))
-        if self._border is not None and not self._wraps:
-            for axis, index in enumerate(self._border, start=1):
-                model = _fold(model, index, axis)
-        return cast_as(weights, model).reshape(self.model_shape)
+        return cast_as(weights, self._folded(self.engine.adjoint(weights.reshape(self._planes))))
+
+    def sensitivity(self, weight: Array) -> Array:
+        """Return R^T w; one number for all where no light is lost and no pixel weighs more."""
+        if self._options[0] != "periodic" or self.kernel.ndim > 2 or any(weight.strides):
+            return self.adjoint(weight)
+        light = weight.flat[0] * np.sum(self.kernel)
+        return np.broadcast_to(light.astype(weight.dtype), self.model_shape)
 
     def e_step(
         self, values: Array, counts: Array, others: Array | None
     ) -> tuple[Array, Array, float]:
         """Return expectation, R^T(n/e) and the sum of n log e; the others are added in place."""
+        if others is None:
+            return super().e_step(values, counts, others)
         expectation = self.forward(values).ravel()
         ratio = np.empty_like(expectation)
         fit = poisson_ratio(counts, expectation, self.accuracy, ratio, others)
         return expectation, self.adjoint(ratio.reshape(self.data_shape)), fit
+
+    def back_project(
+        self, counts: Array, expectation: Array, accuracy: float
+    ) -> tuple[Array, float]:
+        """Return R^T(n/e) and the sum of n log e; Fourier transforms take n/e row by row."""
+        if not isinstance(self.engine, Fourier):
+            return super().back_project(counts, expectation, accuracy)
+        ratio = Ratio(counts, expectation, self._planes, accuracy)
+        back = cast_as(expectation, self._folded(self.engine.adjoint(ratio)))
+        return back, ratio.fit
 
     def attribute(
         self, values: Array, counts: Array, others: Array | None, rng: np.random.Generator
@@ -215,6 +231,13 @@ class Psf(Response):
             before = size[axis] - 1 - centre - layout.before[axis]
             around.append((before, centre - layout.after[axis]))
         return np.pad(model, around)
+
+    def _folded(self, model: Array) -> Array:
+        """Return planes with what the boundary made of their surroundings added to them."""
+        if self._border is not None and not self._wraps:
+            for axis, index in enumerate(self._border, start=1):
+                model = _fold(model, index, axis)
+        return model.reshape(self.model_shape)
 
     def _framed(self, values: Array) -> Array:
         """Return the values as planes, with what the boundary makes of their surroundings."""

@@ -54,46 +54,43 @@ class Pairwise(Prior):
     def value(self, values: Array, component: Component) -> float:
         """Return the log-density."""
         total = 0.0
-        for pairs, scale in self._weighed(component):
-            cost = self.cost(*pairs.ends(values))
-            cost *= scale
-            total -= float(np.sum(cost))
+        for pairs, scale, on in self._weighed(component):
+            total -= scale * float(np.sum(self.cost(*pairs.ends(values)), where=on))
         return total
 
     def gradient(self, values: Array, component: Component) -> Array:
         """Return the derivative by each value."""
         total = np.zeros(values.shape)
-        for pairs, scale in self._weighed(component):
+        for pairs, scale, on in self._weighed(component):
             first, second = self.slopes(*pairs.ends(values))
-            first *= -scale
-            second *= -scale
+            first *= -scale * on
+            second *= -scale * on
             pairs.collect(first, second, total)
         return total
 
     def curvature(self, values: Array, component: Component) -> Array:
         """Return a bound of minus the second derivative."""
         total = np.zeros(values.shape)
-        for pairs, scale in self._weighed(component):
+        for pairs, scale, on in self._weighed(component):
             first, second = self.bounds(*pairs.ends(values))
-            pairs.collect(scale * first, scale * second, total)
+            pairs.collect(scale * on * first, scale * on * second, total)
         return total
 
     def hessian(self, values: Array, direction: Array, component: Component) -> Array:
         """Return the second derivative times a direction."""
         total = np.zeros(values.shape)
-        for pairs, scale in self._weighed(component):
+        for pairs, scale, on in self._weighed(component):
             first, second, mixed = self.bends(*pairs.ends(values))
             u, v = pairs.ends(direction)
-            pairs.collect(
-                -scale * (first * u + mixed * v), -scale * (mixed * u + second * v), total
-            )
+            scale = -scale * on
+            pairs.collect(scale * (first * u + mixed * v), scale * (mixed * u + second * v), total)
         return total
 
-    def _weighed(self, component: Component) -> Iterator[tuple[Pairs, float | Array]]:
-        """Yield the pairs with c times w, which is zero where an end lies outside the mask."""
+    def _weighed(self, component: Component) -> Iterator[tuple[Pairs, float, Array | bool]]:
+        """Yield the pairs with c times w, and whether both ends lie inside the mask."""
         for pairs in pairs_of(component.geometry):
-            scale = self.coefficient * self.weight(pairs)
-            yield pairs, scale if component.mask is None else scale * pairs.within(component.mask)
+            on = True if component.mask is None else pairs.within(component.mask)
+            yield pairs, self.coefficient * self.weight(pairs), on
 
 
 class Squares(Pairwise):
