@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from tests.calibration.calibration import quantities
-from tests.calibration.setups import energies, image, joint, setup, sphere, template
+from tests.calibration.setups import GAMMA, energies, image, joint, setup, sphere, template
 
 import skyfold
 from skyfold import Diagonal, checkpoint
 from skyfold.algorithms.gibbs import Gibbs
 from skyfold.model import Model
+from skyfold.points import with_points
 from skyfold.sampling.chains.trajectories import Field, follow, pays
+from skyfold.sampling.laws.masked_law import Masked
 from skyfold.sampling.laws.scale_law import GammaFactor, LogNormalFactor, Scale
 from skyfold.sampling.laws.shares import Shares
+from skyfold.sources import Sources
+
+
+def unseen():
+    """Return an image with three stars, the second of which is held at zero."""
+    places = np.array([[2.0, 2.0], [5.0, 3.0], [4.3, 6.1]])
+    given = setup(with_points(image().with_counts(np.ones((8, 8))), Sources(tuple("abc"), places)))
+    inside = np.array([True, False, True])
+    stars = Masked(Scale(given.data.sensitivity["stars"][inside], GAMMA), inside)
+    return replace(given, laws=given.laws | {"stars": stars})
+
 
 PROBLEMS = {
+    "unseen": unseen,
     "background": lambda: setup(image(exposure=True, backgrounds={"background": 0.7})),
     "border": lambda: setup(image((5, 6), "extended"), origins=[(3, 5)]),
     "template": lambda: setup(image(exposure=True), template=template()),
@@ -43,6 +59,19 @@ def test_slopes_are_those_of_the_level(name, rng):
         np.testing.assert_allclose(here.values[key], value, rtol=1e-6, atol=1e-12 * value.max())
     up, down = (posterior.at(place + h * way).level for h in (1e-5, -1e-5))
     assert (up - down) / 2e-5 == pytest.approx(here.slopes @ way, rel=1e-5, abs=1e-4)
+
+
+def test_values_held_at_zero_stay_there(rng):
+    given = unseen()
+    posterior, _ = field(given, rng)
+    place = posterior.place(rng)
+    there = posterior.at(place + 0.1 * rng.standard_normal(place.size))
+    np.testing.assert_array_equal(there.values["stars"] > 0, [True, False, True])
+    law, logs = given.laws["stars"], np.log([3.0, 5.0])
+    own, moved = law.coordinates({}), np.array([0.3, -0.2])
+    densities = [law.log_density(own.values(logs + by)[0], {}) for by in (0, moved)]
+    told = [own.log_density(logs + by)[0] for by in (0, moved)]
+    assert told[1] - told[0] == pytest.approx(densities[1] - densities[0] + moved.sum())
 
 
 def leanings(given, number):

@@ -80,6 +80,40 @@ class Logs(Coordinates):
         return self._law(place)
 
 
+class Within(Coordinates):
+    """Coordinates of some of the values of a component; the others are zero.
+
+    Parameters
+    ----------
+    own
+        Those of the values inside, as a line.
+    inside
+        Which values these are, shaped like the component.
+    """
+
+    def __init__(self, own: Coordinates, inside: Array) -> None:
+        self._own, self._inside, self.firm = own, inside, own.firm
+
+    def of(self, values: Array, rng: np.random.Generator) -> Array:
+        """Return those of the values inside."""
+        return self._own.of(values[self._inside], rng)
+
+    def values(self, place: Array) -> tuple[Array, Any]:
+        """Return the values inside, and zeros."""
+        found, known = self._own.values(place)
+        values = np.zeros(self._inside.shape, found.dtype)
+        values[self._inside] = found
+        return values, known
+
+    def slopes(self, by_log: Array, known: Any) -> Array:
+        """Return derivatives by the coordinates inside."""
+        return self._own.slopes(by_log[self._inside], known)
+
+    def log_density(self, place: Array) -> tuple[float, Array]:
+        """Return that inside."""
+        return self._own.log_density(place)
+
+
 class Trees(Coordinates):
     """Totals and shares of the trees of a sky, one tree for each energy.
 

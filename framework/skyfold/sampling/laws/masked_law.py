@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from skyfold.sampling.laws.coordinates import Within
 from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array
 
@@ -53,6 +56,11 @@ class Masked(Law):
     def log_density(self, values: Array, unknowns: Unknowns) -> float:
         """Return that of the values inside."""
         return self._law.log_density(values[self._inside], unknowns)
+
+    def coordinates(self, unknowns: Mapping[str, Array]) -> Within | None:
+        """Return those of the values inside, if they have any."""
+        own = self._law.coordinates(unknowns)
+        return None if own is None else Within(own, self._inside)
 
     def _spread(self, found: Array) -> Array:
         values = np.zeros(self._inside.shape, found.dtype)
