@@ -1,4 +1,6 @@
 import dataclasses
+import gc
+import weakref
 
 import astropy.units as u
 import healpy
@@ -225,6 +227,44 @@ def test_zero_is_finite(prior, where):
         assert np.all(np.isfinite(zeros * prior.hessian(zeros, direction, where)))
 
 
+@pytest.mark.parametrize("where", MASKED)
+@pytest.mark.parametrize("prior", PRIORS)
+def test_nothing_is_known_outside_a_mask(prior, where):
+    values, direction = sky(1, where)
+    anything = direction + ~where.mask * np.random.default_rng(2).normal(size=direction.shape)
+    bent = prior.hessian(values, anything, where)
+    np.testing.assert_array_equal(bent, prior.hessian(values, direction, where))
+    for kind in ("gradient", "curvature"):
+        assert not np.any(getattr(prior, kind)(values, where)[~where.mask])
+    assert not np.any(bent[~where.mask])
+
+
+@pytest.mark.parametrize("prior", [prior for prior in PRIORS if prior.cheap])
+def test_a_mask_leaves_what_a_smaller_image_has(prior):
+    part = Component(Grid((4, 5)))
+    whole = Component(Grid((4, 11)), mask=np.arange(11) < np.full((4, 1), 5))
+    values, direction = sky(3, part)
+    padded, turned = (np.pad(x, ((0, 0), (0, 6))) for x in (values, direction))
+    assert prior.value(padded, whole) == pytest.approx(prior.value(values, part))
+    assert prior.lift(whole) == pytest.approx(prior.lift(part))
+    found = prior.gradient(padded, whole)[:, :5]
+    np.testing.assert_allclose(found, prior.gradient(values, part), rtol=1e-9, atol=1e-12)
+    found = prior.hessian(padded, turned, whole)[:, :5]
+    np.testing.assert_allclose(found, prior.hessian(values, direction, part), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "prior", [Entropy(1.0, 2.0), Entropy(1.0, {"smooth": "2 pix"}), LogBlur(1.0), Huber(1.0, 1.0)]
+)
+def test_priors_forget_components_that_are_gone(prior):
+    where = masked(Grid((4, 5)))
+    prior.gradient(sky(1, where)[0], where)
+    known = weakref.ref(where)
+    del where
+    gc.collect()
+    assert known() is None
+
+
 def test_a_value_of_zero_adds_no_entropy():
     assert Entropy(2.0, 1.0).value(np.array([[0.0, 1.0]]), Component(Grid((1, 2)))) == 2.0
 
@@ -386,6 +426,9 @@ def test_wrong_references_are_refused(reference, message):
 def test_references_that_do_not_fit_are_refused():
     with pytest.raises(DataError, match=r"1 of 4 values are not above zero.*index \(1, 0\)"):
         Entropy(1.0, np.array([[1, 1], [0, 1.0]])).value(np.ones((2, 2)), Component(Grid((2, 2))))
+    inside = Component(Grid((2, 2)), mask=np.array([[True, True], [False, True]]))
+    image = np.array([[1, 1], [np.nan, 1.0]])  # where nothing is compared with it
+    assert Entropy(1.0, image).value(inside.mask * 1.0, inside) == 3
     with pytest.raises(ConfigError, match=r"shape \(3,\), but the sky has \(2, 3\)"):
         Entropy(1.0, np.ones(3)).value(np.ones((2, 3)), Component(Grid((2, 3))))
 

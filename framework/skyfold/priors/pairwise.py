@@ -55,7 +55,8 @@ class Pairwise(Prior):
         """Return the log-density."""
         total = 0.0
         for pairs, scale, on in self._weighed(component):
-            total -= scale * float(np.sum(self.cost(*pairs.ends(values)), where=on))
+            cost = self.cost(*pairs.ends(values))
+            total -= scale * float(np.sum(cost if on is True else on * cost))
         return total
 
     def gradient(self, values: Array, component: Component) -> Array:
@@ -82,8 +83,8 @@ class Pairwise(Prior):
         for pairs, scale, on in self._weighed(component):
             first, second, mixed = self.bends(*pairs.ends(values))
             u, v = pairs.ends(direction)
-            scale = -scale * on
-            pairs.collect(scale * (first * u + mixed * v), scale * (mixed * u + second * v), total)
+            falls = -scale * on
+            pairs.collect(falls * (first * u + mixed * v), falls * (mixed * u + second * v), total)
         return total
 
     def _weighed(self, component: Component) -> Iterator[tuple[Pairs, float, Array | bool]]:
