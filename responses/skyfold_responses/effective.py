@@ -14,7 +14,8 @@ from skyfold.matrices import Matrix
 from skyfold.response import Response
 from skyfold.vector import Array
 from skyfold_responses.convolution import cast_as
-from skyfold_responses.points import BESIDE
+from skyfold_responses.layout import as_planes
+from skyfold_responses.points import BESIDE, without_ringing
 
 
 class Stamps(Matrix):
@@ -46,7 +47,7 @@ class Stamps(Matrix):
 
     @cached_property
     def _chances(self) -> Matrix:
-        return Matrix(self.matrix.maximum(0), self.model_shape, self.data_shape)
+        return without_ringing(self.matrix, self)
 
 
 class EffectivePoints(Stamps):
@@ -60,8 +61,8 @@ class EffectivePoints(Stamps):
     Parameters
     ----------
     kernels
-        Of one shape, ``(y, x)``, with the light of a star as their sum; element ``(k - 1)//2`` of
-        each axis is the place of the star.
+        Of one shape, ``(y, x)`` or ``(energy, y, x)``, with the light of a star as their sum;
+        element ``(k - 1)//2`` of each axis is the place of the star.
     finer
         Pixels of a kernel per pixel of the data, along each axis.
     places
@@ -94,12 +95,13 @@ class EffectivePoints(Stamps):
         self.parameters = np.asarray(places, np.float64)
         self._kernels, self._finer = kernels, finer
         self._shares, self._cyclic = shares, cyclic
-        mixed = np.tensordot(shares(self.parameters), np.asarray(kernels, np.float64), 1)
+        self.data_shape = tuple(data_shape)
+        planes = [as_planes(np.asarray(k, np.float64), self.data_shape)[1] for k in kernels]
+        mixed = np.tensordot(shares(self.parameters), planes, 1)
         self._near = np.rint(self.parameters)
         self._stamps = _stamps(mixed, finer, self.parameters - self._near)
-        self.data_shape = tuple(data_shape)
         shape = (len(mixed), *self.data_shape[:-2])
-        columns = np.arange(prod(shape)).reshape(len(mixed), 1, -1)
+        columns = np.arange(prod(shape)).reshape(len(mixed), 1, prod(shape[1:]))
         seen = self._columns(self._stamps[:, :1], np.ones(shape), columns)
         super().__init__(seen, shape, self.data_shape)
         self.accuracy = 16 * float(np.finfo(np.float64).eps)
@@ -121,16 +123,17 @@ class EffectivePoints(Stamps):
         return Stamps(seen, self.parameters.shape, self.data_shape)
 
     def _columns(self, stamps: Array, fluxes: Array, columns: Array) -> Any:
-        """Return stamps, shape ``(n, k, y, x)``, times fluxes, ``(n, energy)``, in these columns.
+        """Return stamps, shape ``(n, k, energy, y, x)``, times fluxes, ``(n, energy)``.
 
-        Columns have the shape ``(n, k, energy)``, or ``(n, k, 1)`` if energies share them.
+        They go into these columns, of shape ``(n, k, energy)``; energies may share them, and
+        stamps too.
         """
         from scipy.sparse import coo_array
 
         *planes, height, width = self.data_shape
         x, y = (
             near[:, None].astype(int) + np.arange(size) - size // 2
-            for near, size in zip(self._near.T, stamps.shape[:1:-1], strict=True)
+            for near, size in zip(self._near.T, stamps.shape[:2:-1], strict=True)
         )
         if self._cyclic:
             x, y = x % width, y % height
@@ -138,7 +141,7 @@ class EffectivePoints(Stamps):
         pixels = (y * width)[:, :, None] + x[:, None]
         energies = prod(planes)
         bins = np.arange(energies)[:, None, None] * height * width + pixels[:, None, None]
-        light = stamps[:, :, None] * fluxes.reshape(-1, 1, energies, 1, 1)
+        light = stamps * fluxes.reshape(len(stamps), 1, energies, 1, 1)
         held = np.broadcast_to(inside[:, None, None], light.shape)
         entries = [np.broadcast_to(a, light.shape)[held] for a in (bins, columns[..., None, None])]
         shape = energies * height * width, int(np.max(columns, initial=-1)) + 1
@@ -151,7 +154,7 @@ def _stamps(kernels: Array, finer: int, by: Array) -> Array:
     Parameters
     ----------
     kernels
-        Shape ``(n, y, x)``.
+        Shape ``(n, energy, y, x)``.
     finer
         Their pixels per pixel of the data.
     by
@@ -160,18 +163,19 @@ def _stamps(kernels: Array, finer: int, by: Array) -> Array:
     Returns
     -------
     stamps
-        Shape ``(n, 3, y, x)``, of odd sides, about the pixel that is moved from.
+        Shape ``(n, 3, energy, y, x)``, of odd sides, about the pixel that is moved from.
     """
     from scipy.fft import fft2, fftfreq, ifft2, next_fast_len
 
-    size = kernels.shape[1:]
+    size = kernels.shape[2:]
     period = [next_fast_len(n + 2 * BESIDE) for n in size]
     reach = [(n // 2 + BESIDE) // finer for n in size]
     taken = [(n - 1) // 2 + finer * np.arange(-r, r + 1) for n, r in zip(size, reach, strict=True)]
     y, x = (-2j * np.pi * finer * fftfreq(n) for n in period)
-    stamps = np.empty((len(kernels), 3, *map(len, taken)))
+    rows, columns = np.ix_(*taken)
+    stamps = np.empty((len(kernels), 3, kernels.shape[1], *map(len, taken)))
     for stamp, kernel, (right, up) in zip(stamps, kernels, by, strict=True):
         moved = fft2(kernel, period) * np.exp(up * y)[:, None] * np.exp(right * x)
         for image, slope in zip(stamp, (1, x, y[:, None]), strict=True):
-            image[:] = finer**2 * ifft2(moved * slope).real[np.ix_(*taken)]
+            image[:] = finer**2 * ifft2(moved * slope).real[:, rows, columns]
     return stamps

@@ -197,9 +197,12 @@ class Points(Response):
     def _matrix(self) -> Matrix:
         """The images of the sources, one per column."""
         columns = self.columns(np.arange(prod(self.model_shape)))
-        bins = prod(self.data_shape)
-        matrix = columns._replace(weights=np.maximum(columns.weights, 0)).csr(bins).T.tocsr()
-        return Matrix(matrix, self.model_shape, self.data_shape)
+        return without_ringing(columns.csr(prod(self.data_shape)).T.tocsr(), self)
+
+
+def without_ringing(images: Any, points: Response) -> Matrix:
+    """Return images of sources, one per column, without the negative parts of moved kernels."""
+    return Matrix(images.maximum(0), points.model_shape, points.data_shape)
 
 
 class PointsTangent(Response):

@@ -145,3 +145,34 @@ def test_counts_of_some_bins_are_attributed_too(rng):
     bins = np.flatnonzero(counts)
     found = points.rows(bins).attribute(fluxes, counts[bins], None, rng)
     assert found.drawn.sum() == counts.sum()
+
+
+def test_each_energy_has_its_kernels(rng):
+    kernels = [np.stack([effective(p) for p in order]) for order in (PROFILES, PROFILES[::-1])]
+    centres = np.array([[3.0, 9.0], [25.0, 9.0]])
+    varying = VaryingPsf(kernels, centres, (2, *SHAPE), "same", finer=FINER)
+    places = np.array([[7.3, 9.6], [19.8, 14.1]])
+    cube = varying.points(places)
+    fluxes, moves = rng.random(cube.model_shape), rng.standard_normal(places.shape)
+    assert check_adjoint(cube) < 1e-14
+    assert check_adjoint(cube.tangent(fluxes)) < 1e-14
+    for energy in range(2):
+        alone = [kernel[energy] for kernel in kernels]
+        image = VaryingPsf(alone, centres, SHAPE, "same", finer=FINER).points(places)
+        seen, moved = image.forward(fluxes[:, energy]), image.tangent(fluxes[:, energy])
+        np.testing.assert_allclose(cube.forward(fluxes)[energy], seen, atol=1e-15)
+        there = cube.tangent(fluxes).forward(moves)[energy]
+        np.testing.assert_allclose(there, moved.forward(moves), atol=1e-15)
+
+
+def test_no_stars_make_no_counts():
+    points = seen(gaussian, np.zeros((0, 2)), (2, *SHAPE))
+    assert points.model_shape == (0, 2)
+    assert not np.any(points.forward(np.zeros((0, 2))))
+    assert points.adjoint(np.ones((2, *SHAPE))).shape == (0, 2)
+    assert points.tangent(np.zeros((0, 2))).adjoint(np.ones((2, *SHAPE))).shape == (0, 2)
+
+
+def test_kernels_of_other_energies_are_refused():
+    with pytest.raises(DataError, match="the PSF has 3 energies, the data have 2"):
+        EffectivePoints(np.ones((1, 3, 5, 5)), FINER, np.ones((1, 2)), (2, *SHAPE), first_alone)
