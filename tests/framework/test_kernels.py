@@ -16,6 +16,7 @@ from skyfold._kernels import (
     entropy_step,
     poisson_ratio,
     relative_entropy,
+    scaled_slope,
     unscaled_slope,
 )
 
@@ -73,6 +74,17 @@ def test_expectations_within_the_rounding_noise_are_raised_to_it(dtype: type) ->
     fit = poisson_ratio(counts, expectation, 1e-4, ratio)
     np.testing.assert_allclose(ratio, [0.05, 100, 200, 0], rtol=1e-6)
     assert fit == pytest.approx(5 * np.log(100) + 3 * np.log(0.01), rel=1e-6)
+
+
+@FLOATS
+def test_the_noise_of_all_bins_holds_for_some_of_them(dtype: type) -> None:
+    counts, expectation = _problem(3000, dtype)
+    whole, ratio = np.empty_like(counts), np.empty_like(counts)
+    fit, top, parts = poisson_ratio(counts, expectation, 0.3, whole), expectation.max(), 0.0
+    for some in (slice(0, 1100), slice(1100, 3000)):
+        parts += poisson_ratio(counts[some], expectation[some], 0.3, ratio[some], top=top)
+    np.testing.assert_array_equal(ratio, whole)
+    assert parts == pytest.approx(fit, rel=1e-14)
 
 
 @FLOATS
@@ -232,6 +244,25 @@ def test_arrays_of_the_entropy_must_match() -> None:
         entropy_along(x, x, x, short, 1.0)
     with pytest.raises(ValueError, match="threads must be at least 1"):
         entropy_along(x, x, x, x, 1.0, threads=0)
+
+
+def test_one_number_may_stand_for_all_sensitivities() -> None:
+    x, b, m, g, last = _sky(2500)
+    one = np.broadcast_to(np.float64(0.7), x.shape)
+
+    def found(s: np.ndarray) -> list[object]:
+        kernels = [
+            lambda out: em_update(x, b, s, out),
+            lambda out: entropy_step(x, b, s, x / m, g, (0.3, -0.7, 0.2), 0.1, out),
+            lambda out: unscaled_slope(x, b, s, last, out),
+            lambda out: scaled_slope(x, b, s, 1e-2, 0.0, np.inf, last, out, np.empty_like(x)),
+            lambda out: dot(s, x),
+        ]
+        outs = [np.zeros_like(x) for _ in kernels]
+        sums = [kernel(out) for kernel, out in zip(kernels, outs, strict=True)]
+        return [sums, np.array(outs).tobytes()]
+
+    assert found(one) == found(one.copy())
 
 
 @pytest.mark.parametrize("one", [np.float32, np.float64])

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+import tracemalloc
+from dataclasses import replace
 from itertools import pairwise
 from math import inf
 from pathlib import Path
@@ -14,6 +16,7 @@ from scipy import optimize
 
 import skyfold
 from skyfold import checkpoint
+from skyfold.algorithm import REFRESH
 from skyfold.algorithms.lbfgs import LBFGS
 from skyfold.algorithms.plucy import Plucy
 from skyfold.algorithms.richardson_lucy import RichardsonLucy
@@ -509,3 +512,23 @@ def test_the_constant_prior_is_the_entropy_of_shares():
     total = -np.sum(share * np.log(share)) * data.counts.sum()
     assert state.log_prior == pytest.approx(0.3 * total, rel=1e-12)
     assert PLUCY(strength=0).prepare(data)[1].priors == {}
+
+
+@pytest.mark.parametrize("lap", [3, REFRESH - 1])
+def test_it_takes_less_than_ten_frames(rng, lap):
+    shape = (512, 512)
+    psf = Psf(rng.random(shape), shape, "periodic", engine="scipy")
+    counts, places = rng.poisson(50.0, shape).astype(float), rng.uniform(0, 511, (50, 2))
+    opened, algorithm = PLUCY().prepare(
+        with_stars(counts, psf, psf @ Shared(places, shape), np.full(50, 1e3))
+    )
+    algorithm.step(laps(algorithm, opened, 0)[0], opened)  # modules are loaded, transforms planned
+    tracemalloc.start()
+    try:
+        psf = Psf(psf.kernel, shape, "periodic", engine="scipy")
+        data = with_stars(counts, psf, psf @ Shared(places, shape), np.full(50, 1e3))
+        state = replace(laps(algorithm, data, 0)[0], iteration=lap)
+        assert algorithm.step(state, data).iteration == lap + 1
+        assert tracemalloc.get_traced_memory()[1] < 9.5 * counts.nbytes  # half a one: the blur's
+    finally:
+        tracemalloc.stop()

@@ -246,6 +246,42 @@ def test_fused_step_agrees_with_the_plain_one(
     assert fit == plain_fit
 
 
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize(("kernel", "shape"), [((5, 6), (600, 80)), ((2, 3, 5), (2, 40, 50))])
+def test_back_projection_row_by_row_is_that_of_the_whole_ratio(
+    rng: np.random.Generator,
+    boundary: str,
+    kernel: tuple[int, ...],
+    shape: tuple[int, ...],
+    engine: str,
+) -> None:
+    psf, accuracy = Psf(rng.random(kernel), shape, boundary, engine), 0.1
+    expectation = rng.uniform(2, 50, shape)
+    expectation[..., :9, :] /= 100  # below the noise of the whole, not of their own rows
+    counts = rng.poisson(expectation).astype(float)
+    raised = np.maximum(expectation, accuracy * expectation.max())
+    back, fit = psf.back_project(counts.ravel(), expectation.ravel(), accuracy)
+    np.testing.assert_allclose(back, psf.adjoint(counts / raised), rtol=1e-12, atol=1e-12)
+    assert fit == pytest.approx(np.sum(counts * np.log(raised)), rel=1e-12)
+
+
+@pytest.mark.parametrize(("kernel", "shape"), SIZES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_where_no_light_is_lost_one_number_is_the_sensitivity(
+    rng: np.random.Generator, kernel: tuple[int, ...], shape: tuple[int, ...], dtype: type
+) -> None:
+    psf = Psf(rng.random(kernel), shape, "periodic", dtype=dtype)
+    seen = BinnedData(np.ones(shape), {"sky": psf}, dtype=dtype).sensitivity["sky"]
+    expected = psf.adjoint(np.ones(shape, dtype))
+    np.testing.assert_allclose(seen, expected, rtol=8 * np.finfo(dtype).eps)
+    assert seen.dtype == dtype
+    assert any(seen.strides) == (len(kernel) == 3)
+    weight = np.ones(shape, dtype)
+    weight[..., :1] = 0.5
+    masked = BinnedData(np.ones(shape), {"sky": psf}, weight, dtype=dtype).sensitivity["sky"]
+    np.testing.assert_allclose(masked, psf.adjoint(weight), rtol=8 * np.finfo(dtype).eps)
+
+
 def test_workers_change_nothing(rng: np.random.Generator, engine: str) -> None:
     kernel, data = rng.random((21, 22)), (200, 190)
     one, two = (Psf(kernel, data, engine=engine, workers=w) for w in (1, 2))
