@@ -56,8 +56,11 @@ def test_every_method_takes_stars(skyfold, files):
     assert stars_of(files.folder / "rl")[1] > 0
 
 
-def test_without_stars_all_is_background(skyfold, files):
-    skyfold.accepts(RUN)
+def test_without_stars_all_is_background_and_that_is_said(skyfold, files):
+    ended = skyfold.accepts(RUN)
+    (note,) = [line for line in ended.out.splitlines() if "whole image is background" in line]
+    assert note.startswith("NOTE")
+    assert "--stars" in note
     notes = json.loads((files.folder / "out" / "manifest.json").read_text())
     assert set(notes["results"]["components"]) == {"sky"}
 

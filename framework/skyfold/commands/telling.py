@@ -66,6 +66,8 @@ def tell_result(result: Any, folder: Path) -> None:
         say(f"stars     {heading}")
         for row in rows:
             say(f"          {row}")
+    elif method["name"] == "two-channel":
+        say("NOTE      no stars were given: the whole image is background; list them with --stars")
     if psf := figures.get("psf"):
         say(f"psf       {psf['fwhm']:.3g} pixels wide, given as {psf['fwhm_start']:.3g}")
     tell_doubts(result, folder, sys.stdout)
