@@ -51,13 +51,15 @@ def together(parts: Sequence[DataInterface]) -> JointData:
     ----------
     parts
         Observations. Images with one sky each are brought together by their world coordinates or,
-        where they have none, pixel on pixel. All else is joined as it is.
+        where they have none, pixel on pixel. All else is joined as it is. Those that have one name
+        are numbered.
 
     Raises
     ------
     DataError
         If the skies cannot be one: turned, or on pixels of another size.
     """
+    parts = _told_apart(parts)
     frames = [_frame(part, parts[0]) for part in parts]
     found = [frame for frame in frames if frame is not None]
     if len(found) < len(parts) or not any(_differs(frame, found[0]) for frame in found):
@@ -76,6 +78,17 @@ def together(parts: Sequence[DataInterface]) -> JointData:
     )
     pairs = zip(found, whole, strict=True)
     return JointData([_onto(grid, frame, -move - low) for frame, move in pairs])
+
+
+def _told_apart(parts: Sequence[DataInterface]) -> list[DataInterface]:
+    """Return observations whose names tell one from another."""
+    names = [part.origin.name if isinstance(part, BinnedData) else "" for part in parts]
+    return [
+        part.with_origin(name=f"{name} {i}")
+        if isinstance(part, BinnedData) and names.count(name) > 1
+        else part
+        for i, (part, name) in enumerate(zip(parts, names, strict=True), 1)
+    ]
 
 
 def _frame(part: DataInterface, first: DataInterface) -> _Frame | None:

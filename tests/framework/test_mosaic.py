@@ -201,3 +201,9 @@ def test_a_star_in_the_outer_half_pixel_of_a_window_is_seen_where_it_is(x):
     np.testing.assert_allclose(seen, inner.points(place).forward(np.ones(1)), atol=1e-14)
     beyond = (inner @ window).points(np.array([[2.4, 11.2]]))
     assert not np.any(beyond.forward(np.ones(1)))
+
+
+def test_observations_of_one_name_are_numbered():
+    both = together([frame(), frame(1.0), frame(counts=np.full(SHAPE, 2.0))])
+    assert [part.origin.name for part in both.parts] == ["0.0, 0.0 1", "1.0, 0.0", "0.0, 0.0 3"]
+    assert [part.counts.sum() for part in both.parts][2] == 2 * both.parts[0].counts.sum()
