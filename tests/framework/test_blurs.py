@@ -143,3 +143,9 @@ def test_files_without_an_image_are_refused(tmp_path):
 def test_a_width_and_a_kernel_are_one_too_many():
     with pytest.raises(ConfigError, match="smooth"):
         build(Entropy, {"coefficient": 1, "reference": {"smooth": "3 pix", "kernel": SKEW}})
+
+
+@pytest.mark.parametrize("widths", [["3 pix", "10 pix"], {"3 pix": 1, "10 pix": 2}])
+def test_several_widths_are_several_priors(widths):
+    with pytest.raises(ConfigError, match=r"one blur, got 3 pix, 10 pix: give a prior for each"):
+        Entropy(1.0, {"smooth": widths})

@@ -232,8 +232,14 @@ def blur_of(options: Mapping[str, Any]) -> Blur:
     Raises
     ------
     ConfigError
-        If they describe none, or both.
+        If they describe none, or both, or several widths.
     """
+    if isinstance(widths := options.get("smooth"), list | tuple | Mapping):
+        several = ", ".join(map(str, widths))
+        raise ConfigError(
+            f"smooth: one prior compares with one blur, got {several}: give a prior for each width "
+            f"(from Python, under names of their own), or the method's own smooth: [{several}]"
+        )
     return build(Kernel if "kernel" in options else Smoothed, options)
 
 
