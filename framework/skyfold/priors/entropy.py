@@ -42,10 +42,11 @@ class Entropy(Prior):
         Strength c, per unit of the component.
     reference
         What the values are drawn to, m, in the unit of the component: a number; a FITS image or
-        HEALPix map, or an array, shaped like the restored image or the whole model grid, all above
-        zero, without energies the same for all; or ``{smooth: "5 pix"}``, the full width at half
-        maximum by which the present image is smoothed, or ``{kernel: coarse.fits}``, what a point
-        of it becomes then; with ``cyclic: true`` around its edges.
+        HEALPix map, or an array, shaped like the restored image or the whole model grid, above zero
+        inside the mask, without energies the same for all; or ``{smooth: "5 pix"}``, the full width
+        at half maximum by which the present image is smoothed, or ``{kernel: coarse.fits}``, what a
+        point of it becomes then; with ``cyclic: true`` around its edges. What a blur would carry
+        out of the mask stays where it came from.
     components
         Names of the components; by default all skies.
 
