@@ -122,7 +122,7 @@ def fluxes(
         raise ConfigError(f"{replicas} replicas have no scatter; ask for 50 or more")
     quantiles = tails(level)
     component = component or result.sky
-    sums = Sums(result.data, result.model, component, regions)
+    sums = Sums(result.data, result.state.model, component, regions)
     columns, maps = sums.columns(), None
     meta: dict[str, Any] = {"unit": sums.unit}
     correlation: Array | None = None
@@ -170,8 +170,8 @@ def flux(result: Result, region: Region, component: str | None = None) -> Any:
     """Return the flux of a region: one number, or one for each energy."""
     from astropy import units as u
 
-    sums = Sums(result.data, result.model, component or result.sky, [region])
-    values = np.array([function.dot(result.model) for function in sums.functions])
+    sums = Sums(result.data, result.state.model, component or result.sky, [region])
+    values = np.array([function.dot(result.state.model) for function in sums.functions])
     return (values[0] if len(values) == 1 else values) * u.Unit(sums.unit)
 
 

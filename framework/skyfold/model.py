@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from astropy.units import Quantity
 
     from skyfold.data import DataInterface
+    from skyfold.priors.blurs import Blur
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,9 @@ class Component:
         Smallest and largest value allowed.
     start
         Values to start from; None lets the counts decide.
+    resolution
+        Blur that makes the image of the values (see `skyfold.resolution`); None where the values
+        are the image.
     """
 
     geometry: Geometry
@@ -45,6 +49,7 @@ class Component:
     mask: Array | None = None
     bounds: tuple[float, float] = (0.0, float("inf"))
     start: Array | float | None = None
+    resolution: Blur | None = None
 
     def project(self, values: Array) -> Array:
         """Return the nearest values within mask and bounds."""
@@ -57,6 +62,18 @@ class Component:
     def confined(self, values: Array) -> Array:
         """Return the values, zero outside the mask."""
         return values if self.mask is None else np.where(self.mask, values, values.dtype.type(0))
+
+    def image(self, values: Array) -> Array:
+        """Return the image that values stand for."""
+        if self.resolution is None:
+            return values
+        return self.resolution.within(self)(values).astype(values.dtype, copy=False)
+
+    def of_values(self, weights: Array) -> Array:
+        """Return weights of an image as weights of the values: the transpose of `image`."""
+        if self.resolution is None:
+            return weights
+        return self.resolution.within(self).transposed(weights).astype(weights.dtype, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +191,12 @@ class Model(Mapping[str, Array]):
     def project(self, values: Vector) -> Vector:
         """Return the values within the masks and bounds of the components."""
         return Vector({name: self.components[name].project(v) for name, v in values.items()})
+
+    @property
+    def images(self) -> Model:
+        """The model with the images that its values stand for."""
+        made = {n: part.image(self[n]) for n, part in self.components.items() if part.resolution}
+        return self.with_values(Vector(made)) if made else self
 
     def quantity(self, name: str) -> Quantity:
         """Return the values of a component with their unit."""

@@ -87,10 +87,10 @@ class Result:
 
         return doubts(self.manifest, set(self.model) - self.model.free)
 
-    @property
+    @cached_property
     def model(self) -> Model:
-        """The restored model."""
-        return self.state.model
+        """The restored model: images, where values of the state stand for such."""
+        return self.state.model.images
 
     @property
     def sky(self) -> str:
@@ -150,7 +150,7 @@ class Result:
         """What the model makes of each observation; worked out once."""
         totals = self.state.expectation.totals
         pairs = zip(self.data.parts, totals, strict=True)
-        return tuple(explain(part, self.model, float(total)) for part, total in pairs)
+        return tuple(explain(part, self.state.model, float(total)) for part, total in pairs)
 
     @property
     def block(self) -> str:
@@ -396,12 +396,13 @@ def summary(result: Result) -> Mapping[str, Any]:
             for part, one in zip(result.data.parts, explained, strict=True)
         ],
         "components": {
-            name: seen.only(frozenset([name])).dot(result.model) for name in result.model
+            name: seen.only(frozenset([name])).dot(result.state.model) for name in result.model
         },
     }
     algorithm = result.problem.algorithm if result.problem else None
     if algorithm and algorithm.priors and not algorithm.keeps_flux:
-        pull = derivative(algorithm.priors, result.model).dot(result.model)
+        model = result.state.model
+        pull = derivative(algorithm.priors, model).dot(model)
         figures["balance"] = 1 + pull / counts
     if bins := sum(e.bins for e in explained):
         figures["largest_block"] = max(e.largest_block for e in explained)

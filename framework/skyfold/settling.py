@@ -54,7 +54,8 @@ def _strengthened(problem: Problem, observer: Observer | None) -> Problem:
     config, data, start = problem.config, problem.data, problem.start
     method = config.build_method()
     wanted = getattr(method, "strength", None)
-    if not (isinstance(wanted, tuple) or (isinstance(wanted, str) and wanted == "auto")):
+    open_ = isinstance(wanted, tuple) or (isinstance(wanted, str) and wanted == "auto")
+    if not (open_ and problem.algorithm.priors):
         return problem
     factors = wanted if isinstance(wanted, tuple) else None
     found: strength.Strengths | None = None

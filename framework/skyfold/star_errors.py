@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 WORK = 5e6  # stars times values of the model up to which errors are worked out unasked
 ENOUGH = 100.0  # independent draws that tell a correlation
 REMEDY = (
-    "Restore up to the maximum under a prior that tells stars from the sky: two-channel, or map"
+    "Restore up to the maximum under a prior that tells stars from the sky: two-channel with a "
+    "strength, or map"
 )
 
 

@@ -139,9 +139,12 @@ def _peaks(
 
 def _star(response: Response) -> Array:
     """Return what a star in the middle makes of the counts."""
-    sky = np.zeros(response.model_shape)
-    sky[tuple(n // 2 for n in sky.shape)] = 1.0
-    return response.forward(sky)
+    middle = [n // 2 for n in response.model_shape]
+    *energies, y, x = [0] * (2 - len(middle)) + middle
+    star = response.points(np.array([[x, y]], float))
+    flux = np.zeros(star.model_shape)
+    flux[(0, *energies)] = 1.0
+    return star.forward(flux)
 
 
 def star_fwhm(response: Response) -> float:

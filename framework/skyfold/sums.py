@@ -69,7 +69,7 @@ class Sums:
                 own[_plane(part.geometry, plane)] = (shares * per_value)[
                     _plane(part.geometry, plane)
                 ]
-                self.functions.append(Vector({name: own}))
+                self.functions.append(Vector({name: part.of_values(own)}))
             self.pixels.append(float(shares[_plane(part.geometry, 0)].sum()))
         self.names = [region.name for region in regions]
         self.labels = [*labels, TOTAL] if len(labels) > 1 else [""]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from math import sqrt
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,8 +22,10 @@ from skyfold.methods.map import Factor
 from skyfold.options import Length
 from skyfold.points import fineness
 from skyfold.priors import Prior
+from skyfold.priors.blurs import Smoothed
 from skyfold.priors.entropy import Entropy
 from skyfold.priors.log_blur import LogBlur
+from skyfold.resolution import resolved
 from skyfold.stars import star_fwhm
 from skyfold.strength import scaled
 
@@ -64,6 +66,10 @@ class TwoChannel(Method):
         there may be several maxima, and the strength is 1 / s^2 for departures by a factor exp(s).
     prior
         Priors on the background instead of that blur, by name, with their options.
+    resolution
+        Give the background no structure finer than this full width at half maximum, an angle or
+        pixels, instead of any strength: it is light of any shape, blurred by that Gaussian
+        (Magain, Courbin & Sohy 1998; Lucy & Walsh 2003, AJ 125, 2266).
     """
 
     strength: Factor | Literal["auto"] | Annotated[tuple[Factor, ...], Field(min_length=1)] = "auto"
@@ -77,10 +83,13 @@ class TwoChannel(Method):
     cyclic: bool = False
     relative: bool = False
     prior: Mapping[str, Prior] = field(default_factory=dict)
-    until: ClassVar = {
-        "delta_log_posterior": {"threshold": 1e-3, "over": 5},
-        "iterations": 1000,
-    }
+    resolution: Length | None = None
+
+    @property
+    def until(self) -> Mapping[str, Any]:  # type: ignore[override]
+        """Stop where the objective rises no more."""
+        objective = "log_posterior" if self.resolution is None else "log_likelihood"
+        return {f"delta_{objective}": {"threshold": 1e-3, "over": 5}, "iterations": 1000}
 
     def prepare(self, data: DataInterface) -> tuple[DataInterface, Algorithm]:
         """Return the data and the loop.
@@ -92,11 +101,23 @@ class TwoChannel(Method):
         """
         if self.kernel is not None and not self._open:
             raise ConfigError("kernel and smooth both say what the blur is: give one of them")
+        if self.resolution is not None:
+            return self._limited(data, self.resolution)
         factor = self.strength if isinstance(self.strength, int | float) else 1.0
         priors = scaled(self.prior or self._floating(data), factor)
         if [type(prior) for prior in priors.values()] == [Entropy]:  # a lap costs a third
             return data, Plucy(priors=priors, guard=True, conjugate=True)
         return data, LBFGS(priors=priors, conserve_flux=True)
+
+    def _limited(self, data: DataInterface, resolution: Length) -> tuple[DataInterface, Algorithm]:
+        """Return data whose sky has a limited resolution, and the loop."""
+        bare = TwoChannel(resolution=resolution, cyclic=self.cyclic)
+        if said := [f.name for f in fields(self) if getattr(self, f.name) != getattr(bare, f.name)]:
+            raise ConfigError(
+                f"resolution limits the background by itself, and leaves no place for "
+                f"{', '.join(said)}: give one or the other"
+            )
+        return resolved(data, Smoothed(resolution, self.cyclic)), LBFGS(conserve_flux=True)
 
     @property
     def usual(self) -> float:
