@@ -29,7 +29,8 @@ FILE = "strength.ecsv"
 FOLDS = 5  # parts of the photons, each held out in turn
 LAPS, LATE, RISE = 200, 5, 0.1  # an optimum is near when five iterations bring no more than this
 STEP, WIDEST = 0.5, 16  # half powers of ten, and how many of them are looked at in one direction
-WORTH = 1.0  # rise of the log-likelihood for which one of them is taken
+BY_CHANCE = 1.8  # rise of the log-likelihood that is no more than its own scatter, see `_walk`
+WORTH = 1.0  # rise for which another width is taken
 BESIDE_POINTS = 0.125  # of the best strength, where fluxes of points in an image are fitted too
 
 
@@ -242,12 +243,19 @@ def _widths(
 
 
 def _walk(judged: Callable[[float], float], first: float) -> None:
-    """Judge half powers of ten uphill, to one beyond the best, or one that is hardly better."""
+    """Judge half powers of ten uphill, to one beyond the best, or one that is hardly better.
+
+    A value of the sky that is noise alone, taken out, raises the log-likelihood of five held-out
+    parts by 0.625 on average, with a variance of 1.13. A rise made of such values is above its own
+    scatter where it is above the ratio of the two, 1.8. Where a sky is flat it falls below that
+    long before it ends: no strength is too much there, but nothing is won by the next, and the
+    iterations grow in number with each.
+    """
     way = STEP if judged(10 ** (first + STEP)) > judged(10.0**first) else -STEP
     power = first
     for _ in range(WIDEST):
         gain = judged(10 ** (power + way)) - judged(10.0**power)
-        if gain <= WORTH:
+        if gain <= BY_CHANCE:
             if gain > 0:
                 judged(10 ** (power + 2 * way))
             break

@@ -10,7 +10,7 @@ from skyfold.errors import ConfigError
 from skyfold.model import Model
 from skyfold.priors.gamma import Gamma
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
-from skyfold.strength import Strengths, choose, scaled
+from skyfold.strength import BY_CHANCE, FOLDS, Strengths, _walk, choose, scaled
 from skyfold.trails import held_out
 
 
@@ -79,3 +79,30 @@ def test_a_prior_that_held_out_photons_would_rather_not_have_is_told(caplog):
     found = choose(algorithm, data, algorithm.start(data, Model.start(data)))
     assert found.top == min(found.gains)
     assert "predicted best without this prior" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rises", "last"),
+    [
+        ([30, 10, 3, *[1.6] * 20], 5),  # a flat sky, as strong as may be
+        ([30, 10, 1.6, -20, -20], 4),  # a peak
+        ([2.5, 1.9, 2.2, 5.0, -3], 5),
+    ],
+)
+def test_a_walk_ends_where_it_wins_no_more_than_chance(rises, last):
+    judged = []
+
+    def height(factor):
+        judged.append(round(2 * np.log10(factor)))
+        return sum(rises[: judged[-1]])
+
+    _walk(height, 0.0)
+    assert max(judged) == last
+
+
+def test_what_noise_alone_wins_by_chance(rng):
+    """A value that is noise, from one part of the photons and from the others."""
+    part = rng.normal(0, FOLDS**0.5, (200_000, FOLDS))
+    rest = (part.sum(axis=1, keepdims=True) - part) / (FOLDS - 1)
+    rise = 0.5 / FOLDS * ((rest - part) ** 2 - part**2).sum(axis=1)  # of leaving it out
+    assert rise.var() / rise.mean() == pytest.approx(BY_CHANCE, rel=0.02)
