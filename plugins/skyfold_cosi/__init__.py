@@ -20,6 +20,8 @@ def skyfold_register(registry: Registry) -> None:
 
     registry.instruments.add("cosi", "skyfold_cosi.opener:open_cosi")
     registry.refinements.add("published", "skyfold_cosi.published:Published")
+    for name, prior in (("tsv", "Variation"), ("gamma", "Gamma"), ("entropy", "Entropy")):
+        registry.priors.add(f"published_{name}", f"skyfold_cosi.published_priors:Published{prior}")
     for name, dataset in DATASETS.items():
         registry.datasets.add(name, dataset)
     for name, command in (

@@ -297,25 +297,29 @@ def _ours(steps: Mapping[str, Any]) -> dict[str, Any]:
 def _most_probable(file: ParameterFile, steps: dict[str, Any], reference: bool) -> dict[str, Any]:
     """Return priors and treatments of MAP_RL; our own solver takes steps of its own."""
     if reference:
-        return {"solver": "one-step-late", "guard": False, **_priors(file), **_ours(steps)}
+        recipe = {"solver": "one-step-late", "guard": False}
+        return {**recipe, **_priors(file, "published_"), **_ours(steps)}
     for name in ("response_weighting", "acceleration"):
         if steps.pop(name, None) is not None:
             file.notes.append(f"{name}: left out, the solver finds the maximum without it")
     return {**_priors(file), **_ours(steps)}
 
 
-def _priors(file: ParameterFile) -> dict[str, Any]:
-    """Translate the priors of MAP_RL."""
+def _priors(file: ParameterFile, kind: str = "") -> dict[str, Any]:
+    """Translate the priors of MAP_RL; those on the sky are of a kind."""
     priors: dict[str, Any] = {}
     inside = "parameter:prior"
     if (tsv := file.number(f"{inside}:TSV:coefficient", into="method.prior.tsv")) is not None:
-        priors["tsv"] = {"coefficient": tsv}
+        priors[f"{kind}tsv"] = {"coefficient": tsv}
     strength = file.number(f"{inside}:entropy:coefficient", into="method.prior.entropy")
     level = f"{inside}:entropy:reference_map"
     reference = file.number(level, into="method.prior.entropy.reference", unit=FLUX)
     if strength is not None:
-        priors["entropy"] = {"coefficient": strength, "reference": reference}
-    for ours, theirs, unit in (("gamma", "model", FLUX), ("gamma_background", "background", "")):
+        priors[f"{kind}entropy"] = {"coefficient": strength, "reference": reference}
+    for ours, theirs, unit in (
+        (f"{kind}gamma", "model", FLUX),
+        ("gamma_background", "background", ""),
+    ):
         gamma, into = f"{inside}:gamma:{theirs}", f"method.prior.{ours}"
         shape = file.number(f"{gamma}:k", into=f"{into}.k")
         scale = file.number(f"{gamma}:theta", into=f"{into}.theta", unit=unit)

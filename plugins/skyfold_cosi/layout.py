@@ -106,7 +106,7 @@ class CosipyLayout(Observer):
             alpha = {"alpha": _alpha(state)}
             return {"ALPHA": alpha, "BKG_NORM": norms, "LOG-LIKELIHOOD": likelihoods}
         priors = {
-            PRIORS.get(name := key.removeprefix("prior_"), name): value
+            PRIORS.get(name := key.removeprefix("prior_").removeprefix("published_"), name): value
             for key, value in state.notes.items()
             if key.startswith("prior_")
         }

@@ -11,14 +11,13 @@ from histpy import Histogram
 
 from skyfold.model import Component
 from skyfold.priors import Prior
-from skyfold.priors.entropy import Entropy
 from skyfold.priors.gamma import Gamma
-from skyfold.priors.total_squared_variation import TotalSquaredVariation
 from skyfold.sphere import Sphere
 from skyfold_cosi.cosipy.model import with_numbers
 from skyfold_cosi.cosipy.numbers import numbers
 from skyfold_cosi.cosipy.results import Row
 from skyfold_cosi.cosipy.richardson_lucy import JudgedRichardsonLucy
+from skyfold_cosi.published_priors import PublishedEntropy, PublishedGamma, PublishedVariation
 
 
 class MAP_RichardsonLucy(JudgedRichardsonLucy):
@@ -33,8 +32,8 @@ class MAP_RichardsonLucy(JudgedRichardsonLucy):
     algorithm = "MAP_RL"
     saved = ("model", "prior_filter")
     prior_classes: ClassVar[dict[str, type[Prior]]] = {
-        "TSV": TotalSquaredVariation,
-        "entropy": Entropy,
+        "TSV": PublishedVariation,
+        "entropy": PublishedEntropy,
     }
 
     def __init__(
@@ -42,15 +41,14 @@ class MAP_RichardsonLucy(JudgedRichardsonLucy):
     ) -> None:
         super().__init__(initial_model, dataset, mask, parameter)
         given = self.settings.priors
-        self.prior_gamma_model = Gamma(**given.get("gamma", {}))
+        self.prior_gamma_model: Gamma = PublishedGamma(**given.get("published_gamma", {}))
         self.prior_gamma_bkg = Gamma(**given.get("gamma_background", {}))
         self.priors = {
-            name: kind(**given[name.lower()])
+            name: kind(**given[published])
             for name, kind in self.prior_classes.items()
-            if name.lower() in given
+            if (published := f"published_{name.lower()}") in given
         }
         sky = initial_model.axes[0]
-        # without the mask: the published priors compare with masked pixels too
         self.component = Component(Sphere(sky.nside, nested=sky.is_nested))
 
     def Mstep(self) -> None:
