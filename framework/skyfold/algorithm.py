@@ -205,11 +205,11 @@ class Algorithm(ABC):
         """Return the state that a proposal leads to: refinements, then the E-step."""
         for refine in self.refinements:
             proposal = refine(state, proposal, data)
+        if (state.iteration + 1) % REFRESH == 0:
+            proposal = self.anew(state, proposal, data)
         model = state.model.with_values(proposal.values)
-        expectation, cost = proposal.expectation, 0.5
-        if expectation is None or (state.iteration + 1) % REFRESH == 0:
-            expectation, cost = None, 1.0
-        step = self.e_step(model, expectation, data)
+        cost = 1.0 if proposal.expectation is None else 0.5
+        step = self.e_step(model, proposal.expectation, data)
         if not step.log_likelihood - step.log_likelihood == 0:
             raise NumericalError(
                 f"iteration {state.iteration + 1}: the log-likelihood is {step.log_likelihood}; "
@@ -225,6 +225,10 @@ class Algorithm(ABC):
             **proposal.memory,
         )
         return self._judged(new)
+
+    def anew(self, state: State, proposal: Proposal, data: DataInterface) -> Proposal:
+        """Return a proposal without what linearity handed on, for the E-step to make it."""
+        return replace(proposal, expectation=None)
 
     def _shortened(self, state: State, new: State, data: DataInterface) -> State:
         """Return the best of the halves, quarters, ... of a move; the old model if none is better.

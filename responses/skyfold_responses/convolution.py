@@ -150,7 +150,7 @@ class Fourier(Engine):
             for rows in self._blocks(given_y, period_x):
                 block = lines[: rows.stop - rows.start]
                 block[:, :given_x] = image[p, rows]
-                self.transforms.rows(block, spectrum[rows], adjoint=adjoint)
+                spectrum[rows] = self.transforms.rows(block, adjoint=adjoint)
             factors = self._factors[p % len(self._factors)]
             for columns, factor in zip(self._columns, factors, strict=True):
                 block = np.empty(factor.shape, self.spectral_dtype)
@@ -163,20 +163,31 @@ class Fourier(Engine):
         return result
 
     def _around(self, image: Array | Ratio, *, adjoint: bool) -> Array:
-        """Return the planes convolved on their own period, each in the memory of its spectrum."""
-        made, (y, x) = [], self.period
+        """Return the planes convolved on their own period: nothing is zero or thrown away."""
+        made = []
         for p in range(image.shape[0]):
-            spectrum = np.empty((y, x // 2 + 1), self.spectral_dtype)
-            for rows in self._blocks(y, x):
-                lines = image[p, rows].astype(self.dtype, copy=False)
-                self.transforms.rows(lines, spectrum[rows], adjoint=adjoint)
             (factor,) = self._factors[p % len(self._factors)]
+            if isinstance(image, Ratio):
+                made.append(self._in_place(image, p, factor))
+                continue
+            plane = image[p].astype(self.dtype, copy=False)
+            spectrum = self.transforms.rows(plane, adjoint=adjoint)
             spectrum = self.transforms.filter_columns(spectrum, factor, adjoint=adjoint)
-            plane = spectrum.view(self.dtype).reshape(-1)[: y * x].reshape(y, x)
-            for rows in self._blocks(y, x):  # a row of pixels ends before its spectrum does
-                plane[rows] = self.transforms.back(spectrum[rows], x, adjoint=adjoint)
-            made.append(plane)
+            made.append(self.transforms.back(spectrum, self.period[1], adjoint=adjoint))
         return made[0][None] if len(made) == 1 else np.stack(made)
+
+    def _in_place(self, ratio: Ratio, p: int, factor: Array) -> Array:
+        """Return the adjoint of one plane, in the memory of its spectrum."""
+        y, x = self.period
+        spectrum = np.empty((y, x // 2 + 1), self.spectral_dtype)
+        for rows in self._blocks(y, x):
+            lines = ratio[p, rows].astype(self.dtype, copy=False)
+            spectrum[rows] = self.transforms.rows(lines, adjoint=True)
+        spectrum = self.transforms.filter_columns(spectrum, factor, adjoint=True)
+        plane = spectrum.view(self.dtype).reshape(-1)[: y * x].reshape(y, x)
+        for rows in self._blocks(y, x):  # a row of pixels ends before its spectrum does
+            plane[rows] = self.transforms.back(spectrum[rows], x, adjoint=True)
+        return plane
 
     def _block(self, length: int) -> int:
         """Return how many transforms of this length fit the cache, for each worker."""
@@ -222,11 +233,12 @@ class Scipy:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def rows(self, image: Array, out: Array, *, adjoint: bool) -> None:
-        """Write the half spectrum of each row."""
+    def rows(self, image: Array, *, adjoint: bool) -> Array:
+        """Return the half spectrum of each row."""
         from scipy.fft import ihfft, rfft
 
-        out[:] = (ihfft if adjoint else rfft)(image, axis=1, workers=self.workers)
+        spectrum: Array = (ihfft if adjoint else rfft)(image, axis=1, workers=self.workers)
+        return spectrum
 
     def filter_columns(self, spectrum: Array, factor: Array, *, adjoint: bool) -> Array:
         """Multiply the transform of each column by ``factor``, and go back, in place."""
@@ -259,11 +271,12 @@ class Ducc:
         self.workers = workers
         require("ducc0", "ducc")
 
-    def rows(self, image: Array, out: Array, *, adjoint: bool) -> None:
-        """Write the half spectrum of each row."""
+    def rows(self, image: Array, *, adjoint: bool) -> Array:
+        """Return the half spectrum of each row."""
         from ducc0.fft import r2c
 
-        r2c(image, axes=(1,), forward=not adjoint, nthreads=self.workers, out=out)
+        spectrum: Array = r2c(image, axes=(1,), forward=not adjoint, nthreads=self.workers)
+        return spectrum
 
     def filter_columns(self, spectrum: Array, factor: Array, *, adjoint: bool) -> Array:
         """Multiply the transform of each column by ``factor``, and go back, in place."""

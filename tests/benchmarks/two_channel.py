@@ -21,7 +21,7 @@ import scipy
 from image import head, race, ratio, row
 from numpy_plucy import Channels, NumpyPlucy
 
-from skyfold.algorithm import Algorithm, State
+from skyfold.algorithm import REFRESH, Algorithm, State
 from skyfold.binned import BinnedData
 from skyfold.geometry import FWHM_PER_SIGMA, Grid
 from skyfold.methods.plucy import PLUCY
@@ -29,10 +29,12 @@ from skyfold.methods.two_channel import TwoChannel
 from skyfold.model import Component, Model
 from skyfold.pixels import Shared
 from skyfold.points import PointList
+from skyfold.priors.blurs import _transfer
 from skyfold_responses import Psf
 
 LAPS = 4  # iterations per measurement
 STRENGTH, SIGMA = 0.1, 10.0
+TWO_CHANNEL = TwoChannel(STRENGTH, f"{float(FWHM_PER_SIGMA * SIGMA)!r} pix", cyclic=True)
 CLOSE = 1e-3  # of the log-posterior that the optimum may be missed by
 MOST = 100  # iterations of either side on the way there
 
@@ -123,10 +125,7 @@ def to_the_optimum(scene: Scene, rounds: int) -> None:
     sides = {
         "PLUCY's steps": (plucy, state),
         "conjugate steps": (replace(plucy, conjugate=True), state),
-        "two-channel": started(
-            TwoChannel(STRENGTH, f"{float(FWHM_PER_SIGMA * SIGMA)!r} pix", cyclic=True),
-            scene.data("ducc"),
-        )[1:],
+        "two-channel": started(TWO_CHANNEL, scene.data("ducc"))[1:],
     }
     total = scene.counts.sum()
     constant = total * (np.log(total) - 1)
@@ -159,7 +158,10 @@ def to_the_optimum(scene: Scene, rounds: int) -> None:
 
 
 def memory(scene: Scene) -> None:
-    """The most that is held at once, in frames of the size of the data, from opening to the end."""
+    """The most that is held at once beside the counts, in frames of float64 of their size.
+
+    From opening the data to the iteration in which what linearity hands on is made anew.
+    """
     head("program", "frames at the peak")
     frame = scene.counts.nbytes
 
@@ -168,17 +170,20 @@ def memory(scene: Scene) -> None:
         for _ in range(LAPS):
             now = program.step(now)
 
-    def ours(engine: str) -> None:
-        data, algorithm, state = started(PLUCY(STRENGTH, SIGMA), scene.data(engine))
-        for _ in range(LAPS):
+    def ours(method: PLUCY | TwoChannel, engine: str) -> None:
+        data, algorithm, state = started(method, scene.data(engine))
+        for _ in range(REFRESH):
             state = algorithm.step(state, data)
 
+    plucy = PLUCY(STRENGTH, SIGMA)
     works = {
         "NumPy": plain,
-        "ours, scipy.fft": functools.partial(ours, "scipy"),
-        "ours, ducc0": functools.partial(ours, "ducc"),
+        "PLUCY's steps, scipy.fft": functools.partial(ours, plucy, "scipy"),
+        "PLUCY's steps, ducc0": functools.partial(ours, plucy, "ducc"),
+        "two-channel, ducc0": functools.partial(ours, TWO_CHANNEL, "ducc"),
     }
     for name, work in works.items():
+        _transfer.cache_clear()  # the transform of the blur counts in each row
         tracemalloc.start()
         work()
         row(name, tracemalloc.get_traced_memory()[1] / frame)

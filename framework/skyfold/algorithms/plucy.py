@@ -14,7 +14,7 @@ from skyfold._kernels import advance
 from skyfold.algorithm import REFRESH, Algorithm, Proposal, State
 from skyfold.ascent import reach
 from skyfold.conjugate import conjugated
-from skyfold.data import DataInterface, EStep, Expectation
+from skyfold.data import DataInterface, Expectation
 from skyfold.errors import ConfigError
 from skyfold.model import Model
 from skyfold.points import point_components
@@ -169,7 +169,7 @@ class Plucy(Algorithm):
         new = step.map(lambda d, x, out: _moved(x, d, share, out), old, room)
         notes = {"acceleration": share, "largest_acceleration": longest, "convergence": convergence}
         memory |= {"accelerating": accelerating, "before": state.objective, "share": share}
-        if (state.iteration + 1) % REFRESH == 0:
+        if (state.iteration + 1) % REFRESH == 0:  # `anew` makes the rest, when `ahead` is gone
             return Proposal(new, None, 0.5, notes, memory)
         expected = Expectation(
             _moved(state.expectation.observed, ahead.observed, share, ahead.observed),
@@ -178,16 +178,18 @@ class Plucy(Algorithm):
         memory["level"] = _moved(state.level, level_ahead, share, level_ahead)
         return Proposal(new, expected, 0.5, notes, memory)
 
-    def e_step(self, model: Model, expectation: Expectation | None, data: DataInterface) -> EStep:
-        """Return the E-step, in two parts: an image of sky and stars is needed in the first alone."""
-        return data.back_project(data.forward(model) if expectation is None else expectation)
-
     def follow(self, state: State, proposal: Proposal, data: DataInterface) -> State:
         """Return the state that a proposal leads to, with what PLUCY says of it."""
-        if "level" not in proposal.memory:
-            level = self._level(state.model.with_values(proposal.values))
-            proposal = replace(proposal, memory={**proposal.memory, "level": level})
         return self._told(super().follow(state, proposal, data), data)
+
+    def anew(self, state: State, proposal: Proposal, data: DataInterface) -> Proposal:
+        """Return a proposal with expectation and level computed, one after the other."""
+        model = state.model.with_values(proposal.values)
+        expectation = data.forward(model)
+        memory = {**proposal.memory, "level": self._level(model)}
+        return replace(
+            proposal, expectation=expectation, products=proposal.products + 0.5, memory=memory
+        )
 
     def _shortened(self, state: State, new: State, data: DataInterface) -> State:
         short = super()._shortened(state, new, data)

@@ -24,6 +24,7 @@ class PLUCY(Method):
 
     It gives the numbers of PLUCY 0.70 where the data are opened as that saw them: a PSF that wraps
     around the borders, stars on whole pixels. ``two-channel`` goes to the same optimum faster.
+    Beside the counts it takes less than ten images of their size, where PLUCY took 19.
 
     Parameters
     ----------

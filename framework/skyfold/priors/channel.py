@@ -99,7 +99,7 @@ class Channel:
         """
         floats, strength = self.prior.floats, self.prior.coefficient
         spread = self.prior.spread(quotient, self.component) if floats else np.ones(quotient.shape)
-        seen = _plain(back), _plain(sensitivity)
+        seen = _plain(back), np.asarray(sensitivity, np.float64)
         counts, entropy, both, reach = entropy_step(
             self.values, *seen, quotient, spread, (strength, *pulls), floor, spread
         )  # each value is read before the step takes its place
