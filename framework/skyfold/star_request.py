@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from skyfold.document import shown
 from skyfold.errors import ConfigError
 from skyfold.geometry import Grid
 from skyfold.points import fineness, places_of, with_points
@@ -27,7 +28,7 @@ FARTHEST = 1.5  # widths of the PSF that a star may go from where it was listed
 
 
 @dataclass(frozen=True)
-class Listed:
+class StarList:
     """Point sources as numbers and text, which a configuration holds: they read back exactly.
 
     Parameters
@@ -58,7 +59,7 @@ class Listed:
     origin: Literal[0, 1] = 0
 
     @classmethod
-    def of(cls, sources: Sources) -> Listed:
+    def of(cls, sources: Sources) -> StarList:
         """Return what there is to say of sources."""
         flux, psf = sources.flux, sources.psf
         return cls(
@@ -109,7 +110,7 @@ class Stars:
         Work out the errors of the fluxes; by default where that does not take long.
     """
 
-    list: Path | Literal["find"] | Listed
+    list: Path | Literal["find"] | StarList
     origin: Literal[0, 1] | None = None
     magzero: float = 20.0
     free: bool = False
@@ -122,12 +123,18 @@ class Stars:
 
         Raises
         ------
+        ConfigError
+            If numbers are given, and an ``origin`` other than theirs.
         DataError
             If the list is none, or a star is not on the data.
         FileError
             If it cannot be read.
         """
-        if isinstance(self.list, Listed):
+        if isinstance(self.list, StarList):
+            if self.origin is not None:
+                raise ConfigError(
+                    "stars.origin: places given as numbers count from 0: leave it out"
+                )
             sources = self.list.sources
         elif str(self.list) == FIND:
             sources = self._found(data.parts[0])
@@ -185,14 +192,25 @@ def in_words(given: Any) -> dict[str, Any]:
     if isinstance(given.get("list", ""), str | Path | Mapping):
         return dict(given)
     sources = as_sources(given["list"])
-    return {"magzero": sources.magzero, **given, "list": asdict(Listed.of(sources))}
+    return {"magzero": sources.magzero, **given, "list": asdict(StarList.of(sources))}
 
 
 def as_sources(given: Any) -> Sources:
-    """Return point sources from a table, or from x and y of each, from 0, shape ``(n, 2)``."""
+    """Return point sources from a table, or from x and y of each, from 0, shape ``(n, 2)``.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither.
+    """
     if isinstance(given, Sources):
         return given
     if hasattr(given, "colnames"):
         return from_table(given)
-    places = np.asarray(given, float).reshape(-1, 2)
+    try:
+        places = np.asarray(given, float).reshape(-1, 2)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"stars: expected a table, or x and y of each, got {shown(given)}"
+        ) from None
     return Sources(tuple(str(i + 1) for i in range(len(places))), places)

@@ -345,6 +345,7 @@ number = st.floats(-90, 90)
 rows = st.lists(st.tuples(number, number, st.none() | number), min_size=1, max_size=5)
 
 
+@settings(deadline=None, max_examples=40)
 @given(rows, st.booleans())
 def test_numbers_in_a_configuration_read_back_exactly(rows, on_sky):
     x, y, flux = zip(*rows, strict=True)
@@ -372,3 +373,15 @@ def test_numbers_in_a_configuration_are_checked():
     ):
         with pytest.raises(ConfigError, match=says):
             options.build(Stars, {"list": bare | more})
+
+
+@pytest.mark.parametrize("given", [3, [[1, 2, 3]], {"list": [["a", "b"]]}])
+def test_what_is_no_list_of_stars_is_refused(given):
+    with pytest.raises(ConfigError, match="stars: expected a table, or x and y of each"):
+        in_words(given)
+
+
+def test_numbers_count_from_0():
+    stars = options.build(Stars, {**in_words([[1, 2]]), "origin": 1})
+    with pytest.raises(ConfigError, match="count from 0"):
+        stars.added_to(BinnedData(np.ones((4, 4)), {"sky": np.ones((4, 4))}))
