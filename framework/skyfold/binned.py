@@ -117,9 +117,10 @@ class BinnedData(DataInterface):
     @cached_property
     def sensitivity(self) -> Vector:  # type: ignore[override]
         """Expected counts per unit of each value; zero where it is no more than rounding noise."""
-        return Vector({name: self._sensitivity_of(r) for name, r in self.whole.items()})
+        return Vector({name: self.sensitivity_of(r) for name, r in self.whole.items()})
 
-    def _sensitivity_of(self, response: Response) -> Array:
+    def sensitivity_of(self, response: Response) -> Array:
+        """Return the expected counts of one unit of each value behind a response."""
         made = response.sensitivity(self.weight)
         noise = response.accuracy * float(np.max(made, initial=0.0))
         if made.dtype == self.dtype and not any(made.strides) and np.min(made) > noise:
@@ -233,7 +234,7 @@ class BinnedData(DataInterface):
         other = {n: r.at(parameters[n]) if n in parameters else r for n, r in self.whole.items()}
         origin = replace(self.origin, options={})
         same = self._through(other, components=self.components, origin=origin)
-        moved = {n: same._sensitivity_of(other[n]) for n in other if n in parameters}
+        moved = {n: same.sensitivity_of(other[n]) for n in other if n in parameters}
         same.sensitivity = Vector({**self.sensitivity, **moved})
         return same
 

@@ -75,7 +75,7 @@ def bootstrap(
         if interrupted:
             raise Interrupted(f"{reason} after {k} of {replicas} replicas; nothing was written")
         values.append([function.dot(state.model) for function in functions])
-        found = state.model.vector.only(state.model.free).map(lambda v: v.astype(np.float64))
+        found = state.model.images.vector.only(state.model.free).map(lambda v: v.astype(np.float64))
         change = found - mean  # Welford (1962)
         mean = mean + change * (1 / (k + 1))
         squares = squares + change * (found - mean)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from astropy.units import Quantity
 
     from skyfold.data import DataInterface
-    from skyfold.priors.blurs import Blur
+    from skyfold.priors.blurs import Confined
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +39,7 @@ class Component:
     start
         Values to start from; None lets the counts decide.
     resolution
-        Blur that makes the image of the values (see `skyfold.resolution`); None where the values
-        are the image.
+        What makes the image of the values (see `skyfold.resolution`); None where they are it.
     """
 
     geometry: Geometry
@@ -49,7 +48,7 @@ class Component:
     mask: Array | None = None
     bounds: tuple[float, float] = (0.0, float("inf"))
     start: Array | float | None = None
-    resolution: Blur | None = None
+    resolution: Confined | None = None
 
     def project(self, values: Array) -> Array:
         """Return the nearest values within mask and bounds."""
@@ -67,13 +66,13 @@ class Component:
         """Return the image that values stand for."""
         if self.resolution is None:
             return values
-        return self.resolution.within(self)(values).astype(values.dtype, copy=False)
+        return self.resolution(values).astype(values.dtype, copy=False)
 
     def of_values(self, weights: Array) -> Array:
         """Return weights of an image as weights of the values: the transpose of `image`."""
         if self.resolution is None:
             return weights
-        return self.resolution.within(self).transposed(weights).astype(weights.dtype, copy=False)
+        return self.resolution.transposed(weights).astype(weights.dtype, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,8 +193,9 @@ class Model(Mapping[str, Array]):
 
     @property
     def images(self) -> Model:
-        """The model with the images that its values stand for."""
-        made = {n: part.image(self[n]) for n, part in self.components.items() if part.resolution}
+        """The model with the images that its values stand for, without negative rounding."""
+        parts = {n: part for n, part in self.components.items() if part.resolution is not None}
+        made = {name: np.maximum(part.image(self[name]), 0) for name, part in parts.items()}
         return self.with_values(Vector(made)) if made else self
 
     def quantity(self, name: str) -> Quantity:

@@ -12,6 +12,7 @@ from skyfold.errors import ConfigError
 from skyfold.geometry import FWHM_PER_SIGMA, Grid
 from skyfold.points import PointList, fineness, places_of, point_components, seen_from
 from skyfold.residuals import deviance_residual
+from skyfold.resolution import image_sensitivity
 from skyfold.source_tables import BLENDED, near_border, source_table
 from skyfold.sources import Sources
 from skyfold.star_errors import Errors, star_errors
@@ -124,7 +125,7 @@ def _unlisted(result: Result, table: Table) -> list[list[float]]:
     expected = result.explained[0].expectation
     if not isinstance(sky, Grid) or expected is None or expected.ndim < 2:
         return []
-    seen = result.image.value * np.asarray(part.sensitivity[result.sky])[result.field]
+    seen = result.image.value * image_sensitivity(part, result.sky)[result.field]
     light, expected = (v.reshape(-1, *v.shape[-2:]).sum(axis=0) for v in (seen, expected))
     block = np.array(light.shape) // expected.shape
     width = star_fwhm(part.whole[result.sky]) / FWHM_PER_SIGMA
@@ -152,11 +153,12 @@ def _measured(result: Result, name: str, points: PointList, errors: Errors, own:
     sources = points.listed or Sources(points.names, points.places, points.frame)
     seen = np.ones(points.shape, bool) if component.mask is None else component.mask
     flux, shift, shift_error = np.where(seen, result.model[name], np.nan), None, None
+    if result.state.parameters.keys() & astrometry.free_places(result.data):
+        shift = astrometry.moved_by(result.data, result.state)
     if errors.moves is not None:
         assert isinstance(geometry, Grid)
         sky = part.components[result.sky].geometry
         assert isinstance(sky, Grid)
-        shift = astrometry.moved_by(result.data, result.state)
         shift_error = errors.moves / fineness(geometry, sky)
     now = seen_from(part, first, points.places if shift is None else points.places + shift)
     covariance = errors.flux[own, own]

@@ -16,6 +16,7 @@ from skyfold.geometry import Grid, celestial_wcs
 from skyfold.healpix_table import columns_to_table, to_table
 from skyfold.points import PointList
 from skyfold.residuals import Explained, deviance_residual
+from skyfold.resolution import image_sensitivity
 from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
@@ -77,7 +78,7 @@ def _image(result: Result) -> Iterator[Any]:
     yield fits.PrimaryHDU(values[field], header)
     on = np.ones(grid.shape, bool) if component.mask is None else component.mask
     bare = _image_header(grid.crop(), None, "")
-    sensitivity = np.asarray(result.data.sensitivity[name])
+    sensitivity = image_sensitivity(result.data, name)
     yield fits.ImageHDU(sensitivity[field], bare, name="SENSITIVITY")
     yield fits.ImageHDU(on[field].astype(np.uint8), bare, name="MASK")
     if result.demo is not None:
@@ -115,7 +116,7 @@ def _whole_sky(result: Result) -> Iterator[Any]:
     yield fits.PrimaryHDU()
     yield to_table(result.model[name], sphere, unit, "SKY")
     per_unit = (u.Unit(unit) ** -1).to_string()
-    yield to_table(np.asarray(result.data.sensitivity[name]), sphere, per_unit, "SENSITIVITY")
+    yield to_table(image_sensitivity(result.data, name), sphere, per_unit, "SENSITIVITY")
     on = np.ones(sphere.shape, bool) if component.mask is None else component.mask
     yield to_table(on, sphere, "", "MASK")
     if result.demo is not None:
@@ -207,7 +208,7 @@ def write_hdf5(result: Result, path: Path) -> None:
                 _describe(stored, component.geometry)
             if isinstance(component.geometry, PointList):
                 file[f"NAMES/{name}"] = list(component.geometry.names)
-            file[f"SENSITIVITY/{name}"] = result.data.sensitivity[name]
+            file[f"SENSITIVITY/{name}"] = image_sensitivity(result.data, name)
             if component.mask is not None:
                 file[f"MASK/{name}"] = component.mask.astype(np.uint8)
         for i, (part, explained) in enumerate(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from skyfold.binned import BinnedData
 from skyfold.data import DataInterface
+from skyfold.errors import ConfigError
 from skyfold.joint import JointData
 from skyfold.model import Component
-from skyfold.response import Response
+from skyfold.priors.blurs import Blur, Confined
+from skyfold.response import Chain, Response
 from skyfold.vector import Array
-
-if TYPE_CHECKING:
-    from skyfold.priors.blurs import Blur
 
 
 class Resolved(Response):
-    """The blur of the values of a component, seen with its sensitivity to points as before.
+    """What makes an image of the values of a component.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class Resolved(Response):
         return self._component.image(values)
 
     def adjoint(self, weights: Array) -> Array:
-        """Return what images weigh, as weights of the values."""
+        """Return weights of an image as weights of the values."""
         return self._component.of_values(weights)
 
     def points_behind(self, outer: Response, places: Array, which: Array | None = None) -> Response:
@@ -54,22 +55,41 @@ def resolved(data: DataInterface, blur: Blur) -> DataInterface:
     data
         The data.
     blur
-        The blur.
+        The blur; it keeps light inside the mask that the skies have in all observations together.
+
+    Raises
+    ------
+    ConfigError
+        If the skies have a resolution already.
     """
-    parts = [_resolved(part, blur) for part in data.parts]
+    skies = {n: part for n, part in data.components.items() if part.geometry.sky}
+    if limited := [name for name, part in skies.items() if part.resolution is not None]:
+        raise ConfigError(
+            f"{limited[0]} has a limited resolution already: take the data as they were opened"
+        )
+    made = {n: replace(part, resolution=Confined(blur, part)) for n, part in skies.items()}
+    parts = [_resolved(part, made) for part in data.parts]
     return parts[0] if isinstance(data, BinnedData) else JointData(parts)
 
 
-def _resolved(data: BinnedData, blur: Blur) -> BinnedData:
-    skies = {n: part for n, part in data.components.items() if part.geometry.sky}
-    made = {name: replace(part, resolution=blur) for name, part in skies.items()}
-    responses = {name: data.whole[name] @ Resolved(part) for name, part in made.items()}
+def _resolved(data: BinnedData, skies: Mapping[str, Component]) -> BinnedData:
+    own = {name: part for name, part in skies.items() if name in data.components}
+    responses = {name: data.whole[name] @ Resolved(part) for name, part in own.items()}
     return BinnedData(
         data.full_counts,
         {**data.whole, **responses},
         data.weight,
         likelihood=data.likelihood,
-        components={**data.components, **made},
+        components={**data.components, **own},
         origin=data.origin,
         dtype=data.dtype,
     )
+
+
+def image_sensitivity(data: DataInterface, name: str) -> Array:
+    """Return the expected counts per unit of each place of the image of a component."""
+    if data.components[name].resolution is None:
+        return np.asarray(data.sensitivity[name])
+    seen = [(part, part.whole[name]) for part in data.parts if name in part.whole]
+    made = [part.sensitivity_of(chain.outer) for part, chain in seen if isinstance(chain, Chain)]
+    return np.asarray(sum(made[1:], made[0]))

@@ -299,7 +299,7 @@ def iterate(data: Any, method: str = "rl", **options: Any) -> Iterator[State]:
     Parameters
     ----------
     data, method, options
-        As for `run`. The picture so far is ``state.model["sky"]``, margins included.
+        As for `run`. The picture so far is ``state.model.images["sky"]``, margins included.
 
     Examples
     --------

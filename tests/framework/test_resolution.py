@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -15,10 +17,11 @@ from skyfold.geometry import Grid
 from skyfold.joint import JointData
 from skyfold.methods.two_channel import TwoChannel
 from skyfold.model import Component, Model
-from skyfold.priors.blurs import Smoothed
-from skyfold.resolution import Resolved, resolved
+from skyfold.priors.blurs import Confined, Smoothed
+from skyfold.resolution import Resolved, image_sensitivity, resolved
 from skyfold.sphere import Sphere
 from skyfold.stars import star_fwhm
+from skyfold.vector import Vector
 from skyfold_responses import Psf
 
 KERNEL = np.outer(near := np.array([0.25, 0.5, 0.25]), near)
@@ -49,7 +52,7 @@ def seen(seed=3):
 def test_the_blur_is_a_response(component, rng):
     blur = Smoothed(70 * u.deg if isinstance(component.geometry, Sphere) else 3 * u.pix)
     shape = component.geometry.shape
-    response = Resolved(Component(component.geometry, mask=component.mask, resolution=blur))
+    response = Resolved(replace(component, resolution=Confined(blur, component)))
     values, weights = rng.random(shape), rng.random(shape)
     inside = np.ones(shape) if component.mask is None else component.mask
     image = response.forward(values * inside)
@@ -99,30 +102,58 @@ def test_the_result_is_the_image(tmp_path):
     y, x = np.indices(SHAPE)
     inside = image[(x - 3) ** 2 + (y - 2) ** 2 < 4.41].sum()
     assert run.flux(region).value == pytest.approx(inside, rel=1e-9)
-    assert run.errors(region, method="bootstrap", replicas=3, progress=False).table["flux"][
-        0
-    ] == pytest.approx(run.flux(region).value)
+    errors = run.errors(region, method="bootstrap", replicas=3, progress=False)
+    assert errors.table["flux"][0] == pytest.approx(inside)
+    mean = errors.maps.mean["sky"]
+    assert np.abs(np.diff(mean)).max() < 0.5 * np.abs(np.diff(light)).max()
+    assert errors.maps.values.mean() == pytest.approx(
+        mean[(x - 3) ** 2 + (y - 2) ** 2 < 4.41].sum(), rel=1e-9
+    )
     with fits.open(run.write(tmp_path)) as hdus:
         np.testing.assert_allclose(hdus[0].data, image)
+        counted = run.data.sensitivity.only(frozenset(["sky"])).dot(run.state.model)
+        assert np.sum(hdus[0].data * hdus["SENSITIVITY"].data) == pytest.approx(counted)
 
 
 def test_points_stay_points():
     data = seen()
     wide = resolved(data, Smoothed(6 * u.pix))
     assert star_fwhm(wide.whole["sky"]) == pytest.approx(star_fwhm(data.whole["sky"]))
-    assert wide.components["sky"].resolution == Smoothed(6 * u.pix)
+    assert wide.components["sky"].resolution.blur == Smoothed(6 * u.pix)
     assert wide.components["stars"].resolution is None
+    np.testing.assert_array_equal(image_sensitivity(wide, "sky"), data.sensitivity["sky"])
 
 
 def test_several_observations_share_the_sky():
-    data = JointData([seen(1), seen(2)])
-    run = skyfold.run(data, "two-channel", 20, resolution="3 pix", progress=False)
+    masks = HOLED, HOLED[::-1]
+    pairs = [(seen(seed), mask) for seed, mask in enumerate(masks)]
+    parts = [p.with_components(sky=replace(p.components["sky"], mask=m)) for p, m in pairs]
+    run = skyfold.run(JointData(parts), "two-channel", 20, resolution="3 pix", progress=False)
     assert run.state.log_likelihood > run.trace[0]["log_likelihood"]
-    assert all(part.components["sky"].resolution for part in run.data.parts)
-    assert Model.start(run.data).images["sky"].shape == SHAPE
+    for part, before in zip(run.data.parts, parts, strict=True):
+        made = part.full_expectation(run.state.model)
+        np.testing.assert_allclose(made, before.full_expectation(run.model), rtol=1e-6)
 
 
-@pytest.mark.parametrize("more", [{"smooth": "3 pix"}, {"strength": 0.1}, {"relative": True}])
+def test_images_are_not_negative():
+    within = resolved(seen(), Smoothed(2 * u.pix, cyclic=True))
+    point = np.zeros(SHAPE)
+    point[2, 3] = 1e6
+    model = Model.start(within)
+    image = model.with_values(Vector({"sky": point})).images["sky"]
+    assert np.all(image >= 0)
+    assert image.sum() == pytest.approx(1e6)
+
+
+def test_a_second_resolution_is_refused():
+    with pytest.raises(ConfigError, match="sky has a limited resolution already"):
+        resolved(resolved(seen(), Smoothed(2 * u.pix)), Smoothed(3 * u.pix))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"smooth": "3 pix"}, {"strength": 0.1}, {"relative": True}, {"kernel": np.ones((3, 3))}],
+)
 def test_it_stands_alone(more):
     with pytest.raises(ConfigError, match=f"no place for {next(iter(more))}"):
         TwoChannel(resolution=2 * u.pix, **more).prepare(seen())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -111,11 +111,17 @@ class TwoChannel(Method):
 
     def _limited(self, data: DataInterface, resolution: Length) -> tuple[DataInterface, Algorithm]:
         """Return data whose sky has a limited resolution, and the loop."""
-        bare = TwoChannel(resolution=resolution, cyclic=self.cyclic)
-        if said := [f.name for f in fields(self) if getattr(self, f.name) != getattr(bare, f.name)]:
+        said = {
+            "strength": self.strength != "auto",
+            "smooth": not self._open,
+            "kernel": self.kernel is not None,
+            "relative": self.relative,
+            "prior": bool(self.prior),
+        }
+        if any(said.values()):
             raise ConfigError(
-                f"resolution limits the background by itself, and leaves no place for "
-                f"{', '.join(said)}: give one or the other"
+                "resolution limits the background by itself, and leaves no place for "
+                f"{', '.join(name for name, given in said.items() if given)}: give one or the other"
             )
         return resolved(data, Smoothed(resolution, self.cyclic)), LBFGS(conserve_flux=True)
 
