@@ -276,10 +276,10 @@ class Gibbs(Algorithm):
                 {name: v[number].copy() for name, v in state.spread.items()},
             )
             hotter = [chain(number, k, known) for k, known in enumerate(state.hotter, 1)]
-            walks.append(chain(number, 0, vars(state), moments=moments, hotter=hotter))
+            more: dict[str, Any] = {"moments": moments, "hotter": hotter}
             if state.learnt:
-                walks[-1].learnt, walks[-1].learns = state.learnt[number], self.burn
-                walks[-1].follows = EVERY
+                more |= {"learnt": state.learnt[number], "learns": self.burn, "follows": EVERY}
+            walks.append(chain(number, 0, vars(state), **more))
             for k, known in enumerate(state.hotter):
                 walks[-1].swaps[k] = known["swaps"][number]
         return walks
