@@ -189,6 +189,11 @@ class Fourier(Engine):
             plane[rows] = self.transforms.back(spectrum[rows], x, adjoint=True)
         return plane
 
+    @property
+    def rows(self) -> int:
+        """How many rows a worker transforms at a time."""
+        return self._block(self.period[1]) // self.workers
+
     def _block(self, length: int) -> int:
         """Return how many transforms of this length fit the cache, for each worker."""
         return max(16, (1 << 15) // length) * self.workers

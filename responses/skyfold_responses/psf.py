@@ -153,7 +153,7 @@ class Psf(Response):
         """Return R^T(n/e) and the sum of n log e; Fourier transforms take n/e row by row."""
         if not isinstance(self.engine, Fourier):
             return super().back_project(counts, expectation, accuracy)
-        ratio = Ratio(counts, expectation, self._planes, accuracy)
+        ratio = Ratio(counts, expectation, self._planes, accuracy, self.engine.rows)
         back = cast_as(expectation, self._folded(self.engine.adjoint(ratio)))
         return back, ratio.fit
 

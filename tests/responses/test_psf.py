@@ -292,6 +292,18 @@ def test_workers_change_nothing(rng: np.random.Generator, engine: str) -> None:
     )
 
 
+@pytest.mark.parametrize("boundary", ["extended", "periodic"])
+def test_workers_do_not_change_the_likelihood(
+    rng: np.random.Generator, engine: str, boundary: str
+) -> None:
+    kernel, counts = rng.random((9, 8)), rng.poisson(3.0, (310, 700)).astype(float).ravel()
+    expectation, fits = rng.random(counts.size) + 1, []
+    for workers in (1, 2, 3):
+        psf = Psf(kernel, (310, 700), boundary, engine, workers=workers)
+        fits.append(psf.back_project(counts, expectation, psf.accuracy)[1])
+    assert fits[0] == fits[1] == fits[2]
+
+
 def test_it_can_be_sent_to_another_process(rng: np.random.Generator, engine: str) -> None:
     psf = Psf(rng.random((5, 6)), (12, 13), engine=engine)
     x = rng.random(psf.model_shape)
