@@ -455,6 +455,21 @@ def test_places_that_were_fitted_too(tmp_path):
     np.testing.assert_allclose(np.stack([stars["dx"], stars["dy"]], axis=1), moved - listed)
 
 
+@pytest.mark.parametrize("how", [METHOD, {"method": "two-channel", "resolution": "4 pix"}])
+def test_places_that_were_fitted_are_told_without_errors_too(how, tmp_path):
+    off = sources(PLACES[:1] + np.array([0.6, -0.5]))
+    free = {"list": off, "free": True, "errors": False}
+    how = how | {"progress": False, "output": tmp_path / "out"}
+    stars = skyfold.run(data(), iterations=10, stars=free, **how).stars
+    assert stars.meta["errors"] == "not asked for"
+    places = np.stack([stars["x"], stars["y"]], axis=1)
+    np.testing.assert_allclose(places, PLACES[:1], atol=0.3)
+    np.testing.assert_array_equal(stars["dx"], stars["x"] - off.places[:, 0])
+    assert np.all(np.abs(stars["residual"]) < 5)
+    for file in ("stars.ecsv", "stars.reg"):
+        np.testing.assert_allclose(read_sources(tmp_path / "out" / file).places, places, atol=1e-6)
+
+
 def test_runs_with_stars_are_compared(result):
     (figures,) = compare([result[1]])
     assert figures["stars"]["number"] == 5

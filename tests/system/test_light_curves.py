@@ -129,4 +129,9 @@ def test_a_run_with_stars_as_numbers_is_resumed_from_its_first_moment(skyfold, f
         np.testing.assert_array_equal(again.state.parameters[name], values)
     for name in ("sky", "stars 1", "stars 2"):
         np.testing.assert_array_equal(again.model[name], whole.model[name])
-    np.testing.assert_array_equal(again.stars["x"], whole.stars["x"])
+    for axis in ("x", "y"):
+        np.testing.assert_array_equal(again.stars[axis], whole.stars[axis])
+        np.testing.assert_array_equal(Table.read(out / "stars.ecsv")[axis], whole.stars[axis])
+    moved = np.stack([whole.stars["dx"], whole.stars["dy"]], axis=1)
+    np.testing.assert_array_equal(moved[:2], moved[2:])
+    assert moved[:2] == pytest.approx(np.full((2, 2), -1 / 3), abs=0.15)
