@@ -77,7 +77,7 @@ class StarList:
         """The sources."""
         return Sources(
             self.names,
-            np.reshape(self.places, (-1, 2)).astype(float),
+            np.array(self.places, float),
             self.frame,
             None if self.flux is None else np.array(self.flux, float),
             None if self.psf is None else np.array(self.psf, int),
@@ -196,7 +196,13 @@ def in_words(given: Any) -> dict[str, Any]:
 
 
 def as_sources(given: Any) -> Sources:
-    """Return point sources from a table, or from x and y of each, from 0, shape ``(n, 2)``.
+    """Return point sources from a table, or from x and y of each, from 0.
+
+    Parameters
+    ----------
+    given
+        Sources, which are returned as they are; a table; places of shape ``(n, 2)``, or ``(2,)``
+        for one.
 
     Raises
     ------
@@ -207,10 +213,11 @@ def as_sources(given: Any) -> Sources:
         return given
     if hasattr(given, "colnames"):
         return from_table(given)
+    expected = f"stars: expected a table, or x and y of each, got {shown(given)}"
     try:
-        places = np.asarray(given, float).reshape(-1, 2)
+        places = np.atleast_2d(np.asarray(given, float))
     except (TypeError, ValueError):
-        raise ConfigError(
-            f"stars: expected a table, or x and y of each, got {shown(given)}"
-        ) from None
+        raise ConfigError(expected) from None
+    if places.shape[1:] != (2,):
+        raise ConfigError(f"{expected}; for more, give a table with columns such as x, y, flux")
     return Sources(tuple(str(i + 1) for i in range(len(places))), places)

@@ -375,7 +375,24 @@ def test_numbers_in_a_configuration_are_checked():
             options.build(Stars, {"list": bare | more})
 
 
-@pytest.mark.parametrize("given", [3, [[1, 2, 3]], {"list": [["a", "b"]]}])
+def test_one_place_is_a_list():
+    for place in ([3, 4], np.array([[3, 4]])):
+        np.testing.assert_array_equal(as_sources(place).places, [[3.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        3,
+        [],
+        [[1, 2, 3]],
+        [1, 2, 3, 4],
+        np.ones((2, 3)),
+        np.ones((4, 1)),
+        np.ones((2, 2, 2)),
+        {"list": [["a", "b"]]},
+    ],
+)
 def test_what_is_no_list_of_stars_is_refused(given):
     with pytest.raises(ConfigError, match="stars: expected a table, or x and y of each"):
         in_words(given)
