@@ -308,12 +308,12 @@ def _most_probable(file: ParameterFile, steps: dict[str, Any], reference: bool) 
 def _priors(file: ParameterFile, kind: str = "") -> dict[str, Any]:
     """Translate the priors of MAP_RL; those on the sky are of a kind."""
     priors: dict[str, Any] = {}
-    inside = "parameter:prior"
-    if (tsv := file.number(f"{inside}:TSV:coefficient", into="method.prior.tsv")) is not None:
+    inside, sky = "parameter:prior", f"method.prior.{kind}"
+    if (tsv := file.number(f"{inside}:TSV:coefficient", into=f"{sky}tsv")) is not None:
         priors[f"{kind}tsv"] = {"coefficient": tsv}
-    strength = file.number(f"{inside}:entropy:coefficient", into="method.prior.entropy")
+    strength = file.number(f"{inside}:entropy:coefficient", into=f"{sky}entropy")
     level = f"{inside}:entropy:reference_map"
-    reference = file.number(level, into="method.prior.entropy.reference", unit=FLUX)
+    reference = file.number(level, into=f"{sky}entropy.reference", unit=FLUX)
     if strength is not None:
         priors[f"{kind}entropy"] = {"coefficient": strength, "reference": reference}
     for ours, theirs, unit in (

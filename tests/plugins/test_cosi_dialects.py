@@ -205,6 +205,27 @@ def test_the_most_probable_sky_is_found_by_a_solver_unless_the_recipe_is_asked_f
         RunConfig.from_document(document).build_method()
 
 
+@pytest.mark.parametrize("flags", [(), ("--reference",)])
+@pytest.mark.parametrize(
+    ("prior", "says"),
+    [
+        ("TSV: {coefficient: -1.0}", "tsv.coefficient: expected a number of at least 0"),
+        ("entropy: {coefficient: -1.0, reference_map: 1.0}", "entropy.coefficient: expected"),
+        ("entropy: {coefficient: 1.0, reference_map: -1.0}", "entropy: reference: expected"),
+        ("gamma: {model: {k: {value: -0.9}}}", "gamma.k: expected a number greater than 0"),
+    ],
+)
+def test_a_prior_that_cannot_be_is_refused_with_its_line(prior, says, flags):
+    text = DIALECTS["2025"].replace('"RL"', '"MAP_RL"') + f"    prior:\n      {prior}\n"
+    document = read(text, *flags)
+    kind = "published_" if flags else ""
+    with pytest.raises(ConfigError, match=rf":{len(text.splitlines())}: method.prior.{kind}{says}"):
+        RunConfig.from_document(document).build_method()
+    (ours,) = document.data["method"]["prior"]
+    told = [note for note in document.notes if ":prior:" in note]
+    assert all(f": method.prior.{ours}" in note for note in told)
+
+
 def test_other_files_are_left_alone():
     assert read("data: {counts: a.fits}\n") is None
 
