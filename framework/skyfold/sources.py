@@ -55,7 +55,8 @@ class Sources:
     Raises
     ------
     DataError
-        If there is no source, two have one name, or a number cannot be what it stands for.
+        If there is no source, two have one name, what is told of them is not told of each, or a
+        number cannot be what it stands for.
     """
 
     names: tuple[str, ...]
@@ -74,6 +75,12 @@ class Sources:
             raise self.error("no star in it; to restore without stars, give no list")
         if self.places.shape != (len(self.names), 2):
             raise self.error(f"{len(self.names)} names for places of shape {self.places.shape}")
+        for title, values in (("flux", self.flux), ("psf", self.psf)):
+            if values is not None and values.shape != (len(self.names),):
+                raise self.error(
+                    f"{title} of shape {values.shape} for {len(self.names)} names: give one number "
+                    "for each star, or none at all"
+                )
         if twice := _first_twice(self.names):
             raise self.error(
                 f"stars {twice[0] + 1} and {twice[1] + 1} are both called "

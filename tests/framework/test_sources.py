@@ -65,6 +65,10 @@ def star_image(places, fluxes, shape=(64, 64), level=20.0, seed=3):
         ({"names": (), "places": np.zeros((0, 2))}, "no star in it; to restore without stars"),
         ({"names": ("a", "b", "a")}, "stars 1 and 3 are both called 'a'"),
         ({"names": ("a", "b")}, "2 names for places"),
+        ({"flux": np.ones(1)}, r"flux of shape \(1,\) for 3 names: give one number for each star"),
+        ({"flux": np.ones(4)}, r"flux of shape \(4,\) for 3 names"),
+        ({"flux": np.ones((3, 1))}, r"flux of shape \(3, 1\) for 3 names"),
+        ({"psf": np.zeros(2, int)}, r"psf of shape \(2,\) for 3 names: .* or none at all"),
         ({"places": np.array([[1, 2], [3, np.nan], [5, 6.0]])}, r"star '2' \(x 4, y nan\): its"),
         ({"flux": np.array([1, np.inf, 2])}, r"star '2' \(x 4, y 5\): its flux is infinite"),
         ({"flux": np.array([1, np.nan, -2])}, r"star '3' \(x 6, y 7\): its flux is negative"),
@@ -373,6 +377,9 @@ def test_numbers_in_a_configuration_are_checked():
     ):
         with pytest.raises(ConfigError, match=says):
             options.build(Stars, {"list": bare | more})
+    for more in ({"flux": [3.0, 4.0]}, {"psf": [0, 0]}):
+        with pytest.raises(DataError, match=r"of shape \(2,\) for 1 names"):
+            _ = options.build(Stars, {"list": bare | more}).list.sources
 
 
 def test_one_place_is_a_list():
