@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +53,7 @@ def together(parts: Sequence[DataInterface]) -> JointData:
     parts
         Observations. Images with one sky each are brought together by their world coordinates or,
         where they have none, pixel on pixel. All else is joined as it is. Those that have one name
-        are numbered.
+        are numbered, and none then has the name of another.
 
     Raises
     ------
@@ -82,13 +83,24 @@ def together(parts: Sequence[DataInterface]) -> JointData:
 
 def _told_apart(parts: Sequence[DataInterface]) -> list[DataInterface]:
     """Return observations whose names tell one from another."""
-    names = [part.origin.name if isinstance(part, BinnedData) else "" for part in parts]
-    return [
-        part.with_origin(name=f"{name} {i}")
-        if isinstance(part, BinnedData) and names.count(name) > 1
-        else part
-        for i, (part, name) in enumerate(zip(parts, names, strict=True), 1)
-    ]
+    names = [own.origin.name for part in parts for own in part.parts]
+    taken, new = set(names), list(names)
+    if len(taken) == len(names):
+        return list(parts)
+    for i, name in enumerate(names):
+        if names.count(name) > 1:
+            new[i] = next(told for n in count(1) if (told := f"{name} {n}") not in taken)
+            taken.add(new[i])
+    rest = iter(new)
+    return [_named(part, rest) for part in parts]
+
+
+def _named(part: DataInterface, names: Iterator[str]) -> DataInterface:
+    """Return observations under the next of these names."""
+    if isinstance(part, BinnedData):
+        return part.with_origin(name=next(names))
+    assert isinstance(part, JointData)
+    return JointData([_named(member, names) for member in part.members])
 
 
 def _frame(part: DataInterface, first: DataInterface) -> _Frame | None:

@@ -203,7 +203,32 @@ def test_a_star_in_the_outer_half_pixel_of_a_window_is_seen_where_it_is(x):
     assert not np.any(beyond.forward(np.ones(1)))
 
 
-def test_observations_of_one_name_are_numbered():
+def named(*names):
+    return [frame().with_origin(name=name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("a", "b"), ["a", "b"]),
+        (("a", "b", "a"), ["a 1", "b", "a 2"]),
+        (("a", "a", "a 1"), ["a 2", "a 3", "a 1"]),
+        (("a 1", "a", "a 1", "a"), ["a 1 1", "a 2", "a 1 2", "a 3"]),
+    ],
+)
+def test_observations_of_one_name_are_numbered(names, told):
+    assert [part.origin.name for part in together(named(*names)).parts] == told
+
+
+def test_numbers_behind_names_leave_the_counts_as_they_are():
     both = together([frame(), frame(1.0), frame(counts=np.full(SHAPE, 2.0))])
-    assert [part.origin.name for part in both.parts] == ["0.0, 0.0 1", "1.0, 0.0", "0.0, 0.0 3"]
-    assert [part.counts.sum() for part in both.parts][2] == 2 * both.parts[0].counts.sum()
+    assert [part.origin.name for part in both.parts] == ["0.0, 0.0 1", "1.0, 0.0", "0.0, 0.0 2"]
+    assert both.parts[2].counts.sum() == 2 * both.parts[0].counts.sum()
+
+
+def test_observations_that_were_joined_before_are_numbered_too():
+    inner = JointData(named("a", "b"))
+    joined = together([inner, *named("a", "c")])
+    assert [part.origin.name for part in joined.parts] == ["a 1", "b", "a 2", "c"]
+    assert [len(member.parts) for member in joined.members] == [2, 1, 1]
+    assert [part.origin.name for part in inner.parts] == ["a", "b"]
