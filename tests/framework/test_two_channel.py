@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import pickle
+from copy import deepcopy
 from itertools import islice
 
 import astropy.units as u
@@ -244,6 +246,25 @@ def test_beside_a_mask_it_ends_where_an_independent_optimiser_does(data, relativ
         np.testing.assert_allclose(
             (end.model["sky"] * seen)[sky.mask], found.x, rtol=1e-2, atol=1e-2 * found.x.max()
         )
+
+
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), deepcopy])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strength": 1.0},
+        {"strength": 1.0, "relative": True},
+        {"prior": {"entropy": {"coefficient": 0.1, "reference": 5.0}}},
+        {"resolution": "3 pix"},
+    ],
+)
+def test_a_result_goes_on_in_another_process(small, options, copied):
+    result = skyfold.run(small, "two-channel", 3, progress=False, **options)
+    whole = result.problem.algorithm, result.state, result.data
+    algorithm, state, data = copied(whole)
+    expected = whole[0].step(*whole[1:])
+    assert copied(result).state.objective == result.state.objective
+    np.testing.assert_array_equal(algorithm.step(state, data).model["sky"], expected.model["sky"])
 
 
 def test_a_kernel_takes_the_place_of_a_width(small):

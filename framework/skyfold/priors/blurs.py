@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import FWHM_PER_SIGMA, Geometry, Grid
 from skyfold.model import Component
 from skyfold.options import Length, build
+from skyfold.priors.kept import Kept
 from skyfold.priors.raised import SMALLEST
 from skyfold.priors.reference import image_in
 from skyfold.vector import Array
@@ -50,8 +50,8 @@ class Blur(ABC):
         return self._confined[component]
 
     @cached_property
-    def _confined(self) -> WeakKeyDictionary[Component, Confined]:
-        return WeakKeyDictionary()
+    def _confined(self) -> Kept[Confined]:
+        return Kept()
 
 
 class Confined:

@@ -8,7 +8,6 @@ from functools import cached_property
 from math import e
 from pathlib import Path
 from typing import Annotated, Any, cast
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +16,7 @@ from skyfold.errors import ConfigError
 from skyfold.model import Component
 from skyfold.priors import Prior
 from skyfold.priors.blurs import Blur, blur_of
+from skyfold.priors.kept import Kept
 from skyfold.priors.raised import SMALLEST
 from skyfold.priors.reference import on_places
 from skyfold.vector import Array
@@ -150,5 +150,5 @@ class Entropy(Prior):
         return self._placed[component]
 
     @cached_property
-    def _placed(self) -> WeakKeyDictionary[Component, Array]:
-        return WeakKeyDictionary()
+    def _placed(self) -> Kept[Array]:
+        return Kept()
