@@ -461,7 +461,11 @@ def test_dirichlet_wants_a_strength_for_each_scale():
 @pytest.mark.parametrize("name", default_registry().priors)
 def test_priors_are_configured_by_name(name):
     entry = default_registry().priors[name]
-    needed = {"entropy": {"reference": {"smooth": "5 pix"}}, "huber": {"smoothing": 0.1}}
+    needed = {
+        "entropy": {"reference": {"smooth": "5 pix"}},
+        "published_entropy": {"reference": 5.0},
+        "huber": {"smoothing": 0.1},
+    }
     first = dataclasses.fields(entry)[0].name
     prior = build(entry, {first: 2, **needed.get(name, {})}, f"method.prior.{name}")
     assert getattr(prior, first) == 2
