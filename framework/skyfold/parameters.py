@@ -61,6 +61,12 @@ class Parameter:
         kinds = (get_origin(kind) for kind in members(self.annotation))
         return any(kind in (list, tuple, Sequence) for kind in kinds)
 
+    @property
+    def by_name(self) -> bool:
+        """Whether it may hold several things by name."""
+        kinds = (get_origin(kind) or kind for kind in members(self.annotation))
+        return any(isinstance(kind, type) and issubclass(kind, Mapping) for kind in kinds)
+
 
 def parameters_of(entry: Entry) -> dict[str, Parameter]:
     """Return what an entry takes by name, in its own order."""
@@ -178,7 +184,15 @@ def in_words(annotation: Any) -> str:
         return f"a list of {len(inside)}: {', '.join(map(in_words, inside))}"
     if issubclass(base, Collection) and base.__module__ in ("builtins", "collections.abc"):
         return f"a list (each {in_words(inside[0])})" if inside else "a list"
+    if dataclasses.is_dataclass(base):
+        return _options_in_words(parameters_of(base))
     return f"a {base.__name__}"
+
+
+def _options_in_words(parameters: Mapping[str, Parameter]) -> str:
+    """Return what a mapping of options holds: those that must be given, if there are such."""
+    required = [name for name, parameter in parameters.items() if parameter.required]
+    return f"a mapping with {' and '.join(required) or ' or '.join(parameters)}"
 
 
 def _range_in_words(metadata: tuple[Any, ...]) -> str:

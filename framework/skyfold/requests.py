@@ -243,7 +243,7 @@ def _parameter(flag: str, takes: Mapping[str, Parameter]) -> Parameter | None:
 
 def _takes_several(parameter: Parameter | None) -> bool:
     """Return whether an option holds several things by name."""
-    return parameter is not None and "a mapping" in parameter.type
+    return parameter is not None and parameter.by_name
 
 
 def _opener(arguments: Arguments, document: Document) -> Any:

@@ -31,6 +31,12 @@ def test_a_method_is_explained_alone():
         explain("method.lirra")
 
 
+def test_stars_given_as_numbers_are_told_in_plain_words():
+    assert 'a file name or "find" or a mapping with names and places' in explain("stars.list")
+    with pytest.raises(ConfigError, match="or a mapping with names and places, got 3"):
+        RunConfig.of(data=[], method="rl", stars={"list": 3}).build_stars()
+
+
 def test_what_is_in_force_has_the_defaults_of_all_parts():
     method = {"name": "map", "prior": {"tsv": 0.1}, "floor": False}
     found = in_force(RunConfig.of(data=[{"demo": "galaxy"}], method=method).with_files())

@@ -64,6 +64,23 @@ class Smooth:
 
 
 @dataclass
+class Pair:
+    """Two of a kind."""
+
+    first: int
+    second: int
+    third: int = 0
+
+
+@dataclass
+class Loose:
+    """As often as it may be."""
+
+    passes: int = 1
+    rounds: int = 1
+
+
+@dataclass
 class Sampler:
     """Draw."""
 
@@ -197,7 +214,7 @@ def test_a_unit_of_ones_own():
         ("names", "sky", 'expected a list (each text), got "sky"'),
         ("names", ["sky", 1], "expected a list (each text)"),
         ("weights", {"a": "x"}, "expected a mapping of names to a number"),
-        ("smooth", 3, "expected a Smooth or null, got 3"),
+        ("smooth", 3, "expected a mapping with fwhm or null, got 3"),
     ],
 )
 def test_wrong_values_are_refused_in_plain_words(option, given, said):
@@ -324,6 +341,18 @@ def test_every_kind_of_type_has_words():
         "a list",
         "a file name or an object",
     ]
+
+
+def test_options_inside_an_option_are_told_by_their_names_not_by_their_class():
+    def entry(a: Pair | None, b: Loose | str, c: Mapping[str, Pair]) -> None: ...
+
+    found = describe(entry)
+    assert [option.type for option in found] == [
+        "a mapping with first and second or null",
+        "a mapping with passes or rounds or text",
+        "a mapping of names to a mapping with first and second",
+    ]
+    assert [option.by_name for option in found] == [False, False, True]
 
 
 def test_schema_describes_the_text_form():

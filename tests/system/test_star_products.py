@@ -9,8 +9,8 @@ OPTIONS = "--psf psf.fits --method two-channel --strength 0.1 --smooth '6 pix'"
 
 def test_stars_are_told_and_written_and_can_be_given_again(skyfold, files):
     files.observation()
-    (files.folder / "field.stars").write_text("10 12 14.0\n20.4 9.7 15.5\n")
-    ended = skyfold.accepts(f"run counts.fits {OPTIONS} --stars field.stars -o out")
+    (files.folder / "field=1.stars").write_text("10 12 14.0\n20.4 9.7 15.5\n")
+    ended = skyfold.accepts(f"run counts.fits {OPTIONS} --stars field=1.stars -o out")
     assert "stars     2, x and y counted from 1; fluxes in ct" in ended.out
     assert "fitted    stars" not in ended.out
     stars = Table.read(files.folder / "out" / "stars.ecsv")
