@@ -47,7 +47,7 @@ def flux_error(demo):
 @pytest.mark.slow
 def test_flux_of_the_511_kev_sky():
     """Under plain maximum likelihood noise can only push dark pixels up; Jeffreys' prior
-    (gamma with k = 1/2) takes that back."""
+    (gamma with k = 1/2) takes that back, and near its maximum 2 % too much."""
     ratios, errors = [], []
     for seed in range(1, 11):
         demo = compton(seed)
@@ -57,8 +57,8 @@ def test_flux_of_the_511_kev_sky():
         ratios.append(float(run.model["sky"].sum() / demo.truth["sky"].sum()))
         errors.append(flux_error(demo))
     print(np.round(ratios, 3), np.round(errors, 4))
-    assert abs(np.mean(ratios) - 1) < 0.05
-    assert np.all(np.abs(np.array(ratios) - 1) < 3 * np.array(errors))
+    assert abs(np.mean(ratios) - 1) < 0.03
+    assert np.all(np.abs(np.array(ratios) - np.mean(ratios)) < 3 * np.array(errors))
 
 
 def test_event_lists_and_fine_bins_agree(tmp_path):
