@@ -292,6 +292,16 @@ class BinnedData(DataInterface):
         """Return other counts seen through the same responses: a simulation, a bootstrap."""
         return self._copy(counts, origin=replace(self.origin, options={}))
 
+    def with_responses(
+        self,
+        responses: Mapping[str, Response | Array],
+        components: Mapping[str, Component] | None = None,
+    ) -> BinnedData:
+        """Return the same counts, with further components or seen through other responses."""
+        return self._copy(
+            whole={**self.whole, **responses}, components={**self.components, **(components or {})}
+        )
+
     def with_origin(self, **changes: Any) -> BinnedData:
         """Return the same data with another description."""
         return self._described(origin=replace(self.origin, **changes))
@@ -342,7 +352,12 @@ class BinnedData(DataInterface):
 
         return Recounted(self, rng.poisson(self.counts), 1.0)
 
-    def _copy(self, counts: Array | None = None, **changes: Any) -> BinnedData:
+    def _copy(
+        self,
+        counts: Array | None = None,
+        whole: Mapping[str, Response | Array] | None = None,
+        **changes: Any,
+    ) -> BinnedData:
         same: dict[str, Any] = {
             "weight": self.weight,
             "likelihood": self.likelihood,
@@ -351,7 +366,7 @@ class BinnedData(DataInterface):
             "dtype": self.dtype,
         }
         counts = self.full_counts if counts is None else counts
-        return BinnedData(counts, self.whole, **{**same, **changes})
+        return BinnedData(counts, whole or self.whole, **{**same, **changes})
 
     def _expectation(self, observed: Array, values: Mapping[str, Array]) -> Expectation:
         total = sum(dot(seen, values[n]) for n, seen in self.sensitivity.items() if n in values)

@@ -181,16 +181,8 @@ def _with(
     checks = (*origin.checks, *sources.checks, Check("ok", name, _told(sources, unit)))
     checks += _compared(data, sources, places, sky) if data is first else ()
     checks += _sampled(data, sky, response, name)
-    seen = BinnedData(
-        data.full_counts,
-        {**data.whole, name: response},
-        data.weight,
-        likelihood=data.likelihood,
-        components={**data.components, name: added},
-        origin=replace(origin, checks=checks),
-        dtype=data.dtype,
-    )
-    return _dimmed(seen, name)
+    seen = data.with_responses({name: response}, {name: added})
+    return _dimmed(seen.with_origin(files=origin.files, checks=checks), name)
 
 
 def point_components(components: Mapping[str, Component]) -> dict[str, PointList]:

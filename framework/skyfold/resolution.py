@@ -75,15 +75,7 @@ def resolved(data: DataInterface, blur: Blur) -> DataInterface:
 def _resolved(data: BinnedData, skies: Mapping[str, Component]) -> BinnedData:
     own = {name: part for name, part in skies.items() if name in data.components}
     responses = {name: data.whole[name] @ Resolved(part) for name, part in own.items()}
-    return BinnedData(
-        data.full_counts,
-        {**data.whole, **responses},
-        data.weight,
-        likelihood=data.likelihood,
-        components={**data.components, **own},
-        origin=data.origin,
-        dtype=data.dtype,
-    )
+    return data.with_responses(responses, own)
 
 
 def image_sensitivity(data: DataInterface, name: str) -> Array:

@@ -124,12 +124,4 @@ def _explained(data: BinnedData, name: str) -> Array:
 def _over(data: BinnedData, level: Array) -> BinnedData:
     """Return data with a level below their stars, whose normalisation is fitted."""
     least = 1e-3 * float(np.mean(np.maximum(level, 0)))
-    return BinnedData(
-        data.full_counts,
-        {**data.whole, LEVEL: np.maximum(level, least)},
-        data.weight,
-        likelihood=data.likelihood,
-        components=data.components,
-        origin=data.origin,
-        dtype=data.dtype,
-    )
+    return data.with_responses({LEVEL: np.maximum(level, least)})
