@@ -58,6 +58,11 @@ class Component:
             values = np.clip(values, low, high)
         return self.confined(values)
 
+    @property
+    def support(self) -> Array:
+        """Where a value may differ from zero, shape of the geometry."""
+        return np.ones(self.geometry.shape, bool) if self.mask is None else self.mask
+
     def confined(self, values: Array) -> Array:
         """Return the values, zero outside the mask."""
         return values if self.mask is None else np.where(self.mask, values, values.dtype.type(0))

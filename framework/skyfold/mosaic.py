@@ -142,8 +142,7 @@ def _onto(grid: Grid, frame: _Frame, start: Array) -> BinnedData:
     if np.max(np.abs(left)) > WHOLE:
         response = response.moved(left)
     window = Window(start[::-1], frame.grid.shape, grid.shape)
-    seen = np.ones(frame.grid.shape, bool) if component.mask is None else component.mask
-    mask = window.adjoint(seen.astype(float)) > 0
+    mask = window.adjoint(component.support.astype(float)) > 0
     placed = replace(component, geometry=grid, mask=None if mask.all() else mask)
     x, y = frame.shift
     told = f"shifted by {x:+.3f}, {y:+.3f} of its pixels against the first image"

@@ -151,7 +151,7 @@ def _measured(result: Result, name: str, points: PointList, errors: Errors, own:
     first = result.data.parts[0]
     component, geometry = result.model.components[name], places_of(first)
     sources = points.listed or Sources(points.names, points.places, points.frame)
-    seen = np.ones(points.shape, bool) if component.mask is None else component.mask
+    seen = component.support
     flux, shift, shift_error = np.where(seen, result.model[name], np.nan), None, None
     if result.state.parameters.keys() & astrometry.free_places(result.data):
         shift = astrometry.moved_by(result.data, result.state)

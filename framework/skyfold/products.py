@@ -76,11 +76,10 @@ def _image(result: Result) -> Iterator[Any]:
     assert isinstance(grid, Grid)
     header = _image_header(grid.crop(), result.data.parts[0].origin.header, component.unit)
     yield fits.PrimaryHDU(values[field], header)
-    on = np.ones(grid.shape, bool) if component.mask is None else component.mask
     bare = _image_header(grid.crop(), None, "")
     sensitivity = image_sensitivity(result.data, name)
     yield fits.ImageHDU(sensitivity[field], bare, name="SENSITIVITY")
-    yield fits.ImageHDU(on[field].astype(np.uint8), bare, name="MASK")
+    yield fits.ImageHDU(component.support[field].astype(np.uint8), bare, name="MASK")
     if result.demo is not None:
         truth = _image_header(grid.crop(), None, component.unit)
         yield fits.ImageHDU(result.demo.truth[name][field], truth, name="TRUTH")
@@ -117,8 +116,7 @@ def _whole_sky(result: Result) -> Iterator[Any]:
     yield to_table(result.model[name], sphere, unit, "SKY")
     per_unit = (u.Unit(unit) ** -1).to_string()
     yield to_table(image_sensitivity(result.data, name), sphere, per_unit, "SENSITIVITY")
-    on = np.ones(sphere.shape, bool) if component.mask is None else component.mask
-    yield to_table(on, sphere, "", "MASK")
+    yield to_table(component.support, sphere, "", "MASK")
     if result.demo is not None:
         yield to_table(np.asarray(result.demo.truth[name]), sphere, unit, "TRUTH")
 

@@ -118,8 +118,7 @@ def _require_seen(
 ) -> None:
     """Refuse a region that nothing is known of, and tell of one that is known in part."""
     part = model.components[name]
-    on = np.ones(shares.shape, bool) if part.mask is None else part.mask
-    inside, seen = shares > 0, on & (data.sensitivity[name] > 0)
+    inside, seen = shares > 0, part.support & (data.sensitivity[name] > 0)
     if not np.any(inside & seen):
         raise DataError(
             f"region {region.name!r}: none of its pixels is both seen by the instrument and "

@@ -72,6 +72,4 @@ def unmasked(component: Component) -> Component:
     """Return a component without its mask, the same one as long as the component lives."""
     if component.mask is None:
         return component
-    if component not in _unmasked:
-        _unmasked[component] = replace(component, mask=None)
-    return _unmasked[component]
+    return _unmasked.of(component, lambda: replace(component, mask=None))

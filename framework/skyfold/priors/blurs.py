@@ -45,9 +45,7 @@ class Blur(ABC):
 
     def within(self, component: Component) -> Confined:
         """Return the blur inside the mask of a component."""
-        if component not in self._confined:
-            self._confined[component] = Confined(self, component)
-        return self._confined[component]
+        return self._confined.of(component, lambda: Confined(self, component))
 
     @cached_property
     def _confined(self) -> Kept[Confined]:

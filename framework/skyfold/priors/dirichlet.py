@@ -96,8 +96,7 @@ class Dirichlet(Prior):
         """Return what the total adds, for each energy: the shares do not depend on the level."""
         if self.total is None:
             return 0.0
-        inside = component.confined(np.ones(component.geometry.shape))
-        totals = tree_of(component.geometry).sums(inside)[-1]
+        totals = tree_of(component.geometry).sums(component.support.astype(np.float64))[-1]
         return max(self.total.k - 1, 0) * np.count_nonzero(totals)
 
     @property

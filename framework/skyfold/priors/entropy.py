@@ -143,11 +143,13 @@ class Entropy(Prior):
 
     def _reference_on(self, component: Component) -> Array:
         """Return a fixed m, and one outside the mask."""
-        if component not in self._placed:
-            inside = True if component.mask is None else component.mask
+
+        def place() -> Array:
+            inside = component.support
             placed = on_places(self.reference, component.geometry, inside=inside)
-            self._placed[component] = np.where(inside, placed, 1.0)
-        return self._placed[component]
+            return np.where(inside, placed, 1.0)
+
+        return self._placed.of(component, place)
 
     @cached_property
     def _placed(self) -> Kept[Array]:

@@ -61,8 +61,7 @@ class Gamma(Prior):
 
     def lift(self, component: Component) -> float:
         """Return k - 1 for each value, or zero for k below 1."""
-        inside = component.confined(np.ones(component.geometry.shape))
-        return max(self.k - 1, 0) * float(np.sum(inside))
+        return max(self.k - 1, 0) * float(np.sum(component.support))
 
 
 @dataclass(frozen=True)

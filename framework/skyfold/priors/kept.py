@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -12,6 +13,12 @@ T = TypeVar("T")
 
 class Kept(WeakKeyDictionary[Component, T]):
     """What was made for components, each forgotten with its own; copies begin empty."""
+
+    def of(self, component: Component, make: Callable[[], T]) -> T:
+        """Return what there is for a component, made now if there is nothing yet."""
+        if component not in self:
+            self[component] = make()
+        return self[component]
 
     def __reduce__(self) -> tuple[type[Kept[T]], tuple[()]]:
         return type(self), ()
