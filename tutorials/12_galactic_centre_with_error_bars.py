@@ -140,7 +140,9 @@ hyper_priors(Lira(), Lira(1, 0.02, 1))
 # of the grid, not of the sky, and the average is free of most of it.
 
 # %%
-size = {"draws": 3000, "burn": 1000, "chains": 8} if FULL else {"draws": 350, "burn": 150}
+size = (
+    {"draws": 3000, "burn": 1000, "chains": 8} if FULL else {"chains": 2, "draws": 120, "burn": 80}
+)
 options = {"method": "lira", "hyper": (1, 0.02, 1), "progress": False, "seed": 1}
 x_ray = skyfold.run(chandra, **options, **size)
 x_ray.posterior.plot()

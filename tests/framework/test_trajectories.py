@@ -130,6 +130,29 @@ def test_a_wrong_density_is_noticed(monkeypatch):
     assert leanings(PROBLEMS["background"](), 120) < 1e-6
 
 
+def test_coordinates_are_tight_where_counts_tell_more_than_the_law(rng):
+    given = setup(image(), hyper=Lira(1, 0.02, 1), total=(2e4, 0.2))
+    posterior, _, unknowns = field(given, rng)
+    own = given.laws["sky"].coordinates(unknowns["sky"])
+    settled, masses = posterior.settled(posterior.told(rng))
+    assert settled.size == posterior.size == own.size == masses.size
+    nothing, _ = posterior.settled(np.zeros(posterior.looks))
+    place = posterior.place(np.random.default_rng(1))
+    np.testing.assert_array_equal(nothing.place(np.random.default_rng(1)), place)
+    changed = settled.place(np.random.default_rng(1)) != place
+    assert 4 <= np.count_nonzero(changed[1:85]) < 84
+
+
+def test_a_lost_trajectory_leads_nowhere(rng):
+    posterior, *_ = field(PROBLEMS["diffuse"](), rng)
+    _, kept = follow(posterior, np.zeros(0), True, rng)
+    kept[1] = 9.0
+    with np.errstate(all="raise", under="ignore"):
+        end, same = follow(posterior, kept, False, rng)
+    assert end is None
+    np.testing.assert_array_equal(same, kept)
+
+
 def test_factors_stay_within_their_bounds(rng):
     law = Scale(np.ones(2), GammaFactor.of(1, 0.3), (0.5, 1.5))
     within, beyond = (law.coordinates({}).at(np.log(v)).level for v in ([1, 1.4], [1, 1.6]))

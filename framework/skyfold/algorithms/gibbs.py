@@ -113,7 +113,7 @@ class Gibbs(Algorithm):
         What is not known of the responses, and drawn along.
     moves
         Whether light is transferred between neighbours, too (see `skyfold.sampling.chains.moves`);
-        and, where one value lights most bins, all follow trajectories (see
+        and, where that pays, all values and strengths follow trajectories (see
         `skyfold.sampling.chains.trajectories`).
     rungs
         Number of chains on a ladder of ever smoother laws that stand behind each chain, itself

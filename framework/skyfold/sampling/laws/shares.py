@@ -20,7 +20,7 @@ from skyfold.sampling.laws.nodes import Nodes
 from skyfold.sampling.laws.strengths import Terms
 from skyfold.vector import Array
 
-LEAST = 1e-150  # light of a node whose logarithm is taken
+LEAST = 1e-300  # light of a node whose logarithm is taken
 TIGHT = 30.0  # times what the law tells of a node, that counts tell of a tight one
 
 
@@ -172,10 +172,10 @@ class Shares:
             told, np.cumsum([1, size, size, size, levels])
         )
         parameter = self._parameter(np.exp(logs))
-        variance = (1 + parameter) / np.maximum(parameter, LEAST) ** 2  # of log g, about
         tight = self._tight
-        if self._hyper is not None:
-            tight = (log_g * variance > TIGHT) & (self._weight > 0)
+        if self._hyper is not None:  # the variance of log g is about (1 + b) / b^2
+            tight = log_g * (1 + parameter) > TIGHT * parameter**2
+            tight &= self._weight > 0
         same = Shares(self._nodes, self._alpha, self._total, self._hyper, tight)
         masses = [
             self._total[0] + total,
