@@ -277,7 +277,7 @@ class MultiScale(Law):
         Beside each stands the logarithm of a uniform number: by more than that the log-probability
         of the counts over all values must rise (Metropolis-Hastings).
         """
-        beside = rng.integers(-1, 2, size=len(self.hierarchy.frame)).tolist()
+        beside = [int(rng.integers(-1, 2)) for _ in self.hierarchy.frame]
         anywhere = self._anywhere(rng)
         odds = np.log(rng.random(2)).tolist()
         return list(zip(odds, (anywhere, beside), strict=True))
