@@ -144,6 +144,7 @@ def add_moments(
     mean: NDArray[np.float64],
     spread: NDArray[np.float64],
 ) -> None: ...
+
 class Trees:
     def draw(
         self,

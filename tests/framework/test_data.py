@@ -13,6 +13,7 @@ from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.origin import Origin
 from skyfold.response import Response
+from skyfold_responses.psf import Psf
 
 
 def problem(seed, *, bins=40, pixels=7, level=3.0, weight=None, dtype=np.float64):
@@ -96,6 +97,20 @@ def test_attribution_has_the_mean_of_the_e_step():
     mean = np.mean([data.attribute(values, rng).back["sky"] for _ in range(3000)], axis=0)
     expected = values["sky"] * data.e_step(values).back["sky"]
     np.testing.assert_allclose(mean, expected, atol=5 * np.sqrt(data.counts.sum() / 3000))
+
+
+def test_what_is_kept_of_fixed_components_follows_their_values_and_responses():
+    kernel, rng = np.array([0.2, 0.6, 0.2]), np.random.default_rng(1)
+    responses = {"sky": Matrix(rng.random((4, 6))), "known": Psf(kernel, (4,), "same")}
+    components = {"known": Component(Grid((4,)), fixed=True)}
+    data = BinnedData([3, 1, 5, 9], responses, components=components)
+    moved = data.at({"known": np.roll(kernel, 1)})
+    for seen in (data, data, moved, data.at({"known": np.roll(kernel, 2)}), data):
+        for value in (1.0, 1.0, 3.0):
+            values = {"sky": np.ones(6), "known": value * np.arange(4.0)}
+            step = seen.attribute(values, rng)
+            expected = seen.forward(values).observed
+            np.testing.assert_allclose(step.expectation.observed, expected)
 
 
 def test_float32_is_kept():

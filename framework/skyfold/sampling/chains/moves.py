@@ -262,7 +262,8 @@ def transferred(
 def _from_to(begin: Array, end: Array) -> Array:
     """Return the numbers from each beginning to each end."""
     start = np.concatenate([[0], np.cumsum(end - begin)])
-    return np.arange(start[-1]) + np.repeat(begin - start[:-1], end - begin)
+    numbers: Array = np.arange(start[-1]) + np.repeat(begin - start[:-1], end - begin)
+    return numbers
 
 
 def _some_of(weights: Array, number: int, rng: np.random.Generator) -> Array:

@@ -79,13 +79,13 @@ class Hierarchy:
         strength: Array | None = None,
         factors: Sequence[float] | None = None,
     ) -> None:
+        axes, order = geometry.shape[-2:], None
         if isinstance(geometry, Sphere):
             pixels, self.energies = geometry.shape
             self.frame: tuple[int, ...] = ()
             branching = [4] * (geometry.nside.bit_length() - 1) + [12]
             axes, order = (), _in_order(geometry)
         elif isinstance(geometry, Grid):
-            axes, order = geometry.shape[-2:], None
             pixels, self.energies = prod(axes), prod(geometry.shape[:-2])
             splits = (max(axes) - 1).bit_length()
             self.frame = (2**splits,) * len(axes)
@@ -102,16 +102,16 @@ class Hierarchy:
             )
         if strength is not None and np.any(strength == 0):
             raise ConfigError("strength: it must be above zero everywhere")
-        factors = np.ones(self.levels) if factors is None else np.asarray(factors, float)
-        if factors.shape != (self.levels,):
+        by_level = np.ones(self.levels) if factors is None else np.asarray(factors, float)
+        if by_level.shape != (self.levels,):
             raise ConfigError(
-                f"{factors.size} factors, but there are {self.levels} levels from the pixels "
+                f"{by_level.size} factors, but there are {self.levels} levels from the pixels "
                 "up to the whole; give one for each"
             )
-        if not np.all((factors > 0) & np.isfinite(factors)):
+        if not np.all((by_level > 0) & np.isfinite(by_level)):
             raise ConfigError("factors: they must be above zero")
         self.forest = _kernels.Forest(
-            axes, order, branching, self.energies, pixels, measure, strength, factors
+            axes, order, branching, self.energies, pixels, measure, strength, by_level
         )
 
     def _by_energy(self, name: str, values: Array | None) -> Array | None:
