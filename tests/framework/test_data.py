@@ -106,7 +106,7 @@ def test_what_is_kept_of_fixed_components_follows_their_values_and_responses():
     data = BinnedData([3, 1, 5, 9], responses, components=components)
     for by in (0, 0, 1, 2, 0):
         seen = data.at({"known": np.roll(kernel, by)}) if by else data
-        for value in (3.0, 1.0, 1.0):
+        for value in (1.0, 1.0, 3.0, 1.0):
             values = {"sky": np.ones(6), "known": value * np.arange(4.0)}
             step = seen.attribute(values, rng)
             expected = seen.forward(values).observed
