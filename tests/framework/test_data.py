@@ -87,8 +87,10 @@ def test_slope_is_the_derivative(seed, joint, damped):
 @given(seed=seeds)
 def test_every_count_is_attributed(seed):
     data, values, *_ = problem(seed)
-    drawn = data.attribute(values, np.random.default_rng(seed)).back
-    assert sum(int(part.sum()) for part in drawn.values()) == data.counts.sum()
+    for again in (False, True):
+        seen = data.resample(np.random.default_rng(seed)) if again else data
+        drawn = seen.attribute(values, np.random.default_rng(seed)).back
+        assert sum(int(part.sum()) for part in drawn.values()) == seen.counts.sum()
 
 
 def test_attribution_has_the_mean_of_the_e_step():
