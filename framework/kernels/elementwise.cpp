@@ -276,6 +276,7 @@ void bind_conjugate(py::module_& m);
 void bind_draws(py::module_& m);
 void bind_entropy(py::module_& m);
 void bind_trees(py::module_& m);
+void bind_tree_slopes(py::module_& m);
 void bind_transfer(py::module_& m);
 
 PYBIND11_MODULE(_kernels, m) {
@@ -290,5 +291,6 @@ PYBIND11_MODULE(_kernels, m) {
   bind_draws(m);
   bind_entropy(m);
   bind_trees(m);
+  bind_tree_slopes(m);
   bind_transfer(m);
 }

@@ -244,3 +244,26 @@ def transfer(
     expectation: NDArray[np.float64],
     key: Key,
 ) -> tuple[int, int]: ...
+def tree_light(
+    log_total: float,
+    one: NDArray[np.float64],
+    two: NDArray[np.float64],
+    alpha: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    offsets: NDArray[np.int64],
+    parent: NDArray[np.int32],
+    tight: NDArray[np.bool_],
+) -> tuple[
+    float,
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+]: ...
+def tree_slopes(
+    by_light: NDArray[np.float64],
+    share: NDArray[np.float64],
+    parent: NDArray[np.int32],
+) -> NDArray[np.float64]: ...

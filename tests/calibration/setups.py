@@ -192,6 +192,24 @@ SETUPS = {
     "trajectories": lambda: following(setup(image(exposure=True, backgrounds={"background": 0.7}))),
     "trajectories, joint": lambda: following(setup(joint(), LogNormalFactor(1, 0.3))),
     "trajectories, sphere": lambda: following(moved(setup(sphere(2, nested=False)))),
+    "trajectories, fixed alphas": lambda: following(
+        setup(image(exposure=True), alpha=[0.1, 0.3, 1], hyper=None)
+    ),
+    "trajectories, diffuse": lambda: following(
+        setup(image(exposure=True, backgrounds={"background": 0.7}), hyper=Lira(1, 0.02, 1))
+    ),
+    "trajectories, border": lambda: following(
+        moved(setup(image((5, 6), "extended"), hyper=HalfCauchy(), origins=FAR))
+    ),
+    "trajectories, energies": lambda: following(
+        setup(energies(), hyper=Lira(1, 0.02, 1), total=(200.0, 0.2))
+    ),
+    "trajectories, template": lambda: following(
+        setup(image(), hyper=HalfCauchy(), template=template())
+    ),
+    "trajectories, diffuse sphere": lambda: following(
+        setup(sphere(2, nested=True), hyper=Lira(1, 0.02, 1))
+    ),
     "tempering": lambda: replace(setup(image(exposure=True)), rungs=3),
     "tempering, fixed alphas": lambda: replace(
         setup(image(exposure=True), alpha=[0.1, 0.3, 1], hyper=None), rungs=3

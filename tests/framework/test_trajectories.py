@@ -19,6 +19,7 @@ from skyfold.sampling.chains.trajectories import Field, follow, pays
 from skyfold.sampling.laws.masked_law import Masked
 from skyfold.sampling.laws.scale_law import GammaFactor, LogNormalFactor, Scale
 from skyfold.sampling.laws.shares import Shares
+from skyfold.sampling.laws.strengths import HalfCauchy, Lira
 from skyfold.sources import Sources
 
 
@@ -39,6 +40,11 @@ PROBLEMS = {
     "energies": lambda: setup(energies()),
     "joint": lambda: setup(joint(), LogNormalFactor(1, 0.3)),
     "sphere": lambda: setup(sphere(2, nested=False)),
+    "diffuse": lambda: setup(
+        image(exposure=True, backgrounds={"background": 0.7}), hyper=Lira(1, 0.02, 1)
+    ),
+    "diffuse sphere": lambda: setup(sphere(2, nested=True), hyper=HalfCauchy(), total=(2e4, 0.2)),
+    "diffuse template": lambda: setup(image(), template=template(), hyper=Lira(1, 0.02, 1)),
     "strong": lambda: setup(image(), alpha=[0.4, 3.0, 20.0], hyper=None),
 }
 
@@ -47,30 +53,36 @@ def field(given, rng):
     """Return a posterior at the truth, and the truth."""
     values, unknowns = given.truth(rng)
     coordinates = {name: law.coordinates(unknowns[name]) for name, law in given.laws.items()}
-    return Field(given.observed(values, rng), values, coordinates), values
+    return Field(given.observed(values, rng), values, coordinates), values, unknowns
 
 
+@pytest.mark.parametrize("settled", [False, True], ids=["loose", "settled"])
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_slopes_are_those_of_the_level(name, rng):
-    posterior, values = field(PROBLEMS[name](), rng)
+def test_slopes_are_those_of_the_level(name, settled, rng):
+    posterior, values, unknowns = field(PROBLEMS[name](), rng)
+    if settled:
+        posterior, masses = posterior.settled(posterior.told(rng))
+        assert np.all(masses > 0)
     place = posterior.place(rng)
     here, way = posterior.at(place), rng.standard_normal(place.size)
     for key, value in values.items():
         np.testing.assert_allclose(here.values[key], value, rtol=1e-6, atol=1e-12 * value.max())
+        for unknown, moved in here.unknowns[key].items():
+            np.testing.assert_allclose(moved, unknowns[key][unknown])
     up, down = (posterior.at(place + h * way).level for h in (1e-5, -1e-5))
     assert (up - down) / 2e-5 == pytest.approx(here.slopes @ way, rel=1e-5, abs=1e-4)
 
 
 def test_values_held_at_zero_stay_there(rng):
     given = unseen()
-    posterior, _ = field(given, rng)
+    posterior, *_ = field(given, rng)
     place = posterior.place(rng)
     there = posterior.at(place + 0.1 * rng.standard_normal(place.size))
     np.testing.assert_array_equal(there.values["stars"] > 0, [True, False, True])
     law, logs = given.laws["stars"], np.log([3.0, 5.0])
     own, moved = law.coordinates({}), np.array([0.3, -0.2])
-    densities = [law.log_density(own.values(logs + by)[0], {}) for by in (0, moved)]
-    told = [own.log_density(logs + by)[0] for by in (0, moved)]
+    densities = [law.log_density(own.at(logs + by).values, {}) for by in (0, moved)]
+    told = [own.at(logs + by).level for by in (0, moved)]
     assert told[1] - told[0] == pytest.approx(densities[1] - densities[0] + moved.sum())
 
 
@@ -84,51 +96,62 @@ def leanings(given, number):
     for _ in range(10):
         _, kept = follow(field(given, rng)[0], kept, True, rng)
 
-    def known(values):
-        return np.concatenate(
-            [list(quantities(n, given.data, values[n], {}).values()) for n in given.laws]
-        )
+    def known(values, unknowns):
+        found = [quantities(n, given.data, values[n], unknowns[n]).values() for n in given.laws]
+        return np.concatenate([list(each) for each in found])
 
     differences = []
     for _ in range(number):
-        posterior, values = field(given, rng)
-        new, same = follow(posterior, kept, False, rng)
+        posterior, values, unknowns = field(given, rng)
+        end, same = follow(posterior, kept, False, rng)
         np.testing.assert_array_equal(same, kept)
-        if new is not None:
-            differences.append(known(new) - known(values))
+        if end is not None:
+            moved = {n: {**u, **end.unknowns[n]} for n, u in unknowns.items()}
+            differences.append(known(end.values, moved) - known(values, unknowns))
     assert len(differences) > 0.3 * number
-    return min(stats.wilcoxon(each).pvalue for each in np.transpose(differences))
+    moving = [each for each in np.transpose(differences) if np.any(each)]
+    return min(stats.wilcoxon(each).pvalue for each in moving)
 
 
-@pytest.mark.parametrize("name", ["background", "joint"])
+@pytest.mark.parametrize("name", ["background", "joint", "diffuse"])
 def test_truths_stay_truths(name):
     assert leanings(PROBLEMS[name](), 120) > 1e-3
 
 
 def test_a_wrong_density_is_noticed(monkeypatch):
-    right = Shares.log_density
+    right = Shares.at
 
     def wrong(self, place):
-        value, slopes = right(self, place)
-        slopes[0] -= 15
-        return value - 15 * place[0], slopes
+        shared = right(self, place)
+        shared.slopes[0] -= 15
+        return shared._replace(level=shared.level - 15 * place[0])
 
-    monkeypatch.setattr(Shares, "log_density", wrong)
+    monkeypatch.setattr(Shares, "at", wrong)
     assert leanings(PROBLEMS["background"](), 120) < 1e-6
 
 
 def test_factors_stay_within_their_bounds(rng):
     law = Scale(np.ones(2), GammaFactor.of(1, 0.3), (0.5, 1.5))
-    within, beyond = (law.coordinates({}).log_density(np.log(v)) for v in ([1, 1.4], [1, 1.6]))
-    assert np.isfinite(within[0])
-    assert beyond[0] == -np.inf
+    within, beyond = (law.coordinates({}).at(np.log(v)).level for v in ([1, 1.4], [1, 1.6]))
+    assert np.isfinite(within)
+    assert beyond == -np.inf
 
 
 def test_they_are_taken_where_a_value_lights_most_bins():
-    assert pays(sphere(2, nested=False).with_counts(np.ones(40)), ["sky"])
-    with_background = image(backgrounds={"background": 0.7}).with_counts(np.ones((8, 8)))
-    assert not pays(with_background, ["sky"])
-    assert pays(with_background, ["sky", "background"])
+    wide = setup(sphere(2, nested=False))
+    assert pays(wide.data.with_counts(np.ones(40)), wide.laws)
+    narrow = setup(image(backgrounds={"background": 0.7}))
+    data = narrow.data.with_counts(np.ones((8, 8)))
+    assert pays(data, narrow.laws)
+    assert not pays(data, {"sky": narrow.laws["sky"]})
+
+
+def test_they_are_taken_where_skies_may_be_smooth():
+    data = image().with_counts(np.ones((8, 8)))
+    assert not pays(data, setup(image(), hyper=Lira()).laws)
+    assert pays(data, setup(image(), hyper=Lira(1, 0.02, 1)).laws)
+    assert pays(data, setup(image(), hyper=HalfCauchy()).laws)
+    assert not pays(data, setup(image(), alpha=20.0, hyper=None).laws)
 
 
 def sampler(rng, **options):

@@ -192,7 +192,7 @@ class Chain:
                 self.densities[name] -= law.log_density(before, unknowns)
 
     def follow(self, rng: np.random.Generator) -> None:
-        """Let the values follow a trajectory, if all laws have coordinates for it."""
+        """Let values and unknowns follow a trajectory, if all laws have coordinates for it."""
         able = {}
         for name, law in self.laws.items():
             if (own := law.coordinates(self.unknowns[name])) is None:
@@ -202,12 +202,13 @@ class Chain:
         if not (learn or self.learnt.size):
             return
         posterior = Field(self.seen, self.values, able)
-        moved, self.learnt = follow(posterior, self.learnt, learn, rng)
-        if moved is None:
+        end, self.learnt = follow(posterior, self.learnt, learn, rng)
+        if end is None:
             return
-        self.values = moved
+        self.values = end.values
         for name, law in self.laws.items():
-            self.densities[name] = law.log_density(moved[name], self.unknowns[name])
+            self.unknowns[name] = {**self.unknowns[name], **end.unknowns[name]}
+            self.densities[name] = law.log_density(self.values[name], self.unknowns[name])
 
     def temper(self) -> None:
         """Let the hotter chains follow, and exchange where all are."""

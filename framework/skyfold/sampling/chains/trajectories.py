@@ -2,46 +2,48 @@
 
 Where each count may have come from many places, draws by attributed counts hardly change the sky:
 they need as many sweeps as Richardson-Lucy iterations. Here all values, logarithms of totals, of
-factors and of shares in a tree, move together under the likelihood of the counts themselves
-(Hamiltonian Monte Carlo: Duane et al. 1987; Neal 2011). The masses of the coordinates are what law
-and counts tell of each; that and the length of a step are learnt while chains burn in, and kept
-from then on. The unknowns of the laws stay where they are.
+factors and of shares in a tree, move together with the strengths of the tree under the likelihood
+of the counts themselves (Hamiltonian Monte Carlo: Duane et al. 1987; Neal 2011). Which coordinates
+suit, their masses, and the length of a step are learnt while chains burn in, and kept from then on.
 
 It pays where one value lights most bins: skies of telescopes whose every bin looks at much of them,
-backgrounds that are fitted. Behind a narrow PSF alone what mixes most slowly are the strengths, and
-the time is better spent on sweeps.
+backgrounds that are fitted. It pays behind a narrow PSF, too, where the sky may be smooth: counts
+then tell little of the strengths of fine levels, which sweeps change slowly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 
 from skyfold.data import DataInterface
 from skyfold.sampling.chains.moves import Light
-from skyfold.sampling.laws.coordinates import Coordinates
+from skyfold.sampling.laws.coordinates import Coordinates, Made
+from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array
 
-EVERY = 16  # sweeps from one trajectory to the next
-STEPS = 16  # of a trajectory: a slope for each sweep
+EVERY = 8  # sweeps from one trajectory to the next
+LENGTH, MOST = 5.0, 100  # of a trajectory: of all steps together, and how many they may be
 FIRST, GOAL = 0.1, 0.7  # length of the first step, and the probability that is aimed at
 PROBES, MEMORY = 4, 32  # looks at what the counts tell, and trajectories that they are held for
 WIDE = 0.5  # of the bins with counts, that a value lights where trajectories pay
 LOST = 1000.0  # of its energy, at which a trajectory is given up
 
 
-def pays(data: DataInterface, names: Iterable[str]) -> bool:
-    """Return whether a value of one of these components lights most bins that hold counts."""
-    held = np.count_nonzero(data.counts)
-    return any(Light(data, name).footprint > WIDE * held for name in names)
+def pays(data: DataInterface, laws: Mapping[str, Law]) -> bool:
+    """Return whether a sky may be smooth, or one value lights most bins that hold counts."""
+    wide = WIDE * np.count_nonzero(data.counts)
+    return any(law.smooth or Light(data, name).footprint > wide for name, law in laws.items())
 
 
 class Point(NamedTuple):
-    """Values on a trajectory: their log-posterior, and its slopes."""
+    """Values and unknowns on a trajectory: their log-posterior, and its slopes."""
 
     values: dict[str, Array]
+    unknowns: dict[str, dict[str, Array]]
     level: float
     slopes: Array
 
@@ -53,7 +55,7 @@ class Learnt:
     ----------
     kept
         Number of trajectories it was learnt from, logarithm of the step, and what the counts tell
-        of each coordinate; of no size before the first.
+        of the coordinates; of no size before the first.
     """
 
     def __init__(self, kept: Array, size: int) -> None:
@@ -66,7 +68,7 @@ class Learnt:
 
     @property
     def told(self) -> Array:
-        """What the counts tell of each coordinate."""
+        """What the counts tell of the coordinates."""
         return self.kept[2:]
 
     def look(self, seen: Array) -> Learnt:
@@ -93,6 +95,11 @@ class Field:
         Values of all components.
     coordinates
         Those of each component that moves.
+
+    Attributes
+    ----------
+    size, looks
+        How many coordinates there are, and how many numbers `told` returns.
     """
 
     def __init__(
@@ -101,64 +108,93 @@ class Field:
         values: Mapping[str, Array],
         coordinates: Mapping[str, Coordinates],
     ) -> None:
-        self._data, self._values = data, values
-        self.firm = np.concatenate([own.firm for own in coordinates.values()])
-        ends = np.cumsum([0, *(own.firm.size for own in coordinates.values())])
-        self._parts = [
-            (name, own, slice(*ends[i : i + 2]))
-            for i, (name, own) in enumerate(coordinates.items())
-        ]
+        self._data, self._values, self._coordinates = data, values, coordinates
+        self._ends = np.cumsum([own.size for own in coordinates.values()])
+        self.size, self.looks = (
+            int(self._ends[-1]),
+            sum(own.looks for own in coordinates.values()),
+        )
+
+    def settled(self, told: Array) -> tuple[Field, Array]:
+        """Return the same in coordinates that suit what counts tell, and their masses."""
+        ends = np.cumsum([own.looks for own in self._coordinates.values()])[:-1]
+        coordinates, masses = {}, []
+        for (name, own), part in zip(self._coordinates.items(), np.split(told, ends), strict=True):
+            coordinates[name], mass = own.settled(part)
+            masses.append(mass)
+        return Field(self._data, self._values, coordinates), np.concatenate(masses)
 
     def place(self, rng: np.random.Generator) -> Array:
         """Return the coordinates of the values."""
-        return np.concatenate([own.of(self._values[name], rng) for name, own, _ in self._parts])
+        return np.concatenate(
+            [own.of(self._values[name], rng) for name, own in self._coordinates.items()]
+        )
 
     def at(self, place: Array) -> Point:
         """Return the values at a place, and the slopes there."""
-        values, known = dict(self._values), {}
-        level, slopes = 0.0, np.empty(place.size)
-        for name, own, here in self._parts:
-            made, known[name] = own.values(place[here])
-            values[name] = made.astype(self._values[name].dtype, copy=False)
-            density, slopes[here] = own.log_density(place[here])
-            level += density
+        made = self._made(place)
+        level, slopes = (
+            sum(own.level for own in made.values()),
+            np.concatenate([own.slopes for own in made.values()]),
+        )
+        values = self._all(made)
         if not level > -np.inf:
-            return Point(values, -np.inf, slopes)
+            return Point(values, self._unknowns(place), -np.inf, slopes)
         step = self._data.e_step(self._seen(values))
-        by_log = {n: values[n] * (step.back[n] - self._data.sensitivity[n]) for n in known}
-        return Point(values, level + step.log_likelihood, slopes + self._by(by_log, known))
+        by_log = {n: values[n] * (step.back[n] - self._data.sensitivity[n]) for n in made}
+        by_data = [own.slopes(by_log[n], made[n].known) for n, own in self._coordinates.items()]
+        level += step.log_likelihood
+        return Point(values, self._unknowns(place), level, slopes + np.concatenate(by_data))
 
-    def told(self, place: Array, rng: np.random.Generator) -> Array:
-        """Return a guess at what the counts tell of each coordinate.
+    def told(self, rng: np.random.Generator) -> Array:
+        """Return a guess at what the counts tell of the coordinates.
 
         That is the diagonal of the observed information, the mean of squares of its root times
         random signs.
         """
-        values, known = dict(self._values), {}
-        for name, own, here in self._parts:
-            values[name], known[name] = own.values(place[here])
+        made = self._made(self.place(rng))
+        values = self._all(made)
         seen = self._data.forward(self._seen(values))
         root = np.sqrt(np.maximum(self._data.curvature(seen), 0))
-        found = np.zeros(place.size)
+        found = np.zeros(self.looks)
         for _ in range(PROBES):
             back = self._data.adjoint(root * (2 * rng.integers(2, size=root.size) - 1))
-            found += self._by({n: values[n] * back[n] for n in known}, known) ** 2
+            looks = [
+                own.look(values[n] * back[n], made[n].known) for n, own in self._coordinates.items()
+            ]
+            found += np.concatenate(looks)
         return found / PROBES
+
+    def _made(self, place: Array) -> dict[str, Made]:
+        parts = np.split(place, self._ends[:-1])
+        return {
+            name: own.at(part)
+            for (name, own), part in zip(self._coordinates.items(), parts, strict=True)
+        }
+
+    def _all(self, made: Mapping[str, Made]) -> dict[str, Array]:
+        """Return values of all components, each in the precision that it is kept in."""
+        moved = {
+            name: own.values.astype(self._values[name].dtype, copy=False)
+            for name, own in made.items()
+        }
+        return {**self._values, **moved}
+
+    def _unknowns(self, place: Array) -> dict[str, dict[str, Array]]:
+        parts = np.split(place, self._ends[:-1])
+        return {
+            name: own.unknowns(part)
+            for (name, own), part in zip(self._coordinates.items(), parts, strict=True)
+        }
 
     def _seen(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Return values in the precision of the data."""
         return {name: np.asarray(v, self._data.dtype) for name, v in values.items()}
 
-    def _by(self, by_log: Mapping[str, Array], known: Mapping[str, Any]) -> Array:
-        """Return derivatives by all coordinates."""
-        return np.concatenate(
-            [own.slopes(by_log[name], known[name]) for name, own, _ in self._parts]
-        )
-
 
 def follow(
     field: Field, kept: Array, learn: bool, rng: np.random.Generator
-) -> tuple[dict[str, Array] | None, Array]:
+) -> tuple[Point | None, Array]:
     """Follow a trajectory.
 
     Parameters
@@ -174,23 +210,26 @@ def follow(
 
     Returns
     -------
-    values
-        Those at the end; None where it was not accepted.
+    end
+        Where it ends; None where that was not accepted.
     kept
         What the next trajectory goes by.
     """
-    learnt, place = Learnt(kept, field.firm.size), field.place(rng)
+    learnt = Learnt(kept, field.looks)
     if learn:
-        learnt = learnt.look(field.told(place, rng))
-    pace = learnt.step * rng.uniform(0.8, 1.2) / np.sqrt(field.firm + learnt.told)
+        before, _ = field.settled(learnt.told)
+        learnt = learnt.look(before.told(rng))
+    settled, masses = field.settled(learnt.told)
+    place = settled.place(rng)
+    pace = learnt.step * rng.uniform(0.8, 1.2) / np.sqrt(masses)
     push = rng.standard_normal(place.size)
-    here = start = field.at(place)
+    here = start = settled.at(place)
     energy = float(start.level - 0.5 * push @ push)
     with np.errstate(over="ignore", invalid="ignore"):
-        for _ in range(STEPS):
+        for _ in range(min(ceil(LENGTH / learnt.step), MOST)):
             push = push + 0.5 * pace * here.slopes
             place = place + pace * push
-            here = field.at(place)
+            here = settled.at(place)
             push = push + 0.5 * pace * here.slopes
             gain = float(here.level - 0.5 * push @ push - energy)
             if not gain > -LOST:
@@ -199,4 +238,4 @@ def follow(
     accepted = rng.random() < chance
     if learn:
         learnt = learnt.tried(chance)
-    return (here.values if accepted else None), learnt.kept
+    return (here if accepted else None), learnt.kept

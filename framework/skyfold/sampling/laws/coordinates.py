@@ -4,41 +4,80 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from skyfold.sampling.laws.shares import Shares
+from skyfold.sampling.laws.shares import Shared, Shares
 from skyfold.vector import Array
 
 
-class Coordinates(ABC):
-    """Numbers that stand for the values of a component, given its unknowns.
+class Made(NamedTuple):
+    """What coordinates stand for.
 
     Attributes
     ----------
-    firm
-        How much the law tells of each: what minus the second derivative of its log-density is
-        expected to be.
+    values
+        Values of the component.
+    level, slopes
+        Log-density of the coordinates before counts are seen, up to a constant; its slopes.
+    known
+        What `Coordinates.slopes` needs.
     """
 
-    firm: Array
+    values: Array
+    level: float
+    slopes: Array
+    known: Any
+
+
+class Coordinates(ABC):
+    """Numbers that stand for the values of a component, and for unknowns of its law.
+
+    Attributes
+    ----------
+    size
+        How many there are.
+    looks
+        How many numbers `look` returns.
+    """
+
+    size: int
+    looks: int
 
     @abstractmethod
     def of(self, values: Array, rng: np.random.Generator) -> Array:
         """Return the coordinates of values; what values say nothing of is drawn."""
 
     @abstractmethod
-    def values(self, place: Array) -> tuple[Array, Any]:
-        """Return the values of coordinates, and what `slopes` needs."""
+    def at(self, place: Array) -> Made:
+        """Return what coordinates stand for."""
 
     @abstractmethod
     def slopes(self, by_log: Array, known: Any) -> Array:
         """Return derivatives by the coordinates, given those by the logarithms of the values."""
 
     @abstractmethod
-    def log_density(self, place: Array) -> tuple[float, Array]:
-        """Return that of the coordinates before counts are seen, up to a constant; its slopes."""
+    def settled(self, told: Array) -> tuple[Coordinates, Array]:
+        """Return coordinates that suit what counts tell, and the masses to move them with.
+
+        Parameters
+        ----------
+        told
+            Mean of what `look` returned.
+        """
+
+    def look(self, by_log: Array, known: Any) -> Array:
+        """Return what counts tell of the coordinates, by derivatives of random sign.
+
+        By default these are the squares of the derivatives by each.
+        """
+        squares: Array = self.slopes(by_log, known) ** 2
+        return squares
+
+    def unknowns(self, place: Array) -> dict[str, Array]:
+        """Return those unknowns of the law that move along; none by default."""
+        return {}
 
 
 class Logs(Coordinates):
@@ -49,7 +88,8 @@ class Logs(Coordinates):
     shape
         Shape of the values.
     firm
-        What their law tells, for each or for all.
+        How much their law tells of each: what minus the second derivative of its log-density is
+        expected to be.
     law
         Log-density of the logarithms, and its derivatives.
     """
@@ -60,24 +100,24 @@ class Logs(Coordinates):
         firm: float,
         law: Callable[[Array], tuple[float, Array]],
     ) -> None:
-        self._shape, self._law = shape, law
-        self.firm = np.full(int(np.prod(shape)), firm)
+        self._shape, self._firm, self._law = shape, firm, law
+        self.size = self.looks = int(np.prod(shape))
 
     def of(self, values: Array, rng: np.random.Generator) -> Array:
         """Return the logarithms."""
         return np.log(values.ravel().astype(np.float64))
 
-    def values(self, place: Array) -> tuple[Array, None]:
+    def at(self, place: Array) -> Made:
         """Return the values."""
-        return np.exp(place).reshape(self._shape), None
+        return Made(np.exp(place).reshape(self._shape), *self._law(place), None)
 
     def slopes(self, by_log: Array, known: None) -> Array:
         """Return them as they are."""
         return by_log.ravel()
 
-    def log_density(self, place: Array) -> tuple[float, Array]:
-        """Return that of the logarithms."""
-        return self._law(place)
+    def settled(self, told: Array) -> tuple[Logs, Array]:
+        """Return the same, and what law and counts tell."""
+        return self, self._firm + told
 
 
 class Within(Coordinates):
@@ -92,30 +132,40 @@ class Within(Coordinates):
     """
 
     def __init__(self, own: Coordinates, inside: Array) -> None:
-        self._own, self._inside, self.firm = own, inside, own.firm
+        self._own, self._inside = own, inside
+        self.size, self.looks = own.size, own.looks
 
     def of(self, values: Array, rng: np.random.Generator) -> Array:
         """Return those of the values inside."""
         return self._own.of(values[self._inside], rng)
 
-    def values(self, place: Array) -> tuple[Array, Any]:
+    def at(self, place: Array) -> Made:
         """Return the values inside, and zeros."""
-        found, known = self._own.values(place)
-        values = np.zeros(self._inside.shape, found.dtype)
-        values[self._inside] = found
-        return values, known
+        made = self._own.at(place)
+        values = np.zeros(self._inside.shape, made.values.dtype)
+        values[self._inside] = made.values
+        return made._replace(values=values)
 
     def slopes(self, by_log: Array, known: Any) -> Array:
         """Return derivatives by the coordinates inside."""
         return self._own.slopes(by_log[self._inside], known)
 
-    def log_density(self, place: Array) -> tuple[float, Array]:
-        """Return that inside."""
-        return self._own.log_density(place)
+    def settled(self, told: Array) -> tuple[Within, Array]:
+        """Return what suits the values inside."""
+        own, masses = self._own.settled(told)
+        return Within(own, self._inside), masses
+
+    def look(self, by_log: Array, known: Any) -> Array:
+        """Return what counts tell of the coordinates inside."""
+        return self._own.look(by_log[self._inside], known)
+
+    def unknowns(self, place: Array) -> dict[str, Array]:
+        """Return those of the law inside."""
+        return self._own.unknowns(place)
 
 
 class Trees(Coordinates):
-    """Totals and shares of the trees of a sky, one tree for each energy.
+    """Totals, shares and strengths of the trees of a sky, one tree for each energy.
 
     Parameters
     ----------
@@ -129,40 +179,57 @@ class Trees(Coordinates):
         self, shape: tuple[int, ...], trees: Sequence[tuple[Array, float, Shares]]
     ) -> None:
         self._shape, self._trees = shape, trees
-        self.firm = np.concatenate([shares.firm for *_, shares in trees])
-        self._ends = np.cumsum([shares.size for *_, shares in trees])[:-1]
+        self._ends = np.cumsum([shares.size for *_, shares in trees])
+        self.size, self.looks = int(self._ends[-1]), sum(shares.looks for *_, shares in trees)
 
     def of(self, values: Array, rng: np.random.Generator) -> Array:
-        """Return the coordinates, the sums over siblings drawn."""
+        """Return the coordinates of the trees."""
         light = values.ravel().astype(np.float64)
         return np.concatenate([own.of(light[at] * s, rng) for at, s, own in self._trees])
 
-    def values(self, place: Array) -> tuple[Array, list[Array]]:
-        """Return the values, and the proportions of all trees."""
+    def at(self, place: Array) -> Made:
+        """Return the values, and what the slopes of all trees need."""
         values, known = np.zeros(int(np.prod(self._shape))), []
-        for (at, scale, own), mine in zip(self._trees, self._parted(place), strict=True):
-            light, shares = own.light(mine)
-            values[at] = light / scale
-            known.append(shares)
-        return values.reshape(self._shape), known
+        for (places, scale, own), mine in zip(self._trees, self._parted(place), strict=True):
+            known.append(own.at(mine))
+            values[places] = known[-1].light / scale
+        slopes = np.concatenate([shared.slopes for shared in known])
+        level = sum(shared.level for shared in known)
+        return Made(values.reshape(self._shape), level, slopes, known)
 
-    def slopes(self, by_log: Array, known: list[Array]) -> Array:
-        """Return derivatives by totals and shares."""
+    def slopes(self, by_log: Array, known: list[Shared]) -> Array:
+        """Return derivatives by the coordinates of the trees."""
+        return self._joined(Shares.slopes, by_log, known)
+
+    def look(self, by_log: Array, known: list[Shared]) -> Array:
+        """Return what counts tell of the trees."""
+        return self._joined(Shares.look, by_log, known)
+
+    def settled(self, told: Array) -> tuple[Trees, Array]:
+        """Return trees that suit what counts tell."""
+        parts = np.split(told, np.cumsum([own.looks for *_, own in self._trees])[:-1])
+        settled = [own.settled(part) for (*_, own), part in zip(self._trees, parts, strict=True)]
+        trees = [
+            (places, scale, own)
+            for (places, scale, _), (own, _) in zip(self._trees, settled, strict=True)
+        ]
+        return Trees(self._shape, trees), np.concatenate([masses for _, masses in settled])
+
+    def unknowns(self, place: Array) -> dict[str, Array]:
+        """Return the strengths."""
+        parts = zip(self._trees, self._parted(place), strict=True)
+        return {"alpha": np.array([own.strengths(mine) for (*_, own), mine in parts])}
+
+    def _joined(
+        self, what: Callable[[Shares, Array, Shared], Array], by_log: Array, known: list[Shared]
+    ) -> Array:
         flat = by_log.ravel()
         return np.concatenate(
             [
-                own.slopes(flat[at], mine)
-                for (at, _, own), mine in zip(self._trees, known, strict=True)
+                what(own, flat[places], mine)
+                for (places, _, own), mine in zip(self._trees, known, strict=True)
             ]
         )
 
-    def log_density(self, place: Array) -> tuple[float, Array]:
-        """Return the sum over the trees, and its slopes."""
-        each = [
-            own.log_density(mine)
-            for (*_, own), mine in zip(self._trees, self._parted(place), strict=True)
-        ]
-        return sum(value for value, _ in each), np.concatenate([slopes for _, slopes in each])
-
     def _parted(self, place: Array) -> list[Array]:
-        return np.split(place, self._ends)
+        return np.split(place, self._ends[:-1])

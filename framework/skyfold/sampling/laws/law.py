@@ -18,7 +18,15 @@ class Law(ABC):
 
     It is bound to a component and its sensitivity. What it does not know itself (strengths, an
     origin) are its unknowns, arrays by name.
+
+    Attributes
+    ----------
+    smooth
+        Whether values may follow each other so closely that counts tell little of how closely;
+        False by default.
     """
+
+    smooth: bool = False
 
     @abstractmethod
     def start(

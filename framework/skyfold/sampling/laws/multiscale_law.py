@@ -23,6 +23,8 @@ from skyfold.vector import Array
 
 Unknowns = dict[str, Array]
 Origin = Literal["fixed", "sampled", "random"]
+SMOOTH = 1.0
+"""Strength from which on light is shared out more evenly than at random."""
 
 
 class MultiScale(Law):
@@ -99,6 +101,7 @@ class MultiScale(Law):
             hyper = replace(hyper, kap1=hyper.kap1 + 1)
         self.hyper = hyper
         self._hyper = None if hyper is None else hyper.terms
+        self.smooth = hyper is not None and hyper.largest >= SMOOTH
         self._total = total
         self._mode = origin if self.hierarchy.frame else "fixed"
         self._origins = [tuple(int(i) for i in o) for o in origins] or [
@@ -234,13 +237,17 @@ class MultiScale(Law):
         return self._transfers(name, data, values, unknowns, sweep, rng)
 
     def coordinates(self, unknowns: Mapping[str, Array]) -> Trees | None:
-        """Return totals and shares; None where the tree changes from sweep to sweep."""
+        """Return totals and shares, and strengths if they may be large: small ones are kept.
+
+        None where the tree changes from sweep to sweep.
+        """
         if self._mode != "fixed":
             return None
         trees = []
         for energy, (alpha, scale) in enumerate(zip(unknowns["alpha"], self._scale, strict=True)):
             nodes = self._transfers.nodes(energy, self._origin(unknowns))
-            trees.append((nodes.places, float(scale), Shares(nodes, alpha, self._total)))
+            own = Shares(nodes, alpha, self._total, self._hyper if self.smooth else None)
+            trees.append((nodes.places, float(scale), own))
         return Trees(self.shape, trees)
 
     def hotter(self, factor: float) -> Self:

@@ -1,23 +1,56 @@
-"""Coordinates of a tree in which light moves without bounds: logarithms of Gamma numbers.
+"""Coordinates of a tree in which light and strengths move without bounds.
 
 Dirichlet proportions are those of independent Gamma numbers g to their sum over siblings, and this
-sum is independent of them: it may be drawn whenever a place in the tree is given coordinates.
+sum is independent of them: it may be drawn whenever a place in the tree is given coordinates. Where
+counts tell more of g than the law does, the node is *tight*, and its logarithm is the coordinate.
+Elsewhere ``log g = 3 log h(c z) + log d - exp(e) / b`` (Marsaglia & Tsang 2000), with a density of
+z and e that hardly depends on the Dirichlet parameter b: they may stay where they are while
+strengths move, and what no count tells of follows (Papaspiliopoulos, Roberts & Sköld 2007).
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
+from skyfold._kernels import tree_light, tree_slopes
 from skyfold.sampling.laws.nodes import Nodes
+from skyfold.sampling.laws.strengths import Terms
 from skyfold.vector import Array
 
-LEAST = 1e-300  # light of a node whose logarithm is taken
+LEAST = 1e-150  # light of a node whose logarithm is taken
+TIGHT = 30.0  # times what the law tells of a node, that counts tell of a tight one
+
+
+class Shared(NamedTuple):
+    """What coordinates stand for.
+
+    Attributes
+    ----------
+    level, slopes
+        Log-density of the coordinates before counts are seen, up to a constant; its slopes.
+    light
+        Light of all leaves.
+    shares
+        Proportion of each node.
+    first, second, strength
+        Derivatives of log g of each node by its two coordinates, and by the logarithm of the
+        strength.
+    """
+
+    level: float
+    slopes: Array
+    light: Array
+    shares: Array
+    first: Array
+    second: Array
+    strength: Array
 
 
 class Shares:
-    """The logarithms of the total of a tree and of a Gamma number for each node below the root.
+    """The logarithm of the total of a tree, two numbers for each node, and strengths.
 
     Parameters
     ----------
@@ -27,79 +60,143 @@ class Shares:
         Its strengths, one for each level.
     total
         Shape and rate of the Gamma density of the total.
+    hyper
+        Density of the strengths; None if they are kept.
+    tight
+        Which nodes are tight: by default all if strengths are kept, none if not. The second number
+        of a tight node stands for nothing, neither do both of one with nothing to share with.
 
     Attributes
     ----------
     size
-        Number of coordinates: the total, then the nodes, leaves first.
-    firm
-        How much the law tells of each coordinate: what minus the second derivative of its
-        log-density is expected to be.
+        Number of coordinates: the total, the first number of all nodes, leaves first, the second
+        of all, and the logarithms of the strengths, if they are not kept.
+    looks
+        How many numbers `settled` needs.
     """
 
-    def __init__(self, nodes: Nodes, alpha: Array, total: tuple[float, float]) -> None:
-        self._nodes, (self._shape, self._rate) = nodes, total
-        parameter, _ = nodes.strengths(alpha)
-        self._parameter = parameter[:-1]
-        self._alone = self._parameter == 0  # nothing to share with
-        self.size = len(parameter)
-        self.firm = np.concatenate([[self._shape], np.where(self._alone, 1.0, self._parameter)])
+    def __init__(
+        self,
+        nodes: Nodes,
+        alpha: Array,
+        total: tuple[float, float],
+        hyper: Terms | None = None,
+        tight: Array | None = None,
+    ) -> None:
+        self._nodes, self._alpha, self._total, self._hyper = nodes, alpha, total, hyper
+        self._weight = nodes.strengths(np.ones_like(alpha))[0][:-1]
+        shared = self._weight > 0
+        self._tight = shared & (hyper is None) if tight is None else tight
+        self._loose = shared & ~self._tight
+        free = 0 if hyper is None else len(alpha)
+        self._ends = np.cumsum([1, len(self._weight), len(self._weight)])
+        self.size = int(self._ends[-1]) + free
+        self.looks = 1 + 3 * len(self._weight) + 2 * len(alpha)
 
     def of(self, light: Array, rng: np.random.Generator) -> Array:
-        """Return coordinates of the light of all leaves, the sums over siblings drawn."""
-        sums = [np.maximum(light, LEAST)]
+        """Return coordinates of the light of all leaves; what it says nothing of is drawn."""
+        sums, parameter = [np.maximum(light, LEAST)], self._parameter(self._alpha)
         for first in self._nodes.first:
             sums.append(np.add.reduceat(sums[-1], first[:-1]))
-        share = [
-            np.log(own) - self._down(level, np.log(above))
-            for level, (own, above) in enumerate(pairwise(sums))
-        ]
-        made = np.concatenate([np.log(sums[-1]), *share])
-        for level, first in enumerate(self._nodes.first):
-            here = self._level(level)
-            shape = np.add.reduceat(self._parameter[here], first[:-1])
-            made[1:][here] += self._down(level, _log_gamma(shape, rng))
-        made[1:][self._alone] = rng.standard_normal(np.count_nonzero(self._alone))
-        return made
+        logs = np.empty(parameter.size)
+        for level, (own, above) in enumerate(pairwise(sums)):
+            here, first = self._level(level), self._nodes.first[level]
+            shape = np.add.reduceat(parameter[here], first[:-1])
+            rest = _log_gamma(shape, rng) - np.log(above)
+            logs[here] = np.log(own) + np.repeat(rest, np.diff(first))
+        one, two = rng.standard_normal((2, logs.size))
+        one[self._tight] = logs[self._tight]
+        known, b = logs[self._loose], parameter[self._loose]
+        whole = np.logaddexp(known, np.log(rng.standard_exponential(known.size)))
+        two[self._loose] = np.log(np.maximum(b * (whole - known), LEAST))
+        one[self._loose] = _about_normal(whole, b)
+        strengths = () if self._hyper is None else np.log(self._alpha)
+        return np.concatenate([np.log(sums[-1]), one, two, strengths])
 
-    def light(self, place: Array) -> tuple[Array, Array]:
-        """Return the light of all leaves, and the proportion of each node."""
-        logs = np.where(self._alone, 0.0, place[1:])
-        shares, light = np.empty_like(logs), np.exp(place[:1])
-        for level in reversed(range(len(self._nodes.first))):
-            here, first = self._level(level), self._nodes.first[level][:-1]
-            high = self._down(level, np.maximum.reduceat(logs[here], first))
-            g = np.exp(logs[here] - high)
-            shares[here] = g / self._down(level, np.add.reduceat(g, first))
-            light = self._down(level, light) * shares[here]
-        return light, shares
+    def strengths(self, place: Array) -> Array:
+        """Return the strengths at a place."""
+        return self._alpha if self._hyper is None else np.exp(place[self._ends[-1] :])
 
-    def slopes(self, by_light: Array, shares: Array) -> Array:
+    def at(self, place: Array) -> Shared:
+        """Return what coordinates stand for."""
+        total, one, two, logs = np.split(place, self._ends)
+        alpha = self.strengths(place)
+        level, known, light, *rest = tree_light(
+            float(total[0]),
+            one,
+            two,
+            alpha,
+            self._weight,
+            self._nodes.offsets,
+            self._nodes.links[0],
+            self._tight,
+        )
+        shape, rate = self._total
+        slopes = np.concatenate([shape - rate * np.exp(total), known[: self.size - 1]])
+        level += float(shape * total[0] - rate * np.exp(total[0]))
+        if self._hyper is not None:
+            k1, k2, k3, scale, _ = self._hyper
+            square, power = (alpha / scale) ** 2, k2 * alpha**k3
+            level += float(np.sum((k1 + 1) * logs - power - np.log1p(square)))
+            slopes[self._ends[-1] :] += k1 + 1 - k3 * power - 2 * square / (1 + square)
+        return Shared(level, slopes, light[: len(self._nodes.places)], *rest)
+
+    def slopes(self, by_light: Array, known: Shared) -> Array:
         """Return derivatives by the coordinates, given those by the logarithms of the leaves."""
-        slopes = np.empty(self.size)
-        below = by_light
-        for level, first in enumerate(self._nodes.first):
-            here, above = self._level(level), np.add.reduceat(below, first[:-1])
-            slopes[1:][here] = below - shares[here] * self._down(level, above)
-            below = above
-        slopes[0] = below[0]
-        return slopes
+        by = tree_slopes(by_light, known.shares, self._nodes.links[0])
+        each, total = by[:-1], by[-1:]
+        parts = [total, each * known.first, each * known.second]
+        if self._hyper is not None:
+            parts.append(self._by_level(each * known.strength))
+        return np.concatenate(parts)
 
-    def log_density(self, place: Array) -> tuple[float, Array]:
-        """Return that of the coordinates before counts are seen, up to a constant; its slopes."""
-        g = np.exp(place)
-        shape, rate = self.firm, np.ones(self.size)
-        rate[0] = self._rate
-        lone = np.concatenate([[False], self._alone])
-        value = np.where(lone, -0.5 * place**2, shape * place - rate * g)
-        return float(value.sum()), np.where(lone, -place, shape - rate * g)
+    def look(self, by_light: Array, known: Shared) -> Array:
+        """Return what `settled` needs the mean of, given random slopes by the light of the leaves.
+
+        That is the square of derivatives by the total, by log g of each node, by both of the
+        numbers that it has if loose, and by the logarithms of the strengths; and these logarithms.
+        """
+        by = tree_slopes(by_light, known.shares, self._nodes.links[0])
+        each, total = by[:-1], by[-1:]
+        b = np.maximum(self._parameter(self._alpha), LEAST)
+        first = np.where(self._loose, known.first, 1 / np.sqrt(b + 2 / 3))
+        second = np.where(self._loose, known.second, 1 / b)
+        parts = [total, each, each * first, each * second]
+        parts.append(self._by_level(each * known.strength))
+        return np.concatenate([*(part**2 for part in parts), np.log(self._alpha)])
+
+    def settled(self, told: Array) -> tuple[Shares, Array]:
+        """Return the same with those nodes tight of which counts tell most; and masses."""
+        size, levels = self._weight.size, len(self._alpha)
+        total, log_g, one, two, by_alpha, logs = np.split(
+            told, np.cumsum([1, size, size, size, levels])
+        )
+        parameter = self._parameter(np.exp(logs))
+        variance = (1 + parameter) / np.maximum(parameter, LEAST) ** 2  # of log g, about
+        tight = self._tight
+        if self._hyper is not None:
+            tight = (log_g * variance > TIGHT) & (self._weight > 0)
+        same = Shares(self._nodes, self._alpha, self._total, self._hyper, tight)
+        masses = [
+            self._total[0] + total,
+            np.where(tight, parameter + log_g, 1 + one),
+            np.where(tight, 1.0, 1 + two),
+        ]
+        if self._hyper is not None:
+            masses.append(1 + by_alpha + self._by_level(np.where(tight, 1 + parameter, 0)))
+        return same, np.concatenate(masses)
+
+    def _parameter(self, alpha: Array) -> Array:
+        """Return the Dirichlet parameter of each node."""
+        by_node: Array = np.repeat(alpha, np.diff(self._nodes.offsets)[: len(alpha)])
+        return self._weight * by_node
 
     def _level(self, level: int) -> slice:
         return slice(*self._nodes.offsets[level : level + 2])
 
-    def _down(self, level: int, values: Array) -> Array:
-        """Return values of the parents of a level, one for each child."""
-        return np.repeat(values, np.diff(self._nodes.first[level]))
+    def _by_level(self, values: Array) -> Array:
+        """Return sums over the nodes of each level."""
+        return np.add.reduceat(values, self._nodes.offsets[: len(self._alpha)])
 
 
 def _log_gamma(shape: Array, rng: np.random.Generator) -> Array:
@@ -108,3 +205,14 @@ def _log_gamma(shape: Array, rng: np.random.Generator) -> Array:
     drawn = np.log(rng.standard_gamma(safe + 1)) - rng.standard_exponential(safe.shape) / safe
     logs: Array = np.where(shape > 0, drawn, 0.0)
     return logs
+
+
+def _about_normal(logs: Array, b: Array) -> Array:
+    """Return z of logarithms of Gamma numbers of shape b + 1."""
+    d = b + 2 / 3
+    log_h = (logs - np.log(d)) / 3
+    below = np.minimum(log_h + np.log(2), 0.0)
+    x: Array = np.where(
+        below < 0, -np.sqrt(1 - 2 * below) / 2, np.expm1(np.maximum(log_h, -np.log(2)))
+    )
+    return x * 3 * np.sqrt(d)

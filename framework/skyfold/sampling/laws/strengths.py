@@ -36,6 +36,11 @@ class Lira:
         n = (self.kap1 + 1) / self.kap3
         return self.kap1, self.kap2, self.kap3, inf, log(self.kap3) + n * log(self.kap2) - lgamma(n)
 
+    @property
+    def largest(self) -> float:
+        """Where the density begins to fall off sharply."""
+        return float(self.kap2 ** (-1 / self.kap3))
+
 
 @dataclass(frozen=True)
 class HalfCauchy:
@@ -53,6 +58,11 @@ class HalfCauchy:
     def terms(self) -> Terms:
         """Coefficients of the normalised log-density."""
         return 0.0, 0.0, 1.0, self.scale, log(2 / (pi * self.scale))
+
+    @property
+    def largest(self) -> float:
+        """Where the density begins to fall off; it does so slowly."""
+        return self.scale
 
 
 HyperPrior = Lira | HalfCauchy
