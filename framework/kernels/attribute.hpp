@@ -35,8 +35,16 @@ inline bool possible(double expectation) {
   return expectation >= std::numeric_limits<double>::min() && std::isfinite(expectation);
 }
 
+// The weight after so many before it. Rounding may leave a target beyond the end: it falls on the last that weighs
+// anything.
+template <class Weight> SKYFOLD_INLINE Size last_of(Size size, Size before, Weight weight) {
+  if (before == size)
+    while (before > 1 && !(weight(--before) > 0.0)) {}
+  return before;
+}
+
 // On which weight a target from 0 up to their sum falls. Counted without a jump, because nobody can
-// foresee it. Rounding may leave the target beyond the end: it falls on the last that weighs anything.
+// foresee it.
 template <class Weight> SKYFOLD_INLINE Size place(Size size, Weight weight, double target) {
   double sum = 0.0;
   Size before = 0;
@@ -44,9 +52,7 @@ template <class Weight> SKYFOLD_INLINE Size place(Size size, Weight weight, doub
     sum += weight(i);
     before += sum <= target;
   }
-  if (before == size)
-    while (before > 1 && !(weight(--before) > 0.0)) {}
-  return before;
+  return last_of(size, before, weight);
 }
 
 // The same for targets in ascending order, of weights that begin at `sum`: calls give(i, n) for each
@@ -112,12 +118,13 @@ void divide_many(const Cells& cells, Size blocks, Count count, Stream& stream, R
   });
 }
 
-// Calls give(block, i, n) for each cell on which n counts fall, and returns how many fall on others.
+// Calls give(block, i, n) for each cell on which n counts fall, or seek(block, target) where one falls on the cell of
+// a block that the target does, and returns how many fall on others.
 // Cells come in blocks, cells.size(block) each, of weights cells.weight(block, i), none negative, which
 // add up to upto[block] with all blocks before; these or the others weigh something.
-template <class Cells, class Give>
+template <class Cells, class Give, class Seek>
 SKYFOLD_INLINE Count divide(const Cells& cells, Size blocks, const double* upto, double others, Count count,
-                            Stream& stream, Room& room, Give give) {
+                            Stream& stream, Room& room, Give give, Seek seek) {
   const double own = upto[blocks - 1];
   Count left = 0;
   if (count > few && others > 0.0) {
@@ -138,7 +145,7 @@ SKYFOLD_INLINE Count divide(const Cells& cells, Size blocks, const double* upto,
       Size b = 0;
 #pragma omp simd reduction(+ : b)
       for (Size i = 0; i < blocks; ++i) b += upto[i] <= target;
-      give(b, place(cells.size(b), [&](Size i) { return cells.weight(b, i); }, b ? target - upto[b - 1] : target), 1);
+      seek(b, b ? target - upto[b - 1] : target);
     }
   } else if (count <= most) {
     divide_sorted(cells, blocks, upto, count, stream, room, give);
@@ -146,6 +153,15 @@ SKYFOLD_INLINE Count divide(const Cells& cells, Size blocks, const double* upto,
     divide_many(cells, blocks, count, stream, room, give);
   }
   return left;
+}
+
+// The same, every cell sought at once.
+template <class Cells, class Give>
+SKYFOLD_INLINE Count divide(const Cells& cells, Size blocks, const double* upto, double others, Count count,
+                            Stream& stream, Room& room, Give give) {
+  return divide(cells, blocks, upto, others, count, stream, room, give, [&](Size b, double target) {
+    give(b, place(cells.size(b), [&](Size i) { return cells.weight(b, i); }, target), 1);
+  });
 }
 
 // Adds counts where other threads may add, too.

@@ -41,22 +41,6 @@ std::pair<Array<double>, Array<double>> gammas(Key key, const Array<double>& sha
   return {g, log_g};
 }
 
-// Counts, and a Poisson draw of those that were missed.
-Array<std::int64_t> with_missed(const Array<std::int64_t>& counts, const Array<double>& values,
-                                const Array<double>& missed, Key key) {
-  const py::ssize_t size = counts.size();
-  if (values.size() != size || missed.size() != size)
-    throw py::value_error("counts, values and missed must have the same size");
-  Array<std::int64_t> all(std::vector<py::ssize_t>(counts.shape(), counts.shape() + counts.ndim()));
-  const std::int64_t* n = counts.data();
-  const double *x = values.data(), *m = missed.data();
-  std::int64_t* to = all.mutable_data();
-  py::gil_scoped_release unlocked;
-  Stream stream(key, 0, 3);
-  for (py::ssize_t i = 0; i < size; ++i) to[i] = n[i] + stream.poisson(m[i] * x[i]);
-  return all;
-}
-
 // Mean, and sum of squared differences to it, of values that come one by one (Welford 1962).
 SKYFOLD_CLONES void add_one(const double* x, py::ssize_t size, double share, double* mean, double* spread) {
 #pragma omp simd
@@ -111,8 +95,6 @@ void bind_draws(py::module_& m) {
           return many<std::int64_t>(key, size, [=](Stream& s) { return s.binomial(n, p); });
         },
         py::arg("key"), py::arg("size"), py::arg("n"), py::arg("p"));
-  m.def("with_missed", &with_missed, py::arg("counts").noconvert(), py::arg("values"), py::arg("missed"),
-        py::arg("key"));
   m.def("add_moments", &add_moments, py::arg("values").noconvert(), py::arg("count"), py::arg("mean").noconvert(),
         py::arg("spread").noconvert());
 }

@@ -11,7 +11,10 @@ public:
     if (!kept().empty()) all = std::move(kept().back()), kept().pop_back();
     if (all.size() < bytes) all = std::vector<char>(bytes);
   }
-  ~Memory() { kept().push_back(std::move(all)); }
+  ~Memory() {
+    if (!all.empty()) kept().push_back(std::move(all));
+  }
+  Memory(Memory&&) = default;
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 

@@ -43,26 +43,27 @@ void gather(Terms& terms, const Weights& weights, const Size* counts, Size nodes
   const Size kinds = same ? 1 : static_cast<Size>(weights.kinds.size()), part = kinds * low;
   std::vector<std::uint32_t> table(part * 4), many(kinds);
   std::uint32_t* const to[] = {table.data(), table.data() + part, table.data() + 2 * part, table.data() + 3 * part};
+  Size bound = 0; // no count in the table is larger
   const auto weight = [&](Size kind) { return same ? weights.same : weights.kinds[kind]; };
   const auto count = [&](Size i, int way) {
     const Size kind = same ? 0 : weights.kind[i];
     if (counts[i] < low)
-      ++to[way][kind * low + counts[i]];
+      bound |= counts[i], ++to[way][kind * low + counts[i]];
     else
       ++many[kind], terms.add(weight(kind), static_cast<double>(counts[i]), sign);
   };
   Size i = 0;
   for (; i + 4 <= nodes; i += 4) {
     const Size* n = counts + i;
-    if (same && (n[0] | n[1] | n[2] | n[3]) < low)
-      ++to[0][n[0]], ++to[1][n[1]], ++to[2][n[2]], ++to[3][n[3]];
+    if (const Size all = n[0] | n[1] | n[2] | n[3]; same && all < low)
+      bound |= all, ++to[0][n[0]], ++to[1][n[1]], ++to[2][n[2]], ++to[3][n[3]];
     else
       for (int way = 0; way < 4; ++way) count(i + way, way);
   }
   for (; i < nodes; ++i) count(i, 0);
   for (Size kind = 0; kind < kinds; ++kind) {
     std::uint32_t number = many[kind];
-    for (Size n = 1; n < low; ++n) {
+    for (Size n = 1; n <= bound; ++n) {
       const Size at = kind * low + n;
       const std::uint32_t found = (to[0][at] + to[1][at]) + (to[2][at] + to[3][at]);
       number += found;

@@ -91,19 +91,19 @@ class Group {
 public:
   Group(const Nodes& nodes, Seen& seen) : nodes(nodes), seen(seen) {}
 
-  void gather(const std::int32_t* first, const std::int32_t* last, const std::int64_t*& row, const std::int64_t* start,
+  void gather(const std::int64_t* first, const std::int64_t* last, const std::int64_t* row, const std::int64_t* start,
               const std::int64_t* bins, const double* weights, const double* sensitivity, const double* counts, const double* mu) {
     members.resize(static_cast<std::size_t>(last - first));
     for (Member& m : members) {
-      m.node = *first++;
+      m.node = static_cast<std::int32_t>(*first++);
       m.before = m.sum = nodes.sum[m.node];
       m.log = std::log(m.sum);
       m.sensitivity = 0.0;
       m.column.assign(seen.bins.size(), 0.0);
-      for (std::int32_t leaf = nodes.leaf[m.node]; leaf < nodes.end[m.node]; ++leaf, ++row) {
+      for (std::int32_t leaf = nodes.leaf[m.node]; leaf < nodes.end[m.node]; ++leaf) {
         const double share = m.sum > tiny ? nodes.sum[leaf] / m.sum : 0.0;
         m.sensitivity += share * sensitivity[leaf];
-        for (std::int64_t j = start[*row]; j < start[*row + 1]; ++j) {
+        for (std::int64_t j = start[row[leaf]]; j < start[row[leaf] + 1]; ++j) {
           const std::int64_t bin = bins[j];
           if (!(counts[bin] > 0)) continue;
           std::int32_t& slot = seen.slot[bin];
@@ -192,7 +192,7 @@ void bind_transfer(py::module_& m) {
       "transfer",
       [](Array<double>& sums, const Array<std::int32_t>& parent, const Array<std::int32_t>& child, const Array<std::int32_t>& leaf,
          const Array<std::int32_t>& end, const Array<double>& strength, const Array<double>& power, const Array<double>& sensitivity,
-         const Array<std::int64_t>& groups, const Array<std::int32_t>& members, std::int64_t trials,
+         const Array<std::int64_t>& tiles, const Array<std::int64_t>& members, const Array<std::int64_t>& chosen, std::int64_t trials,
          const Array<std::int64_t>& rows, const Array<std::int64_t>& start, const Array<std::int64_t>& bins,
          const Array<double>& weights, const Array<double>& counts, Array<double>& expectation, Key key) {
         const py::ssize_t size = sums.size();
@@ -205,11 +205,11 @@ void bind_transfer(py::module_& m) {
         seen.slot.assign(static_cast<std::size_t>(counts.size()), -1);
         Group group(nodes, seen);
         double* const mu = expectation.mutable_data();
-        const std::int64_t* row = rows.data();
         std::int64_t tried = 0, accepted = 0;
         py::gil_scoped_release unlocked;
-        for (py::ssize_t g = 0; g + 1 < groups.size(); ++g) {
-          group.gather(members.data() + groups.data()[g], members.data() + groups.data()[g + 1], row, start.data(), bins.data(),
+        for (py::ssize_t g = 0; g < chosen.size(); ++g) {
+          const std::int64_t* const tile = tiles.data() + chosen.data()[g];
+          group.gather(members.data() + tile[0], members.data() + tile[1], rows.data(), start.data(), bins.data(),
                        weights.data(), sensitivity.data(), counts.data(), mu);
           Stream stream(key, static_cast<std::uint64_t>(g));
           for (std::int64_t t = 0; t < trials; ++t, ++tried) accepted += group.attempt(stream);
@@ -219,7 +219,7 @@ void bind_transfer(py::module_& m) {
       },
       py::arg("sums").noconvert(), py::arg("parent").noconvert(), py::arg("child").noconvert(), py::arg("leaf").noconvert(),
       py::arg("end").noconvert(), py::arg("strength").noconvert(), py::arg("power").noconvert(), py::arg("sensitivity").noconvert(),
-      py::arg("groups").noconvert(), py::arg("members").noconvert(), py::arg("trials"), py::arg("rows").noconvert(),
+      py::arg("tiles").noconvert(), py::arg("members").noconvert(), py::arg("chosen").noconvert(), py::arg("trials"), py::arg("rows").noconvert(),
       py::arg("start").noconvert(), py::arg("bins").noconvert(), py::arg("weights").noconvert(), py::arg("counts").noconvert(),
       py::arg("expectation").noconvert(), py::arg("key"));
 }

@@ -1,321 +1,125 @@
-// The multi-scale law of an image: what its nodes hold, given counts, strengths, or nothing.
-#include <algorithm>
-#include <array>
-#include <cmath>
-#include <optional>
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
+// The trees of a geometry by where their frame begins, and the draws of that place and of all else that is unknown.
+#include <mutex>
 
-#include "arrays.hpp"
-#include "lanes.hpp"
-#include "levels.hpp"
-#include "nodes.hpp"
-#include "sharing.hpp"
-#include "strengths.hpp"
-
-namespace py = pybind11;
+#include "trees.hpp"
 
 namespace skyfold {
 namespace {
 
-using Map = std::optional<Array<double>>;
-using Prior = std::optional<std::array<double, 5>>;
+using Origin = std::vector<Size>;
+using Proposals = std::vector<std::pair<double, Origin>>;
 
-// The Gamma density of the total.
-struct Total {
-  double shape, rate;
+constexpr std::size_t most = 16; // trees that are kept
 
-  double log_density(double log_total) const {
-    return shape * std::log(rate) - std::lgamma(shape) + (shape - 1) * log_total - rate * std::exp(log_total);
-  }
-  // The logarithm of its negative binomial probability of n counts, times n!.
-  double log_marginal(double n) const {
-    return std::lgamma(n + shape) - std::lgamma(shape) + shape * std::log(rate) - (n + shape) * std::log1p(rate);
-  }
-};
-
-// A tree, with what does not change from draw to draw.
-struct Planted : Tree {
-  std::vector<Terms> normalisations; // of the splits
-
-  explicit Planted(Tree tree) : Tree(std::move(tree)) {
-    for (const Split& split : splits) normalisations.push_back(normalisation(split));
-  }
-  // The same over other pixels.
-  Planted(const Planted& same, const std::int32_t* pixels)
-      : Tree{{pixels, pixels + same.leaves.size()}, same.places, same.splits}, normalisations(same.normalisations) {}
-};
-
-template <class T> Array<T> as_array(const std::vector<T>& from) {
-  return Array<T>(static_cast<py::ssize_t>(from.size()), from.data());
-}
-
-// Trees of all energies, over values whose energies come first or last.
-class Trees {
+// An image, given by its axes, lies in a frame that goes round; pixels of a sphere have one order.
+class Forest {
 public:
-  Trees(const Array<std::int32_t>& order, std::vector<int> branching, Size energies_, Size pixels_, bool energy_last,
-        const Map& measure, const Map& strength, std::vector<double> factors)
-      : energies(energies_), pixels(pixels_), levels(static_cast<Size>(branching.size())),
-        pixel_stride(energy_last ? energies : 1), energy_stride(energy_last ? 1 : pixels) {
-    Size places = 1;
-    for (const int number : branching) places *= number;
-    if (places != order.size() || factors.size() != branching.size())
-      throw py::value_error("order and factors must fit the branching");
-    if (*std::max_element(order.data(), order.data() + places) >= pixels)
-      throw py::value_error("order must hold pixels, or -1");
+  Forest(const std::vector<Size>& axes_, const std::optional<Array<std::int32_t>>& order_, std::vector<int> branching,
+         Size energies_, Size pixels_, const Map& measure_, const Map& strength_, std::vector<double> factors)
+      : axes(axes_), energies(energies_), pixels(pixels_), measure(measure_), strength(strength_),
+        plan{nullptr, 1, std::move(branching), nullptr, nullptr, std::move(factors)} {
+    for (const int number : plan.branching) plan.places *= number;
     for (const Map* map : {&measure, &strength})
       if (*map && (*map)->size() != energies * pixels)
         throw py::value_error("measure and strength must have the shape (energies, pixels)");
-    const double *m = measure ? measure->data() : nullptr, *s = strength ? strength->data() : nullptr;
-    const auto as_before = [&](const double* map, Size e) {
-      return !map || std::equal(map + e * pixels, map + (e + 1) * pixels, map + (e - 1) * pixels);
-    };
-    Plan plan{order.data(), places, std::move(branching), nullptr, nullptr, std::move(factors)};
-    py::gil_scoped_release unlocked;
-    for (Size e = 0; e < energies; ++e) {
-      if (e > 0 && as_before(m, e) && as_before(s, e)) {
-        trees.push_back(trees.back());
-        continue;
+    if (measure) plan.measure = measure->data();
+    if (strength) plan.strength = strength->data();
+    if (plan.factors.size() != plan.branching.size()) throw py::value_error("there must be one factor for each level");
+    if (axes.size() > 2 || axes.empty() != order_.has_value())
+      throw py::value_error("there must be one or two axes, or an order of the pixels");
+    side = Size{1} << plan.branching.size();
+    if (!order_) return;
+    order.assign(order_->data(), order_->data() + order_->size());
+    if (static_cast<Size>(order.size()) != plan.places || *std::max_element(order.begin(), order.end()) >= pixels)
+      throw py::value_error("the order must hold pixels, and fit the branching");
+  }
+
+  // The trees whose frame begins at a place of it.
+  std::shared_ptr<Trees> at(const Origin& origin) {
+    if (origin.size() != axes.size()) throw py::value_error("there must be one number of the origin for each axis");
+    {
+      const std::lock_guard locked(mutex);
+      const auto found = std::find_if(kept.begin(), kept.end(), [&](const auto& one) { return one.first == origin; });
+      if (found != kept.end()) {
+        std::rotate(kept.begin(), found, found + 1);
+        return kept.front().second;
       }
-      plan.measure = m ? m + e * pixels : nullptr, plan.strength = s ? s + e * pixels : nullptr;
-      trees.push_back(std::make_shared<const Planted>(plant(plan)));
     }
+    const auto pixels_in_order = order_at(origin);
+    Plan own(plan);
+    own.order = pixels_in_order.data();
+    auto planted = std::make_shared<Trees>(std::move(own), energies, pixels, axes.empty());
+    const std::lock_guard locked(mutex);
+    kept.emplace(kept.begin(), origin, planted);
+    if (kept.size() > most) kept.pop_back();
+    return planted;
   }
 
-  // The same trees over pixels in another order; only where all places of the frame are pixels of equal measure and
-  // strength, where what is planted is the same.
-  Trees reordered(const Array<std::int32_t>& order) const {
-    const Planted& old = *trees[0];
-    if (order.size() != static_cast<py::ssize_t>(old.leaves.size())) throw py::value_error("order must fit the trees");
-    py::gil_scoped_release unlocked;
-    Trees other(*this);
-    std::fill(other.trees.begin(), other.trees.end(), std::make_shared<const Planted>(old, order.data()));
-    return other;
-  }
-
-  // Strengths given the counts, then values given both; the log density of all. Unseen, the counts are
-  // none, and this is a draw from the law itself.
-  py::tuple draw(const Array<Size>& counts, const Array<double>& alpha, const Prior& prior,
-                 std::pair<double, double> total, const Array<double>& scale, bool seen, Key key) const {
-    const auto take = [&](Size e, const Size* n, double* a, const Law& law, double s, double* x) {
-      Stream stream(key, e);
-      Lanes lanes(key, e);
-      const Planted& tree = *trees[e];
-      Levels<Size> sums(tree);
-      sum_up(e, n, sums);
-      const double shape = static_cast<double>(sums.root()) + law.total.shape;
-      const double log_total = stream.log_gamma(shape) - std::log(law.total.rate + (seen ? 1 : 0));
-      double density = law.total.log_density(log_total);
-      Levels<double> nodes(tree);
-      *nodes.at.back() = std::exp(log_total) / s;
-      for (Size level = levels - 1; level >= 0; --level) {
-        const Split& split = tree.splits[level];
-        if (law.prior)
-          a[level] = step(evidence(split, sums.at[level + 1], sums.at[level]), *law.prior, a[level], stream);
-        density += law.of_strength(tree.normalisations[level], a[level]);
-        density += share_out(split, a[level], sums.at[level], nodes.at[level + 1], nodes.at[level], lanes);
-      }
-      scatter(e, nodes.at[0], x);
-      return density;
-    };
-    return each_energy(counts, alpha, prior, total, scale, take);
-  }
-
-  // The step of expectation maximisation: strengths at their mode, proportions at their mean, the total
-  // at its mode. The log density is that of the logarithms of the proportions, which it maximises.
-  py::tuple maximise(const Array<double>& counts, const Array<double>& alpha, const Prior& prior,
-                     std::pair<double, double> total, const Array<double>& scale) const {
-    const auto take = [&](Size e, const double* n, double* a, const Law& law, double s, double* x) {
-      const Planted& tree = *trees[e];
-      Levels<double> sums(tree);
-      sum_up(e, n, sums);
-      const double top = std::max(sums.root() + law.total.shape - 1, 1e-300) / (1 + law.total.rate);
-      double density = law.total.log_density(std::log(top));
-      Levels<double> nodes(tree);
-      *nodes.at.back() = top / s;
-      for (Size level = levels - 1; level >= 0; --level) {
-        const Split& split = tree.splits[level];
-        const double *n_parents = sums.at[level + 1], *n_children = sums.at[level], *parents = nodes.at[level + 1];
-        double* children = nodes.at[level];
-        if (law.prior) a[level] = std::exp(mode(evidence(split, n_parents, n_children), *law.prior, 1e-6).log_alpha);
-        for (Size p = 0; p < split.parents; ++p) {
-          const double strength = a[level] * split.parent.of(p);
-          for (Size c = split.begin(p); c < split.begin(p + 1); ++c) {
-            const double mine = n_children[c] + a[level] * split.child.of(c);
-            children[c] = strength > 0 ? parents[p] * mine / (n_parents[p] + strength) : parents[p];
-          }
-        }
-        density += law.of_strength(tree.normalisations[level], a[level]);
-        density += of_shares(split, a[level], parents, children, 0);
-      }
-      scatter(e, nodes.at[0], x);
-      return density;
-    };
-    return each_energy(counts, alpha, prior, total, scale, take);
-  }
-
-  double log_density(const Array<double>& values, const Array<double>& alpha, const Prior& prior,
-                     std::pair<double, double> total, const Array<double>& scale) const {
+  // Draws the counts that were missed; then walks from origin to origin, each a step from the one before, accepted if
+  // the log probability of the counts rises by more than the number beside it (Metropolis-Hastings); then draws
+  // strengths and values, as Trees does.
+  py::tuple draw(Origin origin, const Proposals& steps, const Array<Size>& counts, const Array<double>& values,
+                 const Map& missed, const Array<double>& alpha, const Prior& prior, std::pair<double, double> total,
+                 const Array<double>& scale, Key key) {
+    auto trees = at(origin);
+    trees->check(counts.size(), alpha, scale.size());
+    if (missed && (missed->size() != counts.size() || values.size() != counts.size()))
+      throw py::value_error("values and missed must have the size of the counts");
+    for (const auto& [odds, by] : steps)
+      if (by.size() != origin.size()) throw py::value_error("a step must have one number for each axis");
+    Array<double> drawn(std::vector<py::ssize_t>(counts.shape(), counts.shape() + counts.ndim()));
+    Array<double> strengths(std::vector<py::ssize_t>{energies, alpha.size() / energies});
     const Law law(prior, total);
-    check(values.size(), alpha, scale.size());
-    const double *x = values.data(), *a = alpha.data(), *s = scale.data();
-    py::gil_scoped_release unlocked;
-    double density = 0.0;
-    for (Size e = 0; e < energies; ++e, a += levels) {
-      const Planted& tree = *trees[e];
-      Levels<double> sums(tree);
-      sum_up(e, x, sums, 1e-300);
-      density += law.total.log_density(std::log(sums.root() * s[e]));
-      for (Size level = 0; level < levels; ++level)
-        density += law.of_strength(tree.normalisations[level], a[level]) +
-                   of_shares(tree.splits[level], a[level], sums.at[level + 1], sums.at[level], 1);
-    }
-    return density;
-  }
-
-  double log_marginal(const Array<Size>& counts, const Array<double>& alpha, std::pair<double, double> total) const {
-    const Law law(std::nullopt, total);
-    check(counts.size(), alpha, energies);
-    const double* a = alpha.data();
     const Size* n = counts.data();
-    py::gil_scoped_release unlocked;
-    double density = 0.0;
-    for (Size e = 0; e < energies; ++e, a += levels) {
-      const Planted& tree = *trees[e];
-      Levels<Size> sums(tree);
-      sum_up(e, n, sums);
-      density += law.total.log_marginal(static_cast<double>(sums.root()));
-      for (std::size_t i = 0; i < tree.leaves.size(); ++i)
-        if (sums.at[0][i] > 1) density -= std::lgamma(static_cast<double>(sums.at[0][i]) + 1);
-      for (Size level = 0; level < levels; ++level)
-        density += evidence(tree.splits[level], sums.at[level + 1], sums.at[level]).value(a[level]);
+    const double *x = values.data(), *m = missed ? missed->data() : nullptr, *a = alpha.data(), *s = scale.data();
+    double *to = drawn.mutable_data(), *own = strengths.mutable_data(), density;
+    {
+      py::gil_scoped_release unlocked;
+      std::vector<Size> all;
+      if (m) {
+        Stream stream(key, 0, 3);
+        for (Size i = 0; i < energies * pixels; ++i) all.push_back(n[i] + stream.poisson(m[i] * x[i]));
+        n = all.data();
+      }
+      auto counted = trees->counted(n, law.prior || !steps.empty());
+      double here = steps.empty() ? 0.0 : trees->marginal_of(counted, a, law);
+      for (const auto& [odds, by] : steps) {
+        Origin there(origin);
+        for (std::size_t axis = 0; axis < there.size(); ++axis) there[axis] = (there[axis] + by[axis]) & (side - 1);
+        auto others = at(there);
+        auto counted_there = others->counted(n, true);
+        const double value = others->marginal_of(counted_there, a, law);
+        if (!(odds < value - here)) continue;
+        origin = there, trees = others, counted = std::move(counted_there), here = value;
+      }
+      density = trees->draw_all(counted, a, law, s, key, own, to);
     }
-    return density;
+    return py::make_tuple(drawn, strengths, origin, density);
   }
 
-  // For each level: the first child of every parent and one more, and the weights of children and parents.
-  py::list splits(Size e) const {
-    py::list found;
-    for (const Split& split : trees.at(e)->splits) {
-      Array<Size> first(split.parents + 1);
-      Array<double> children(split.children), parents(split.parents);
-      for (Size p = 0; p <= split.parents; ++p) first.mutable_at(p) = split.begin(p);
-      for (Size c = 0; c < split.children; ++c) children.mutable_at(c) = split.child.of(c);
-      for (Size p = 0; p < split.parents; ++p) parents.mutable_at(p) = split.parent.of(p);
-      found.append(py::make_tuple(first, children, parents));
+private:
+  // The pixels of the frame in the order of the tree, -1 where there is none.
+  std::vector<std::int32_t> order_at(const Origin& origin) const {
+    if (axes.empty()) return order;
+    std::vector<std::int32_t> found(plan.places);
+    if (axes.size() == 2) {
+      quad_order(axes[0], axes[1], side, origin[0], origin[1], found.data());
+      return found;
+    }
+    for (Size i = 0; i < side; ++i) {
+      const Size pixel = (i + origin[0]) & (side - 1);
+      found[i] = pixel < pixels ? static_cast<std::int32_t>(pixel) : -1;
     }
     return found;
   }
 
-  Array<std::int32_t> leaves(Size e) const { return as_array(trees.at(e)->leaves); }
-
-  // Where the nodes of each level begin, and their number; and how they hang together.
-  py::tuple linked(Size e) const {
-    const Links found = links(*trees.at(e));
-    std::vector<Size> begin{0};
-    for (const Split& split : trees[e]->splits) begin.push_back(begin.back() + split.children);
-    begin.push_back(begin.back() + 1);
-    return py::make_tuple(as_array(begin), as_array(found.parent), as_array(found.child), as_array(found.leaf),
-                          as_array(found.end));
-  }
-
-  std::pair<Array<double>, Array<double>> strengths(Size e, const Array<double>& alpha) const {
-    if (alpha.size() != levels) throw py::value_error("there must be one alpha for each level");
-    const Tree& tree = *trees.at(e);
-    Array<double> own(tree.nodes()), excess(tree.nodes());
-    parameters(tree, alpha.data(), own.mutable_data(), excess.mutable_data());
-    return {own, excess};
-  }
-
-  // The sum of the values below each node.
-  Array<double> sums(Size e, const Array<double>& values) const {
-    if (values.size() != energies * pixels) throw py::value_error("there must be one number for each value");
-    Levels<double> all(*trees.at(e));
-    sum_up(e, values.data(), all);
-    return Array<double>(trees[e]->nodes(), all.at[0]);
-  }
-
-  std::pair<Array<Size>, Array<Size>> tiling(Size e, Size level, int shift) const {
-    if (level < 0 || level >= levels) throw py::value_error("there is no such level");
-    const Tiling found = tiles(*trees.at(e), level, shift);
-    return {as_array(found.start), as_array(found.nodes)};
-  }
-
-private:
-  Size energies, pixels, levels, pixel_stride, energy_stride;
-  std::vector<std::shared_ptr<const Planted>> trees;
-
-  struct Law {
-    std::optional<HyperPrior> prior;
-    Total total;
-
-    Law(const Prior& p, std::pair<double, double> t) : total{t.first, t.second} {
-      if (p) prior = HyperPrior{(*p)[0], (*p)[1], (*p)[2], (*p)[3], (*p)[4]};
-    }
-    // The log density of a strength, with the normalisation of the proportions.
-    double of_strength(const Terms& normalisation, double alpha) const {
-      return normalisation.value(alpha) + (prior ? prior->log_density(alpha) : 0.0);
-    }
-  };
-
-  // The log density of the proportions but for its normalisation; less is 1, or 0 for that of their logarithms.
-  static double of_shares(const Split& split, double alpha, const double* parents, const double* children,
-                          double less) {
-    double density = 0.0;
-    for (Size p = 0; p < split.parents; ++p) {
-      if (!(split.parent.of(p) > 0)) continue;
-      const double above = std::log(std::max(parents[p], 1e-300));
-      for (Size c = split.begin(p); c < split.begin(p + 1); ++c)
-        density += (alpha * split.child.of(c) - less) * (std::log(std::max(children[c], 1e-300)) - above);
-    }
-    return density;
-  }
-
-  void check(Size size, const Array<double>& alpha, Size scales) const {
-    if (size != energies * pixels) throw py::value_error("there must be one number for each value");
-    if (alpha.size() != energies * levels) throw py::value_error("alpha must have the shape (energies, levels)");
-    if (scales != energies) throw py::value_error("there must be one scale for each energy");
-  }
-
-  // The values below each node, none less than a floor.
-  template <class T> void sum_up(Size e, const T* from, Levels<T>& sums, T floor = 0) const {
-    const Planted& tree = *trees[e];
-    const std::int32_t* leaf = tree.leaves.data();
-    const Size size = static_cast<Size>(tree.leaves.size());
-    T* to = sums.at[0];
-    from += e * energy_stride;
-    if (pixel_stride == 1)
-      for (Size i = 0; i < size; ++i) to[i] = std::max(from[leaf[i]], floor);
-    else
-      for (Size i = 0; i < size; ++i) to[i] = std::max(from[leaf[i] * pixel_stride], floor);
-    sums.sum_up(tree);
-  }
-
-  void scatter(Size e, const double* from, double* to) const {
-    to += e * energy_stride;
-    for (const std::int32_t leaf : trees[e]->leaves) to[leaf * pixel_stride] = *from++;
-  }
-
-  // Takes a step for each energy; returns the values and strengths that it leaves, and the sum of what it returns.
-  template <class Count, class Step>
-  py::tuple each_energy(const Array<Count>& counts, const Array<double>& alpha, const Prior& prior,
-                        std::pair<double, double> total, const Array<double>& scale, Step take) const {
-    check(counts.size(), alpha, scale.size());
-    Array<double> values(std::vector<py::ssize_t>(counts.shape(), counts.shape() + counts.ndim()));
-    Array<double> strengths(std::vector<py::ssize_t>{energies, levels});
-    double density = 0.0, *x = values.mutable_data(), *a = strengths.mutable_data();
-    const double *start = alpha.data(), *s = scale.data();
-    const Count* n = counts.data();
-    {
-      py::gil_scoped_release unlocked;
-      const Law law(prior, total);
-      std::copy(start, start + energies * levels, a);
-      std::fill(x, x + energies * pixels, 0.0);
-      for (Size e = 0; e < energies; ++e, a += levels) density += take(e, n, a, law, s[e], x);
-    }
-    return py::make_tuple(values, strengths, density);
-  }
+  std::vector<Size> axes;
+  Size side, energies, pixels;
+  Map measure, strength;
+  Plan plan; // but for the order of the pixels
+  std::vector<std::int32_t> order;
+  std::mutex mutex;
+  std::vector<std::pair<Origin, std::shared_ptr<Trees>>> kept; // those asked for last first
 };
 
 } // namespace
@@ -323,11 +127,7 @@ private:
 
 void bind_trees(py::module_& m) {
   using namespace skyfold;
-  py::class_<Trees>(m, "Trees")
-      .def(py::init<const Array<std::int32_t>&, std::vector<int>, Size, Size, bool, const Map&, const Map&,
-                    std::vector<double>>(),
-           py::arg("order"), py::arg("branching"), py::arg("energies"), py::arg("pixels"), py::arg("energy_last"),
-           py::arg("measure"), py::arg("strength"), py::arg("factors"))
+  py::class_<Trees, std::shared_ptr<Trees>>(m, "Trees")
       .def("draw", &Trees::draw, py::arg("counts").noconvert(), py::arg("alpha"), py::arg("prior"), py::arg("total"),
            py::arg("scale"), py::arg("seen"), py::arg("key"))
       .def("maximise", &Trees::maximise, py::arg("counts"), py::arg("alpha"), py::arg("prior"), py::arg("total"),
@@ -337,19 +137,16 @@ void bind_trees(py::module_& m) {
       .def("log_marginal", &Trees::log_marginal, py::arg("counts").noconvert(), py::arg("alpha"), py::arg("total"))
       .def("splits", &Trees::splits, py::arg("energy"))
       .def("leaves", &Trees::leaves, py::arg("energy"))
-      .def("reordered", &Trees::reordered, py::arg("order").noconvert())
       .def("links", &Trees::linked, py::arg("energy"))
       .def("strengths", &Trees::strengths, py::arg("energy"), py::arg("alpha"))
       .def("sums", &Trees::sums, py::arg("energy"), py::arg("values"))
       .def("tiling", &Trees::tiling, py::arg("energy"), py::arg("level"), py::arg("shift"));
-  m.def(
-      "quad_order",
-      [](Size ny, Size nx, Size side, Size row, Size column) {
-        Array<std::int32_t> order(side * side);
-        std::int32_t* const to = order.mutable_data();
-        py::gil_scoped_release unlocked;
-        quad_order(ny, nx, side, row, column, to);
-        return order;
-      },
-      py::arg("ny"), py::arg("nx"), py::arg("side"), py::arg("row"), py::arg("column"));
+  py::class_<Forest>(m, "Forest")
+      .def(py::init<const std::vector<Size>&, const std::optional<Array<std::int32_t>>&, std::vector<int>, Size, Size,
+                    const Map&, const Map&, std::vector<double>>(),
+           py::arg("axes"), py::arg("order").noconvert(), py::arg("branching"), py::arg("energies"), py::arg("pixels"),
+           py::arg("measure"), py::arg("strength"), py::arg("factors"))
+      .def("at", &Forest::at, py::arg("origin"))
+      .def("draw", &Forest::draw, py::arg("origin"), py::arg("steps"), py::arg("counts").noconvert(), py::arg("values"),
+           py::arg("missed"), py::arg("alpha"), py::arg("prior"), py::arg("total"), py::arg("scale"), py::arg("key"));
 }

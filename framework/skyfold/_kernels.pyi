@@ -138,32 +138,14 @@ def draw_binomial(key: Key, size: int, n: int, p: float) -> NDArray[np.int64]: .
 def draw_gammas(
     key: Key, shapes: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
-def quad_order(ny: int, nx: int, side: int, row: int, column: int) -> NDArray[np.int32]: ...
 def add_moments(
     values: NDArray[np.float64],
     count: int,
     mean: NDArray[np.float64],
     spread: NDArray[np.float64],
 ) -> None: ...
-def with_missed(
-    counts: NDArray[np.int64],
-    values: NDArray[Any],
-    missed: NDArray[np.float64],
-    key: Key,
-) -> NDArray[np.int64]: ...
 
 class Trees:
-    def __init__(
-        self,
-        order: NDArray[np.int32],
-        branching: Sequence[int],
-        energies: int,
-        pixels: int,
-        energy_last: bool,
-        measure: NDArray[np.float64] | None,
-        strength: NDArray[np.float64] | None,
-        factors: Sequence[float] | NDArray[np.float64],
-    ) -> None: ...
     def draw(
         self,
         counts: NDArray[np.int64],
@@ -197,7 +179,6 @@ class Trees:
         self, energy: int
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]: ...
     def leaves(self, energy: int) -> NDArray[np.int32]: ...
-    def reordered(self, order: NDArray[np.int32]) -> Trees: ...
     def links(
         self, energy: int
     ) -> tuple[
@@ -215,6 +196,33 @@ class Trees:
         self, energy: int, level: int, shift: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
 
+class Forest:
+    def __init__(
+        self,
+        axes: Sequence[int],
+        order: NDArray[np.int32] | None,
+        branching: Sequence[int],
+        energies: int,
+        pixels: int,
+        measure: NDArray[np.float64] | None,
+        strength: NDArray[np.float64] | None,
+        factors: Sequence[float] | NDArray[np.float64],
+    ) -> None: ...
+    def at(self, origin: Sequence[int]) -> Trees: ...
+    def draw(
+        self,
+        origin: Sequence[int],
+        steps: Sequence[tuple[float, Sequence[int]]],
+        counts: NDArray[np.int64],
+        values: NDArray[Any],
+        missed: NDArray[np.float64] | None,
+        alpha: NDArray[np.float64],
+        prior: Sequence[float] | None,
+        total: tuple[float, float],
+        scale: NDArray[np.float64],
+        key: Key,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[int], float]: ...
+
 def transfer(
     sums: NDArray[np.float64],
     parent: NDArray[np.int32],
@@ -224,8 +232,9 @@ def transfer(
     strength: NDArray[np.float64],
     power: NDArray[np.float64],
     sensitivity: NDArray[np.float64],
-    groups: NDArray[np.int64],
-    members: NDArray[np.int32],
+    tiles: NDArray[np.int64],
+    members: NDArray[np.int64],
+    chosen: NDArray[np.int64],
     trials: int,
     rows: NDArray[np.int64],
     start: NDArray[np.int64],

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -52,6 +51,8 @@ class BinnedData(DataInterface):
     DataError
         If counts are negative or not finite, or shapes disagree.
     """
+
+    _kept: tuple[Any, Mapping[str, Array], Array | None] = (None, {}, None)
 
     def __init__(
         self,
@@ -173,19 +174,31 @@ class BinnedData(DataInterface):
     def attribute(self, values: Mapping[str, Array], rng: np.random.Generator) -> EStep:
         """Draw for the heaviest component and all others together, then for these one by one."""
         *light, heavy = self.responses
-        light = [n for known in (True, False) for n in light if self.components[n].fixed is known]
-        parts = [np.maximum(self.responses[n].forward(values[n]).ravel(), 0) for n in light]
-        below: list[Array | None] = [None, *accumulate(parts)]
+        fitted = [name for name in light if not self.components[name].fixed]
+        below = [self._known({name: values[name] for name in light if name not in fitted})]
+        for name in fitted:
+            part = np.maximum(self.responses[name].forward(values[name]).ravel(), 0)
+            below.append(part if below[-1] is None else below[-1] + part)
         first = self.responses[heavy].attribute(values[heavy], self._whole_counts, below.pop(), rng)
         drawn, left = {heavy: first.drawn}, first.left
-        for name in reversed(light):
-            if self.components[name].fixed:
-                break
+        for name in reversed(fitted):
             drawn[name], _, left = self.responses[name].attribute(
                 values[name], left, below.pop(), rng
             )
         expectation = self._expectation(first.expectation.astype(self.dtype, copy=False), values)
         return EStep(expectation, Vector(drawn), self.log_likelihood(expectation))
+
+    def _known(self, values: Mapping[str, Array]) -> Array | None:
+        """Return what fixed components are expected to make; it is kept for the same values."""
+        if not values:
+            return None
+        responses, before, known = self._kept
+        same = responses is self.responses and before.keys() == values.keys()
+        if not same or not all(np.array_equal(values[n], v) for n, v in before.items()):
+            parts = [np.maximum(self.responses[n].forward(v).ravel(), 0) for n, v in values.items()]
+            known = sum(parts[1:], parts[0])
+            self._kept = self.responses, {n: v.copy() for n, v in values.items()}, known
+        return known
 
     @cached_property
     def _whole_counts(self) -> Array:

@@ -81,8 +81,8 @@ class Recounted(BinnedData):
 
     def __init__(self, whole: BinnedData, counts: Array, share: float) -> None:
         vars(self).update(vars(whole))
-        vars(self).pop("weight", None)
-        vars(self).pop("full_counts", None)
+        for name in ("weight", "full_counts", "_whole_counts"):
+            vars(self).pop(name, None)
         self.origin, self.parts = replace(whole.origin, options={}), (self,)
         self._whole, self._share = whole, self.dtype.type(share)
         self.counts = counts.astype(self.dtype)

@@ -112,6 +112,39 @@ struct Line {
   }
 };
 
+// A count that looks for its cell in a column of a window.
+struct Sought {
+  const Window* window;
+  Size column;
+  double target;
+};
+
+// Where they fall, some columns at a time: sums of one wait for nothing of the others.
+SKYFOLD_INLINE void seek_all(const Task& t, const Sought* sought, Size size) {
+  constexpr Size beside = 8;
+  const Size ky = t.c.ky, frame = t.c.frame(), wide = t.c.wide;
+  for (Size first = 0; first < size; first += beside) {
+    const double *in[beside], *kernel[beside];
+    double target[beside], sum[beside] = {};
+    Size before[beside] = {};
+    for (Size k = 0; k < beside; ++k) {
+      const Sought& s = sought[std::min(first + k, size - 1)];
+      in[k] = s.window->in + s.column, kernel[k] = s.window->kernel + s.column, target[k] = s.target;
+    }
+    for (Size y = 0; y < ky; ++y)
+      for (Size k = 0; k < beside; ++k) {
+        sum[k] += in[k][y * frame] * kernel[k][y * wide];
+        before[k] += sum[k] <= target[k];
+      }
+    for (Size k = 0; k < std::min(beside, size - first); ++k) {
+      const Sought& s = sought[first + k];
+      const Window& w = *s.window;
+      const Size y = skyfold::last_of(ky, before[k], [&](Size i) { return w.weight(s.column, i); });
+      skyfold::add(w.drawn[w.rows[y] * t.c.mx + w.columns[s.column]], 1, t.shared);
+    }
+  }
+}
+
 // Some pixels, which have a stream of random numbers of their own. Returns the first of them whose counts
 // nothing can make, or -1. They come in batches: sums that wait for nothing, without a jump between them that
 // hangs on chance, keep the processor busy.
@@ -122,6 +155,7 @@ SKYFOLD_CLONES Size one_chunk(const Task& t, Size number, skyfold::Room& room) {
   Line line{t};
   Window windows[batch];
   Size held[batch], many = 0;
+  Sought sought[batch * skyfold::few];
   for (Size i = number * chunk; i < end; ++i) {
     held[many] = i;
     many += t.counts[i] > 0;
@@ -130,16 +164,20 @@ SKYFOLD_CLONES Size one_chunk(const Task& t, Size number, skyfold::Room& room) {
       windows[k] = line.at(t.pixels ? t.pixels[held[k]] : held[k]);
       windows[k].sum_columns(sums + k * wide);
     }
+    Size seeking = 0;
     for (Size k = 0; k < many; ++k) {
       const Size at = held[k];
       const Window& window = windows[k];
       const double *upto = sums + k * wide, others = t.others && t.others[at] > 0.0 ? t.others[at] : 0.0;
       const double expectation = t.expectation[at] = upto[wide - 1] + others;
       if (!skyfold::possible(expectation)) return at;
-      t.left[at] = skyfold::divide(window, wide, upto, others, t.counts[at], stream, room, [&](Size x, Size y, Count n) {
+      const auto give = [&](Size x, Size y, Count n) {
         skyfold::add(window.drawn[window.rows[y] * t.c.mx + window.columns[x]], n, t.shared);
-      });
+      };
+      const auto seek = [&](Size x, double target) { sought[seeking++] = {&window, x, target}; };
+      t.left[at] = skyfold::divide(window, wide, upto, others, t.counts[at], stream, room, give, seek);
     }
+    seek_all(t, sought, seeking);
     many = 0;
   }
   return -1;

@@ -13,6 +13,7 @@ from skyfold.matrices import Matrix
 from skyfold.model import Component, Model
 from skyfold.origin import Origin
 from skyfold.response import Response
+from skyfold_responses.psf import Psf
 
 
 def problem(seed, *, bins=40, pixels=7, level=3.0, weight=None, dtype=np.float64):
@@ -86,8 +87,10 @@ def test_slope_is_the_derivative(seed, joint, damped):
 @given(seed=seeds)
 def test_every_count_is_attributed(seed):
     data, values, *_ = problem(seed)
-    drawn = data.attribute(values, np.random.default_rng(seed)).back
-    assert sum(int(part.sum()) for part in drawn.values()) == data.counts.sum()
+    for again in (False, True):
+        seen = data.resample(np.random.default_rng(seed)) if again else data
+        drawn = seen.attribute(values, np.random.default_rng(seed)).back
+        assert sum(int(part.sum()) for part in drawn.values()) == seen.counts.sum()
 
 
 def test_attribution_has_the_mean_of_the_e_step():
@@ -96,6 +99,20 @@ def test_attribution_has_the_mean_of_the_e_step():
     mean = np.mean([data.attribute(values, rng).back["sky"] for _ in range(3000)], axis=0)
     expected = values["sky"] * data.e_step(values).back["sky"]
     np.testing.assert_allclose(mean, expected, atol=5 * np.sqrt(data.counts.sum() / 3000))
+
+
+def test_what_is_kept_of_fixed_components_follows_their_values_and_responses():
+    kernel, rng = np.array([0.2, 0.6, 0.2]), np.random.default_rng(1)
+    responses = {"sky": Matrix(rng.random((4, 6))), "known": Psf(kernel, (4,), "same")}
+    components = {"known": Component(Grid((4,)), fixed=True)}
+    data = BinnedData([3, 1, 5, 9], responses, components=components)
+    for by in (0, 0, 1, 2, 0):
+        seen = data.at({"known": np.roll(kernel, by)}) if by else data
+        for value in (1.0, 1.0, 3.0, 1.0):
+            values = {"sky": np.ones(6), "known": value * np.arange(4.0)}
+            step = seen.attribute(values, rng)
+            expected = seen.forward(values).observed
+            np.testing.assert_allclose(step.expectation.observed, expected)
 
 
 def test_float32_is_kept():

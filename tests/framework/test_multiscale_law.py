@@ -207,6 +207,44 @@ def test_the_marginal_is_the_mean_of_the_likelihood():
     )
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (3, 5), (13,), (2, 4, 4)])
+def test_an_origin_follows_the_probability_of_the_counts_and_the_draw_follows_the_origin(shape):
+    law, rng, where = law_on(Grid(shape)), numbers(5), []
+    counts, (_, unknowns) = rng.poisson(2.0, shape), law.simulate(rng)
+    frame, alpha = law.hierarchy.frame, np.exp(rng.normal(size=unknowns["alpha"].shape))
+    given = alpha, law.hyper.terms, (1.0, 1e-3), np.ones(len(alpha))
+
+    def probability(origin):
+        return law.hierarchy.trees(origin).log_marginal(counts, alpha, (1.0, 1e-3))
+
+    for _ in range(50):
+        origin = first = tuple(rng.integers(frame).tolist())
+        steps = [(float(np.log(rng.random())), rng.integers(-1, frame).tolist()) for _ in range(2)]
+        for odds, by in steps:
+            there = tuple(((np.array(origin) + by) % frame).tolist())
+            if odds < probability(there) - probability(origin):
+                origin = there
+        key = rng.bit_generator.random_raw(2)
+        *drawn, found, density = law.hierarchy.forest.draw(
+            first, steps, counts, 1.0 * counts, None, *given, key
+        )
+        *expected, log_density = law.hierarchy.trees(origin).draw(counts, *given, True, key)
+        assert (tuple(found), density) == (origin, log_density)
+        for one, other in zip(drawn, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+        where.append(origin == first)
+    assert 0 < np.mean(where) < 1
+
+
+def test_an_origin_and_a_step_must_fit_the_frame():
+    law, counts = law_on(Grid((4, 4))), np.zeros((4, 4), np.int64)
+    given = counts, 1.0 * counts, None, np.ones((1, 2)), None, (1.0, 1e-3), np.ones(1), (1, 2)
+    with pytest.raises(ValueError, match="one number of the origin for each axis"):
+        law.hierarchy.forest.draw((0,), [], *given)
+    with pytest.raises(ValueError, match="a step must have one number for each axis"):
+        law.hierarchy.forest.draw((0, 0), [(-1.0, (1,))], *given)
+
+
 def batch_z(chain, independent):
     """The z-score of the means of a chain and of independent draws, by batch means."""
     batches = np.array_split(chain, 50)

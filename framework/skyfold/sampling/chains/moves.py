@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from skyfold._kernels import transfer
+from skyfold.attribution import key
 from skyfold.columns import Columns, from_csr
 from skyfold.data import DataInterface
 from skyfold.sampling.laws.hierarchy import Hierarchy
@@ -86,12 +87,17 @@ class Light:
     def _kept(self) -> bool:
         return self.footprint * self.sensitivity.size <= HELD
 
-    def of(self, places: Array) -> tuple[Array, Columns]:
-        """Return the row of each value, and the columns that they are rows of."""
+    def of(self, nodes: Nodes, tiling: Tiling, chosen: Array) -> tuple[Array, Columns]:
+        """Return for each leaf a number, and the columns of those in some tiles by it."""
         self._uses += 1  # a calibration may soon have other data
         if self._uses > PATIENCE and self._whole is not None:
-            return places.astype(np.int64), self._whole
-        return np.arange(len(places)), self.columns(places)
+            return nodes.places, self._whole
+        members = tiling.nodes[_from_to(tiling.start[chosen], tiling.start[chosen + 1])]
+        _, _, begin, end = nodes.links
+        leaves = _from_to(begin[members], end[members])
+        rows = np.full(len(nodes.places), -1)
+        rows[leaves] = np.arange(len(leaves))
+        return rows, self.columns(nodes.places[leaves])
 
     @cached_property
     def every(self) -> int:
@@ -105,13 +111,13 @@ class Light:
         left = SHARE / (1 - SHARE) * self.every * self._sweep - self._price
         return int(left / (gathered + tried))
 
-    @property
+    @cached_property
     def _sweep(self) -> float:
         """What a sweep takes."""
         values, counts = self.sensitivity.size, float(self.counts.sum())
         return PRODUCT * self.footprint * values + COUNT * counts + VALUE * values + STEP
 
-    @property
+    @cached_property
     def _price(self) -> float:
         """What it takes to begin: the expectation, the sums over the tree, the log-density."""
         return (PRODUCT * self.footprint + VALUE) * self.sensitivity.size + STEP
@@ -183,7 +189,7 @@ class Transfers:
 
     def _level(self, light: Light, nodes: Nodes, rng: np.random.Generator) -> tuple[int, int]:
         """Draw a level, pixels as often as all others; return how many tiles to choose there."""
-        parents = np.diff(nodes.offsets)[1:]
+        parents = np.diff(nodes.offsets)[1:].tolist()
         groups = [light.groups(len(nodes.places) / number) for number in parents]
         able = [level for level, number in enumerate(groups) if number and level]
         level = 0 if not able or rng.random() < 0.5 else able[int(rng.integers(len(able)))]
@@ -234,38 +240,36 @@ def transferred(
     sums = nodes.sums(values)
     totals = np.add.reduceat(sums[tiling.nodes], tiling.start[:-1])
     chosen = _some_of(totals**POWER, groups, rng)
-    spans, members = _from_to(tiling.start[chosen], tiling.start[chosen + 1])
-    members = tiling.nodes[members]
-    _, _, begin, end = nodes.links
-    rows, columns = light.of(nodes.places[_from_to(begin[members], end[members])[1]])
+    rows, columns = light.of(nodes, tiling, chosen)
     tried, accepted = transfer(
         sums,
         *nodes.links,
         *nodes.strengths(alpha),
         light.sensitivity[nodes.places],
-        spans,
-        members.astype(np.int32),
+        *tiling,
+        chosen,
         TRIALS,
         rows,
         *columns,
         light.counts,
         expectation,
-        rng.integers(2**64, size=2, dtype=np.uint64),
+        key(rng),
     )
     values.ravel()[nodes.places] = sums[: len(nodes.places)]
     return tried, accepted
 
 
-def _from_to(begin: Array, end: Array) -> tuple[Array, Array]:
-    """Return the numbers from each beginning to each end, after where those of each begin."""
+def _from_to(begin: Array, end: Array) -> Array:
+    """Return the numbers from each beginning to each end."""
     start = np.concatenate([[0], np.cumsum(end - begin)])
-    return start, np.arange(start[-1]) + np.repeat(begin - start[:-1], end - begin)
+    numbers: Array = np.arange(start[-1]) + np.repeat(begin - start[:-1], end - begin)
+    return numbers
 
 
 def _some_of(weights: Array, number: int, rng: np.random.Generator) -> Array:
     """Draw numbers in proportion to weights."""
-    ladder = np.cumsum(weights)
-    drawn = np.searchsorted(ladder, rng.random(number) * ladder[-1], side="right")
+    ladder = weights.cumsum()
+    drawn = ladder.searchsorted(rng.random(number) * ladder[-1], side="right")
     some: Array = np.minimum(drawn, len(weights) - 1)
     return some
 

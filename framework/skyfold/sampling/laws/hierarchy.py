@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
 from math import prod
 
 import numpy as np
@@ -16,8 +15,6 @@ from skyfold.sphere import Sphere
 from skyfold.vector import Array
 
 STEPS = (0.7548776662466927, 0.5698402909980532)  # spread points evenly (Roberts 2018)
-KEPT = 16
-"""How many trees of other origins are kept."""
 
 
 def fitting(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Array:
@@ -65,6 +62,8 @@ class Hierarchy:
         Number of trees, and of splits between a pixel and the root.
     frame
         Number of places that the frame can begin at, along each axis; empty on a sphere.
+    forest
+        The trees, and the draws that go from one to another.
 
     Raises
     ------
@@ -80,37 +79,40 @@ class Hierarchy:
         strength: Array | None = None,
         factors: Sequence[float] | None = None,
     ) -> None:
+        axes, order = geometry.shape[-2:], None
         if isinstance(geometry, Sphere):
             pixels, self.energies = geometry.shape
             self.frame: tuple[int, ...] = ()
-            self._branching = [4] * (geometry.nside.bit_length() - 1) + [12]
+            branching = [4] * (geometry.nside.bit_length() - 1) + [12]
+            axes, order = (), _in_order(geometry)
         elif isinstance(geometry, Grid):
-            last = geometry.shape[-2:]
-            pixels, self.energies = prod(last), prod(geometry.shape[:-2])
-            splits = (max(last) - 1).bit_length()
-            self.frame = (2**splits,) * len(last)
-            self._branching = [2 ** len(last)] * splits
+            pixels, self.energies = prod(axes), prod(geometry.shape[:-2])
+            splits = (max(axes) - 1).bit_length()
+            self.frame = (2**splits,) * len(axes)
+            branching = [2 ** len(axes)] * splits
         else:
             raise ConfigError(f"{type(geometry).__name__} have no scales to split light over")
-        self.geometry, self.levels, self._pixels = geometry, len(self._branching), pixels
-        self._measure = self._by_energy("measure", measure)
-        self._strength = self._by_energy("strength", strength)
-        if self._measure is not None and not np.all(np.any(self._measure > 0, axis=1)):
-            which = int(np.argmin(np.any(self._measure > 0, axis=1)))
+        self.geometry, self.levels, self._pixels = geometry, len(branching), pixels
+        measure = self._by_energy("measure", measure)
+        strength = self._by_energy("strength", strength)
+        if measure is not None and not np.all(np.any(measure > 0, axis=1)):
+            which = int(np.argmin(np.any(measure > 0, axis=1)))
             raise ConfigError(
                 f"no pixel of energy {which} has a positive measure: mask or template leave nothing"
             )
-        if self._strength is not None and np.any(self._strength == 0):
+        if strength is not None and np.any(strength == 0):
             raise ConfigError("strength: it must be above zero everywhere")
-        self._factors = np.ones(self.levels) if factors is None else np.asarray(factors, float)
-        if self._factors.shape != (self.levels,):
+        by_level = np.ones(self.levels) if factors is None else np.asarray(factors, float)
+        if by_level.shape != (self.levels,):
             raise ConfigError(
-                f"{self._factors.size} factors, but there are {self.levels} levels from the pixels "
+                f"{by_level.size} factors, but there are {self.levels} levels from the pixels "
                 "up to the whole; give one for each"
             )
-        if not np.all((self._factors > 0) & np.isfinite(self._factors)):
+        if not np.all((by_level > 0) & np.isfinite(by_level)):
             raise ConfigError("factors: they must be above zero")
-        self.trees = lru_cache(maxsize=KEPT)(self._plant)
+        self.forest = _kernels.Forest(
+            axes, order, branching, self.energies, pixels, measure, strength, by_level
+        )
 
     def _by_energy(self, name: str, values: Array | None) -> Array | None:
         """Return values of the geometry with the shape (energies, pixels)."""
@@ -127,45 +129,17 @@ class Hierarchy:
             return far * self.energies + energy
         return far + energy * self._pixels
 
-    def _plant(self, origin: tuple[int, ...] = ()) -> _kernels.Trees:
+    def trees(self, origin: tuple[int, ...] = ()) -> _kernels.Trees:
         """Return the trees whose frame begins at a place of it, (row, column) or (pixel,)."""
-        order = self._order(origin or (0,) * len(self.frame))
-        if self._full is not None:
-            return self._full.reordered(order)
-        return self._planted(order)
+        return self.forest.at(origin or (0,) * len(self.frame))
 
-    @cached_property
-    def _full(self) -> _kernels.Trees | None:
-        """The trees of one origin, where those of others differ in the order of pixels alone."""
-        told = self._measure is not None or self._strength is not None
-        if told or prod(self.frame) != self._pixels:
-            return None
-        return self._planted(self._order((0,) * len(self.frame)))
 
-    def _planted(self, order: Array) -> _kernels.Trees:
-        return _kernels.Trees(
-            order,
-            self._branching,
-            self.energies,
-            self._pixels,
-            isinstance(self.geometry, Sphere),
-            self._measure,
-            self._strength,
-            self._factors,
-        )
-
-    def _order(self, origin: tuple[int, ...]) -> Array:
-        """Return the pixels of the frame in the order of the tree, -1 where there is none."""
-        if isinstance(self.geometry, Sphere):
-            pixels = np.arange(self._pixels)
-            if not self.geometry.nested:
-                pixels = require("healpy", "healpix").nest2ring(self.geometry.nside, pixels)
-            return pixels.astype(np.int32)
-        if len(self.frame) == 1:
-            places = (np.arange(self.frame[0]) + origin[0]) % self.frame[0]
-            return np.where(places < self._pixels, places, -1).astype(np.int32)
-        (ny, nx), (row, column) = self.geometry.shape[-2:], origin
-        return _kernels.quad_order(ny, nx, self.frame[0], row, column)
+def _in_order(sphere: Sphere) -> Array:
+    """Return the pixels of a sphere in the order of the tree."""
+    pixels = np.arange(sphere.pixels)
+    if not sphere.nested:
+        pixels = require("healpy", "healpix").nest2ring(sphere.nside, pixels)
+    return pixels.astype(np.int32)
 
 
 def spread(geometry: Geometry, number: int) -> list[tuple[int, ...]]:

@@ -10,7 +10,6 @@ from typing import Literal, Self
 
 import numpy as np
 
-from skyfold import _kernels
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.model import Component
@@ -150,14 +149,17 @@ class MultiScale(Law):
     ) -> tuple[Array, Unknowns, float]:
         """Draw the counts that were missed, the origin if it is not kept, strengths and values."""
         key = rng.bit_generator.random_raw(2)
-        counts = self._complete(attributed, values, key)
-        origin = self._origin(unknowns)
-        if self._mode == "random":
-            origin = self._anywhere(rng)
-        elif self._mode == "sampled":
-            origin = self._move(origin, counts, unknowns["alpha"], rng)
-        drawn, alpha, density = self.hierarchy.trees(origin).draw(
-            counts, unknowns["alpha"], self._hyper, self._total, self._scale, True, key
+        drawn, alpha, origin, density = self.hierarchy.forest.draw(
+            self._anywhere(rng) if self._mode == "random" else self._origin(unknowns),
+            self._steps(rng) if self._mode == "sampled" else [],
+            attributed,
+            values,
+            self._missed,
+            unknowns["alpha"],
+            self._hyper,
+            self._total,
+            self._scale,
+            key,
         )
         return drawn, self._unknowns(alpha, origin), density
 
@@ -212,7 +214,9 @@ class MultiScale(Law):
         counts
             Counts of each value, int64, as if all were seen as well as the best.
         """
-        return self._log_marginal(counts, unknowns["alpha"], self._origin(unknowns))
+        return self.hierarchy.trees(self._origin(unknowns)).log_marginal(
+            counts, unknowns["alpha"], self._total
+        )
 
     def move(
         self,
@@ -267,12 +271,6 @@ class MultiScale(Law):
         """Return the unknowns of a hotter or colder law, with the strengths that this one keeps."""
         return unknowns if self._hyper is not None else {**unknowns, "alpha": self._alpha}
 
-    def _complete(self, attributed: Array, values: Array, key: Array) -> Array:
-        """Return the counts with a draw of those that the best sensitivity would have added."""
-        if self._missed is None:
-            return attributed
-        return _kernels.with_missed(attributed, values, self._missed, key)
-
     def _anywhere(self, rng: np.random.Generator) -> tuple[int, ...]:
         frame = self.hierarchy.frame
         drawn = rng.bit_generator.random_raw(len(frame)).tolist()
@@ -280,30 +278,19 @@ class MultiScale(Law):
             number % side for number, side in zip(drawn, frame, strict=True)
         )  # powers of 2
 
-    def _move(
-        self, origin: tuple[int, ...], counts: Array, alpha: Array, rng: np.random.Generator
-    ) -> tuple[int, ...]:
-        """Propose an origin anywhere, then one next to the present one (Metropolis-Hastings).
+    def _steps(self, rng: np.random.Generator) -> list[tuple[float, Sequence[int]]]:
+        """Propose an origin anywhere, then one next to it, or to the one of before.
 
-        What is compared is the probability of the counts over all values.
+        Beside each stands the logarithm of a uniform number: by more than that the log-probability
+        of the counts over all values must rise (Metropolis-Hastings).
         """
-        here = self._log_marginal(counts, alpha, origin)
-        beside = rng.integers(-1, 2, size=len(origin))
-        for step in (self._anywhere(rng), beside.tolist()):
-            there = tuple(
-                (o + s) % side
-                for o, s, side in zip(origin, step, self.hierarchy.frame, strict=True)
-            )
-            value = self._log_marginal(counts, alpha, there)
-            if np.log(rng.uniform()) < value - here:
-                origin, here = there, value
-        return origin
-
-    def _log_marginal(self, counts: Array, alpha: Array, origin: tuple[int, ...]) -> float:
-        return self.hierarchy.trees(origin).log_marginal(counts, alpha, self._total)
+        beside = [int(rng.integers(-1, 2)) for _ in self.hierarchy.frame]
+        anywhere = self._anywhere(rng)
+        odds = np.log(rng.random(2)).tolist()
+        return list(zip(odds, (anywhere, beside), strict=True))
 
     def _origin(self, unknowns: Mapping[str, Array]) -> tuple[int, ...]:
         return tuple(unknowns["origin"].tolist()) if self.hierarchy.frame else ()
 
-    def _unknowns(self, alpha: Array, origin: tuple[int, ...]) -> Unknowns:
+    def _unknowns(self, alpha: Array, origin: Sequence[int]) -> Unknowns:
         return {"alpha": alpha} | ({"origin": np.array(origin)} if self.hierarchy.frame else {})
