@@ -136,8 +136,8 @@ hyper_priors(Lira(), Lira(1, 0.02, 1))
 # %% [markdown]
 # ## 3. Chandra
 #
-# Four chains, two to each of two origins of the blocks: what differs between two origins is a whim
-# of the grid, not of the sky, and the average is free of most of it.
+# The chains share out two origins of the blocks: what differs between two origins is a whim of the
+# grid, not of the sky, and the average is free of most of it.
 
 # %%
 size = (
