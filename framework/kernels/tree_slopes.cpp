@@ -19,24 +19,42 @@ struct Made {
   double *log_g, *by_one, *by_two, *by_strength, *density, *slope_one, *slope_two, *slope_strength;
 };
 
-// Loose nodes. A Gamma number of shape b is one of shape b + 1 times a uniform one to the power of 1 / b; the former is
-// d h(c z)^3 with z about normal (Marsaglia & Tsang 2000), and h(x) is 1 + x, or below -1/2, so that there is one for
-// every x, the exponential of a parabola. Given b, log Gamma(b + 1) and its derivative.
-SKYFOLD_CLONES void loosely(std::int64_t size, const double* z, const double* q, const double* shape,
+// The logarithm of a Gamma number of shape b + 1 as a function of a number z that is about normal, its derivatives,
+// and what it adds to the log density of z but for -log Gamma(b + 1): the Gamma number is d h(c z)^3 (Marsaglia & Tsang
+// 2000), where h(x) is 1 + x, or below -1/2, so that there is one for every x, the exponential of a parabola.
+struct Number {
+  double log_g, by_z, by_b, density, slope, slope_b;
+};
+SKYFOLD_INLINE Number number(double z, double b) {
+  const double d = b + 2.0 / 3, c = 1.0 / (3 * std::sqrt(d)), x = c * z, t = x + 0.5;
+  const bool up = t > 0;
+  const double logarithm = log_of(up ? 1 + x : -4 * x);
+  const double h = up ? logarithm : -0.69314718055994530942 + 2 * t - 2 * t * t;
+  const double h1 = up ? 1 / (1 + x) : -4 * x, h2 = up ? -h1 * h1 : -4.0; // derivatives of h
+  const double u = log_of(d) + 3 * h, left = b + 1 - exp_of(u < 700 ? u : 700.0);
+  const double by_z = 3 * c * h1, by_b = (1 - 1.5 * h1 * x) / d;
+  return {u,
+          by_z,
+          by_b,
+          (b + 1) * u - (b + 1 - left) + log_of(3 * c) + (up ? -logarithm : logarithm),
+          left * by_z + c * h2 / h1,
+          u + left * by_b - 0.5 / d * (1 + x * h2 / h1)};
+}
+
+// Loose nodes: a Gamma number of shape b is one of shape b + 1 times a uniform one to the power of 1 / b, which is the
+// exponential of minus a Gamma number of shape 1. Given b, log Gamma(b + 1) and its derivative.
+SKYFOLD_CLONES void loosely(std::int64_t size, const double* one, const double* two, const double* shape,
                             const double* log_gamma, const double* digamma, const Made& made) {
 #pragma omp simd
   for (std::int64_t i = 0; i < size; ++i) {
-    const double b = shape[i], d = b + 2.0 / 3, c = 1.0 / (3 * std::sqrt(d)), x = c * z[i], t = x + 0.5;
-    const bool up = t > 0;
-    const double log_of_it = log_of(up ? 1 + x : -4 * x), h = up ? log_of_it : -0.69314718055994530942 + 2 * t - 2 * t * t;
-    const double h1 = up ? 1 / (1 + x) : -4 * x, h2 = up ? -h1 * h1 : -4.0;
-    const double u = log_of(d) + 3 * h, g = exp_of(u < 700 ? u : 700.0), e = exp_of(q[i] < 700 ? q[i] : 700.0);
-    const double by_z = 3 * c * h1, by_b = (1 - 1.5 * h1 * x) / d;
-    made.log_g[i] = u - e / b;
-    made.by_one[i] = by_z, made.by_two[i] = -e / b, made.by_strength[i] = b * by_b + e / b;
-    made.density[i] = (b + 1) * u - g + log_of(3 * c) + (up ? -log_of_it : log_of_it) - log_gamma[i] + q[i] - e;
-    made.slope_one[i] = (b + 1 - g) * by_z + c * h2 / h1, made.slope_two[i] = 1 - e;
-    made.slope_strength[i] = b * (u + (b + 1 - g) * by_b - 0.5 / d * (1 + x * h2 / h1) - digamma[i]);
+    const double b = shape[i];
+    const Number first = number(one[i], b), second = number(two[i], 0.0);
+    const double e = exp_of(second.log_g < 700 ? second.log_g : 700.0) / b;
+    made.log_g[i] = first.log_g - e;
+    made.by_one[i] = first.by_z, made.by_two[i] = -e * second.by_z, made.by_strength[i] = b * first.by_b + e;
+    made.density[i] = first.density - log_gamma[i] + second.density;
+    made.slope_one[i] = first.slope, made.slope_two[i] = second.slope;
+    made.slope_strength[i] = b * (first.slope_b - digamma[i]);
   }
 }
 

@@ -3,9 +3,10 @@
 Dirichlet proportions are those of independent Gamma numbers g to their sum over siblings, and this
 sum is independent of them: it may be drawn whenever a place in the tree is given coordinates. Where
 counts tell more of g than the law does, the node is *tight*, and its logarithm is the coordinate.
-Elsewhere ``log g = 3 log h(c z) + log d - exp(e) / b`` (Marsaglia & Tsang 2000), with a density of
-z and e that hardly depends on the Dirichlet parameter b: they may stay where they are while
-strengths move, and what no count tells of follows (Papaspiliopoulos, Roberts & Sköld 2007).
+Elsewhere g is a Gamma number of shape b + 1 times a uniform one to the power of 1 / b, with b the
+Dirichlet parameter, and either is told by a number that is about normal (Marsaglia & Tsang 2000)
+whatever b is: they may stay where they are while strengths move, and what no count tells of
+follows (Papaspiliopoulos, Roberts & Sköld 2007).
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class Shares:
         one[self._tight] = logs[self._tight]
         known, b = logs[self._loose], parameter[self._loose]
         whole = np.logaddexp(known, np.log(rng.standard_exponential(known.size)))
-        two[self._loose] = np.log(np.maximum(b * (whole - known), LEAST))
+        two[self._loose] = _about_normal(np.log(np.maximum(b * (whole - known), LEAST)), 0.0)
         one[self._loose] = _about_normal(whole, b)
         strengths = () if self._hyper is None else np.log(self._alpha)
         return np.concatenate([np.log(sums[-1]), one, two, strengths])
@@ -207,7 +208,7 @@ def _log_gamma(shape: Array, rng: np.random.Generator) -> Array:
     return logs
 
 
-def _about_normal(logs: Array, b: Array) -> Array:
+def _about_normal(logs: Array, b: Array | float) -> Array:
     """Return z of logarithms of Gamma numbers of shape b + 1."""
     d = b + 2 / 3
     log_h = (logs - np.log(d)) / 3
