@@ -25,7 +25,7 @@ from skyfold.sampling.laws.coordinates import Coordinates, Made
 from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array
 
-EVERY = 8  # sweeps from one trajectory to the next
+EVERY = 16  # sweeps from one trajectory to the next
 LENGTH, MOST = 5.0, 100  # of a trajectory: of all steps together, and how many they may be
 FIRST, GOAL = 0.1, 0.7  # length of the first step, and the probability that is aimed at
 PROBES, MEMORY = 4, 32  # looks at what the counts tell, and trajectories that they are held for
