@@ -43,7 +43,7 @@ class Point(NamedTuple):
     """Values and unknowns on a trajectory: their log-posterior, and its slopes."""
 
     values: dict[str, Array]
-    unknowns: dict[str, dict[str, Array]]
+    unknowns: dict[str, Mapping[str, Array]]
     level: float
     slopes: Array
 
@@ -109,20 +109,16 @@ class Field:
         coordinates: Mapping[str, Coordinates],
     ) -> None:
         self._data, self._values, self._coordinates = data, values, coordinates
-        self._ends = np.cumsum([own.size for own in coordinates.values()])
-        self.size, self.looks = (
-            int(self._ends[-1]),
-            sum(own.looks for own in coordinates.values()),
-        )
+        self.size = sum(own.size for own in coordinates.values())
+        self.looks = sum(own.looks for own in coordinates.values())
 
     def settled(self, told: Array) -> tuple[Field, Array]:
         """Return the same in coordinates that suit what counts tell, and their masses."""
-        ends = np.cumsum([own.looks for own in self._coordinates.values()])[:-1]
-        coordinates, masses = {}, []
-        for (name, own), part in zip(self._coordinates.items(), np.split(told, ends), strict=True):
-            coordinates[name], mass = own.settled(part)
-            masses.append(mass)
-        return Field(self._data, self._values, coordinates), np.concatenate(masses)
+        parts = self._parted(told, [own.looks for own in self._coordinates.values()])
+        settled = {name: own.settled(parts[name]) for name, own in self._coordinates.items()}
+        coordinates = {name: own for name, (own, _) in settled.items()}
+        masses = np.concatenate([masses for _, masses in settled.values()])
+        return Field(self._data, self._values, coordinates), masses
 
     def place(self, rng: np.random.Generator) -> Array:
         """Return the coordinates of the values."""
@@ -133,18 +129,16 @@ class Field:
     def at(self, place: Array) -> Point:
         """Return the values at a place, and the slopes there."""
         made = self._made(place)
-        level, slopes = (
-            sum(own.level for own in made.values()),
-            np.concatenate([own.slopes for own in made.values()]),
-        )
-        values = self._all(made)
+        values, unknowns = self._all(made), {name: own.unknowns for name, own in made.items()}
+        level = sum(own.level for own in made.values())
+        slopes = np.concatenate([own.slopes for own in made.values()])
         if not level > -np.inf:
-            return Point(values, self._unknowns(place), -np.inf, slopes)
+            return Point(values, unknowns, -np.inf, slopes)
         step = self._data.e_step(self._seen(values))
         by_log = {n: values[n] * (step.back[n] - self._data.sensitivity[n]) for n in made}
         by_data = [own.slopes(by_log[n], made[n].known) for n, own in self._coordinates.items()]
         level += step.log_likelihood
-        return Point(values, self._unknowns(place), level, slopes + np.concatenate(by_data))
+        return Point(values, unknowns, level, slopes + np.concatenate(by_data))
 
     def told(self, rng: np.random.Generator) -> Array:
         """Return a guess at what the counts tell of the coordinates.
@@ -166,11 +160,13 @@ class Field:
         return found / PROBES
 
     def _made(self, place: Array) -> dict[str, Made]:
-        parts = np.split(place, self._ends[:-1])
-        return {
-            name: own.at(part)
-            for (name, own), part in zip(self._coordinates.items(), parts, strict=True)
-        }
+        """Return what the coordinates of each component stand for."""
+        parts = self._parted(place, [own.size for own in self._coordinates.values()])
+        return {name: own.at(parts[name]) for name, own in self._coordinates.items()}
+
+    def _parted(self, numbers: Array, sizes: list[int]) -> dict[str, Array]:
+        """Return those of each component."""
+        return dict(zip(self._coordinates, np.split(numbers, np.cumsum(sizes)[:-1]), strict=True))
 
     def _all(self, made: Mapping[str, Made]) -> dict[str, Array]:
         """Return values of all components, each in the precision that it is kept in."""
@@ -179,13 +175,6 @@ class Field:
             for name, own in made.items()
         }
         return {**self._values, **moved}
-
-    def _unknowns(self, place: Array) -> dict[str, dict[str, Array]]:
-        parts = np.split(place, self._ends[:-1])
-        return {
-            name: own.unknowns(part)
-            for (name, own), part in zip(self._coordinates.items(), parts, strict=True)
-        }
 
     def _seen(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Return values in the precision of the data."""

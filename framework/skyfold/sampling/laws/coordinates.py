@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,12 +23,15 @@ class Made(NamedTuple):
         Log-density of the coordinates before counts are seen, up to a constant; its slopes.
     known
         What `Coordinates.slopes` needs.
+    unknowns
+        Those unknowns of the law that move along.
     """
 
     values: Array
     level: float
     slopes: Array
     known: Any
+    unknowns: Mapping[str, Array] = {}
 
 
 class Coordinates(ABC):
@@ -74,10 +77,6 @@ class Coordinates(ABC):
         """
         squares: Array = self.slopes(by_log, known) ** 2
         return squares
-
-    def unknowns(self, place: Array) -> dict[str, Array]:
-        """Return those unknowns of the law that move along; none by default."""
-        return {}
 
 
 class Logs(Coordinates):
@@ -159,10 +158,6 @@ class Within(Coordinates):
         """Return what counts tell of the coordinates inside."""
         return self._own.look(by_log[self._inside], known)
 
-    def unknowns(self, place: Array) -> dict[str, Array]:
-        """Return those of the law inside."""
-        return self._own.unknowns(place)
-
 
 class Trees(Coordinates):
     """Totals, shares and strengths of the trees of a sky, one tree for each energy.
@@ -188,14 +183,19 @@ class Trees(Coordinates):
         return np.concatenate([own.of(light[at] * s, rng) for at, s, own in self._trees])
 
     def at(self, place: Array) -> Made:
-        """Return the values, and what the slopes of all trees need."""
-        values, known = np.zeros(int(np.prod(self._shape))), []
-        for (places, scale, own), mine in zip(self._trees, self._parted(place), strict=True):
-            known.append(own.at(mine))
-            values[places] = known[-1].light / scale
-        slopes = np.concatenate([shared.slopes for shared in known])
-        level = sum(shared.level for shared in known)
-        return Made(values.reshape(self._shape), level, slopes, known)
+        """Return the values and strengths of all trees."""
+        parts = np.split(place, self._ends[:-1])
+        known = [own.at(mine) for (*_, own), mine in zip(self._trees, parts, strict=True)]
+        values = np.zeros(int(np.prod(self._shape)))
+        for (places, scale, _), shared in zip(self._trees, known, strict=True):
+            values[places] = shared.light / scale
+        return Made(
+            values.reshape(self._shape),
+            sum(shared.level for shared in known),
+            np.concatenate([shared.slopes for shared in known]),
+            known,
+            {"alpha": np.array([shared.alpha for shared in known])},
+        )
 
     def slopes(self, by_log: Array, known: list[Shared]) -> Array:
         """Return derivatives by the coordinates of the trees."""
@@ -215,11 +215,6 @@ class Trees(Coordinates):
         ]
         return Trees(self._shape, trees), np.concatenate([masses for _, masses in settled])
 
-    def unknowns(self, place: Array) -> dict[str, Array]:
-        """Return the strengths."""
-        parts = zip(self._trees, self._parted(place), strict=True)
-        return {"alpha": np.array([own.strengths(mine) for (*_, own), mine in parts])}
-
     def _joined(
         self, what: Callable[[Shares, Array, Shared], Array], by_log: Array, known: list[Shared]
     ) -> Array:
@@ -230,6 +225,3 @@ class Trees(Coordinates):
                 for (places, _, own), mine in zip(self._trees, known, strict=True)
             ]
         )
-
-    def _parted(self, place: Array) -> list[Array]:
-        return np.split(place, self._ends[:-1])

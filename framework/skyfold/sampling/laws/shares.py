@@ -32,6 +32,8 @@ class Shared(NamedTuple):
     ----------
     level, slopes
         Log-density of the coordinates before counts are seen, up to a constant; its slopes.
+    alpha
+        Strengths.
     light
         Light of all leaves.
     shares
@@ -43,6 +45,7 @@ class Shared(NamedTuple):
 
     level: float
     slopes: Array
+    alpha: Array
     light: Array
     shares: Array
     first: Array
@@ -114,14 +117,10 @@ class Shares:
         strengths = () if self._hyper is None else np.log(self._alpha)
         return np.concatenate([np.log(sums[-1]), one, two, strengths])
 
-    def strengths(self, place: Array) -> Array:
-        """Return the strengths at a place."""
-        return self._alpha if self._hyper is None else np.exp(place[self._ends[-1] :])
-
     def at(self, place: Array) -> Shared:
         """Return what coordinates stand for."""
         total, one, two, logs = np.split(place, self._ends)
-        alpha = self.strengths(place)
+        alpha = self._alpha if self._hyper is None else np.exp(logs)
         level, known, light, *rest = tree_light(
             float(total[0]),
             one,
@@ -140,7 +139,7 @@ class Shares:
             square, power = (alpha / scale) ** 2, k2 * alpha**k3
             level += float(np.sum((k1 + 1) * logs - power - np.log1p(square)))
             slopes[self._ends[-1] :] += k1 + 1 - k3 * power - 2 * square / (1 + square)
-        return Shared(level, slopes, light[: len(self._nodes.places)], *rest)
+        return Shared(level, slopes, alpha, light[: len(self._nodes.places)], *rest)
 
     def slopes(self, by_light: Array, known: Shared) -> Array:
         """Return derivatives by the coordinates, given those by the logarithms of the leaves."""
