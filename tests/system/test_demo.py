@@ -33,6 +33,9 @@ def test_demos_take_a_method_and_its_options(skyfold, files, name):
     skyfold.accepts(f"demo {name} --burn 2 --draws 4 -o out", says=("all 6 iterations done",))
     method = json.loads((files.folder / "out" / "manifest.json").read_text())["config"]["method"]
     assert (method["name"], method["burn"], method["draws"]) == ("lira", 2, 4)
+
+
+def test_demos_refuse_options_of_other_methods_and_of_data(skyfold):
     skyfold.refuses(2, "demo galaxy --draws 4", says=("'draws' belongs to the method lira",))
     skyfold.refuses(2, "demo galaxy --psf psf.fits", says=("unknown key 'psf' in data",))
 

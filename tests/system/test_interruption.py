@@ -148,7 +148,11 @@ def kill(skyfold, out, reference, delay, begun):
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("number", range(4), ids=lambda n: f"F12-{n}")
+@pytest.mark.parametrize(
+    "number",
+    [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2)), 3],
+    ids=lambda n: f"F12-{n}",
+)
 def test_killed_runs_are_resumed(skyfold, out, uninterrupted, number):
     """Half of them at any moment, half while there is something to write."""
     reference, duration = uninterrupted
