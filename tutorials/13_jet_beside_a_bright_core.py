@@ -101,7 +101,7 @@ show({"the jet": jet} | {f"counts {name}": one.full_counts for name, one in data
 # the counts are seen. What the counts want in addition goes into the sky.
 
 # %%
-size = {"draws": 2000, "burn": 500} if FULL else {"draws": 300, "burn": 100, "chains": 2}
+size = {"draws": 2000, "burn": 500} if FULL else {"draws": 140, "burn": 60, "chains": 2}
 settings = {"method": "lira", "background_error": 0.1, "seed": 1, "progress": False, **size}
 results = {name: skyfold.run(one, **settings) for name, one in data.items()}
 show({f"{name}: extra light": r.posterior.mean.value for name, r in results.items()}, 25)
@@ -142,7 +142,7 @@ results["with a jet"].posterior.plot_region(regions[0])
 # and with few simulations it is the figure to quote.
 
 # %%
-number, gamma = (100, 0.005) if FULL else (16, 0.02)
+number, gamma = (100, 0.005) if FULL else (12, 0.02)
 found = {
     name: structure(result, find(regions), simulations=number, gamma=gamma, seed=2)
     for name, result in results.items()

@@ -26,7 +26,8 @@ from skyfold.sampling.laws.law import Law
 from skyfold.vector import Array
 
 EVERY = 16  # sweeps from one trajectory to the next
-LENGTH, MOST = 5.0, 100  # of a trajectory: of all steps together, and how many they may be
+LONG, SHORT = 5.0, 2.0  # lengths of trajectories on which unknowns move along, and of others
+MOST = 100  # steps
 FIRST, GOAL = 0.1, 0.7  # length of the first step, and the probability that is aimed at
 PROBES, MEMORY = 4, 32  # looks at what the counts tell, and trajectories that they are held for
 WIDE = 0.5  # of the bins with counts, that a value lights where trajectories pay
@@ -214,8 +215,9 @@ def follow(
     push = rng.standard_normal(place.size)
     here = start = settled.at(place)
     energy = float(start.level - 0.5 * push @ push)
+    length = LONG if any(start.unknowns.values()) else SHORT
     with np.errstate(over="ignore", invalid="ignore"):
-        for _ in range(min(ceil(LENGTH / learnt.step), MOST)):
+        for _ in range(min(ceil(length / learnt.step), MOST)):
             push = push + 0.5 * pace * here.slopes
             place = place + pace * push
             here = settled.at(place)

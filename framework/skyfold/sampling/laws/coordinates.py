@@ -176,6 +176,7 @@ class Trees(Coordinates):
         self._shape, self._trees = shape, trees
         self._ends = np.cumsum([shares.size for *_, shares in trees])
         self.size, self.looks = int(self._ends[-1]), sum(shares.looks for *_, shares in trees)
+        self._free = any(shares.free for *_, shares in trees)
 
     def of(self, values: Array, rng: np.random.Generator) -> Array:
         """Return the coordinates of the trees."""
@@ -194,7 +195,7 @@ class Trees(Coordinates):
             sum(shared.level for shared in known),
             np.concatenate([shared.slopes for shared in known]),
             known,
-            {"alpha": np.array([shared.alpha for shared in known])},
+            {"alpha": np.array([shared.alpha for shared in known])} if self._free else {},
         )
 
     def slopes(self, by_log: Array, known: list[Shared]) -> Array:

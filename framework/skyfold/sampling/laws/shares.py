@@ -77,6 +77,8 @@ class Shares:
         of all, and the logarithms of the strengths, if they are not kept.
     looks
         How many numbers `settled` needs.
+    free
+        Whether strengths move.
     """
 
     def __init__(
@@ -92,9 +94,9 @@ class Shares:
         shared = self._weight > 0
         self._tight = shared & (hyper is None) if tight is None else tight
         self._loose = shared & ~self._tight
-        free = 0 if hyper is None else len(alpha)
+        self.free = hyper is not None
         self._ends = np.cumsum([1, len(self._weight), len(self._weight)])
-        self.size = int(self._ends[-1]) + free
+        self.size = int(self._ends[-1]) + self.free * len(alpha)
         self.looks = 1 + 3 * len(self._weight) + 2 * len(alpha)
 
     def of(self, light: Array, rng: np.random.Generator) -> Array:
