@@ -18,7 +18,7 @@ from skyfold.errors import FileError
 from skyfold.model import Model
 from skyfold.vector import Vector
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save(path: Path, state: State, trace: list[dict[str, float]]) -> None:
