@@ -105,7 +105,7 @@ class Chain:
     moves
         Whether the laws may take steps of their own, besides those by attributed counts.
     follows
-        Sweeps from one trajectory of all values to the next; 0 for none.
+        Sweeps from one trajectory to the next; 0 for none.
     learns
         Sweeps in which it is learnt how trajectories go.
     learnt

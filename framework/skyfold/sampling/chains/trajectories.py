@@ -131,7 +131,7 @@ class Field:
         """Return the values at a place, and the slopes there."""
         made = self._made(place)
         values, unknowns = self._all(made), {name: own.unknowns for name, own in made.items()}
-        level = sum(own.level for own in made.values())
+        level = sum(own.density for own in made.values())
         slopes = np.concatenate([own.slopes for own in made.values()])
         if not level > -np.inf:
             return Point(values, unknowns, -np.inf, slopes)

@@ -19,16 +19,16 @@ class Made(NamedTuple):
     ----------
     values
         Values of the component.
-    level, slopes
+    density, slopes
         Log-density of the coordinates before counts are seen, up to a constant; its slopes.
     known
-        What `Coordinates.slopes` needs.
+        What `Coordinates.slopes` and `Coordinates.look` need.
     unknowns
         Those unknowns of the law that move along.
     """
 
     values: Array
-    level: float
+    density: float
     slopes: Array
     known: Any
     unknowns: Mapping[str, Array] = {}
@@ -192,7 +192,7 @@ class Trees(Coordinates):
             values[places] = shared.light / scale
         return Made(
             values.reshape(self._shape),
-            sum(shared.level for shared in known),
+            sum(shared.density for shared in known),
             np.concatenate([shared.slopes for shared in known]),
             known,
             {"alpha": np.array([shared.alpha for shared in known])} if self._free else {},

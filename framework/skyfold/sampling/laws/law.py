@@ -106,7 +106,7 @@ class Law(ABC):
         return None
 
     def coordinates(self, unknowns: Mapping[str, Array]) -> Coordinates | None:
-        """Return coordinates of the values for trajectories, given the unknowns.
+        """Return coordinates for trajectories, of the values and of those unknowns that move along.
 
         None, the default, if the values do not take part in them (see
         `skyfold.sampling.chains.trajectories`).

@@ -25,7 +25,7 @@ class Masked(Law):
     """
 
     def __init__(self, law: Law, inside: Array) -> None:
-        self._law, self._inside = law, inside
+        self._law, self._inside, self.smooth = law, inside, law.smooth
 
     def start(self, values: Array, group: int, rng: np.random.Generator) -> tuple[Array, Unknowns]:
         """Return what the law starts from, inside."""

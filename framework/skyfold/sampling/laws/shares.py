@@ -30,7 +30,7 @@ class Shared(NamedTuple):
 
     Attributes
     ----------
-    level, slopes
+    density, slopes
         Log-density of the coordinates before counts are seen, up to a constant; its slopes.
     alpha
         Strengths.
@@ -43,7 +43,7 @@ class Shared(NamedTuple):
         strength.
     """
 
-    level: float
+    density: float
     slopes: Array
     alpha: Array
     light: Array
@@ -123,7 +123,7 @@ class Shares:
         """Return what coordinates stand for."""
         total, one, two, logs = np.split(place, self._ends)
         alpha = self._alpha if self._hyper is None else np.exp(logs)
-        level, known, light, *rest = tree_light(
+        density, known, light, *rest = tree_light(
             float(total[0]),
             one,
             two,
@@ -135,13 +135,13 @@ class Shares:
         )
         shape, rate = self._total
         slopes = np.concatenate([shape - rate * np.exp(total), known[: self.size - 1]])
-        level += float(shape * total[0] - rate * np.exp(total[0]))
+        density += float(shape * total[0] - rate * np.exp(total[0]))
         if self._hyper is not None:
             k1, k2, k3, scale, _ = self._hyper
             square, power = (alpha / scale) ** 2, k2 * alpha**k3
-            level += float(np.sum((k1 + 1) * logs - power - np.log1p(square)))
+            density += float(np.sum((k1 + 1) * logs - power - np.log1p(square)))
             slopes[self._ends[-1] :] += k1 + 1 - k3 * power - 2 * square / (1 + square)
-        return Shared(level, slopes, alpha, light[: len(self._nodes.places)], *rest)
+        return Shared(density, slopes, alpha, light[: len(self._nodes.places)], *rest)
 
     def slopes(self, by_light: Array, known: Shared) -> Array:
         """Return derivatives by the coordinates, given those by the logarithms of the leaves."""
