@@ -177,7 +177,7 @@ class BinnedData(DataInterface):
         fitted = [name for name in light if not self.components[name].fixed]
         below = [self._known({name: values[name] for name in light if name not in fitted})]
         for name in fitted:
-            part = np.maximum(self.responses[name].forward(values[name]).ravel(), 0)
+            part = self._made(name, values[name])
             below.append(part if below[-1] is None else below[-1] + part)
         first = self.responses[heavy].attribute(values[heavy], self._whole_counts, below.pop(), rng)
         drawn, left = {heavy: first.drawn}, first.left
@@ -188,6 +188,10 @@ class BinnedData(DataInterface):
         expectation = self._expectation(first.expectation.astype(self.dtype, copy=False), values)
         return EStep(expectation, Vector(drawn), self.log_likelihood(expectation))
 
+    def _made(self, name: str, values: Array) -> Array:
+        """Return what a component is expected to make in the bins seen, nothing below zero."""
+        return np.maximum(self.responses[name].forward(values).ravel(), 0)
+
     def _known(self, values: Mapping[str, Array]) -> Array | None:
         """Return what fixed components are expected to make; it is kept for the same values."""
         if not values:
@@ -195,7 +199,7 @@ class BinnedData(DataInterface):
         responses, before, known = self._kept
         same = responses is self.responses and before.keys() == values.keys()
         if not same or not all(np.array_equal(values[n], v) for n, v in before.items()):
-            parts = [np.maximum(self.responses[n].forward(v).ravel(), 0) for n, v in values.items()]
+            parts = [self._made(name, own) for name, own in values.items()]
             known = sum(parts[1:], parts[0])
             self._kept = self.responses, {n: v.copy() for n, v in values.items()}, known
         return known

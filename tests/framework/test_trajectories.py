@@ -138,7 +138,7 @@ def test_coordinates_are_tight_where_counts_tell_more_than_the_law(rng):
     posterior, _, unknowns = field(given, rng)
     own = given.laws["sky"].coordinates(unknowns["sky"])
     settled, masses = posterior.settled(posterior.told(rng))
-    assert settled.size == posterior.size == own.size == masses.size
+    assert settled.place(rng).size == posterior.place(rng).size == own.size == masses.size
     nothing, _ = posterior.settled(np.zeros(posterior.looks))
     place = posterior.place(np.random.default_rng(1))
     np.testing.assert_array_equal(nothing.place(np.random.default_rng(1)), place)

@@ -99,8 +99,8 @@ class Field:
 
     Attributes
     ----------
-    size, looks
-        How many coordinates there are, and how many numbers `told` returns.
+    looks
+        How many numbers `told` returns.
     """
 
     def __init__(
@@ -110,7 +110,6 @@ class Field:
         coordinates: Mapping[str, Coordinates],
     ) -> None:
         self._data, self._values, self._coordinates = data, values, coordinates
-        self.size = sum(own.size for own in coordinates.values())
         self.looks = sum(own.looks for own in coordinates.values())
 
     def settled(self, told: Array) -> tuple[Field, Array]:

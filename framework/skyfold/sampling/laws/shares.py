@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from skyfold._kernels import tree_light, tree_slopes
+from skyfold.sampling.laws import strengths
 from skyfold.sampling.laws.nodes import Nodes
-from skyfold.sampling.laws.strengths import Terms
 from skyfold.vector import Array
 
 LEAST = 1e-300  # light of a node whose logarithm is taken
@@ -86,11 +86,11 @@ class Shares:
         nodes: Nodes,
         alpha: Array,
         total: tuple[float, float],
-        hyper: Terms | None = None,
+        hyper: strengths.Terms | None = None,
         tight: Array | None = None,
     ) -> None:
         self._nodes, self._alpha, self._total, self._hyper = nodes, alpha, total, hyper
-        self._weight = nodes.strengths(np.ones_like(alpha))[0][:-1]
+        self._weight = self._parameter(np.ones_like(alpha))
         shared = self._weight > 0
         self._tight = shared & (hyper is None) if tight is None else tight
         self._loose = shared & ~self._tight
@@ -116,8 +116,8 @@ class Shares:
         whole = np.logaddexp(known, np.log(rng.standard_exponential(known.size)))
         two[self._loose] = _about_normal(np.log(np.maximum(b * (whole - known), LEAST)), 0.0)
         one[self._loose] = _about_normal(whole, b)
-        strengths = () if self._hyper is None else np.log(self._alpha)
-        return np.concatenate([np.log(sums[-1]), one, two, strengths])
+        logs_of_alpha = () if self._hyper is None else np.log(self._alpha)
+        return np.concatenate([np.log(sums[-1]), one, two, logs_of_alpha])
 
     def at(self, place: Array) -> Shared:
         """Return what coordinates stand for."""
@@ -137,10 +137,8 @@ class Shares:
         slopes = np.concatenate([shape - rate * np.exp(total), known[: self.size - 1]])
         density += float(shape * total[0] - rate * np.exp(total[0]))
         if self._hyper is not None:
-            k1, k2, k3, scale, _ = self._hyper
-            square, power = (alpha / scale) ** 2, k2 * alpha**k3
-            density += float(np.sum((k1 + 1) * logs - power - np.log1p(square)))
-            slopes[self._ends[-1] :] += k1 + 1 - k3 * power - 2 * square / (1 + square)
+            density += float(np.sum(strengths.log_density(self._hyper, alpha) + logs))
+            slopes[self._ends[-1] :] += strengths.slopes(self._hyper, alpha) + 1
         return Shared(density, slopes, alpha, light[: len(self._nodes.places)], *rest)
 
     def slopes(self, by_light: Array, known: Shared) -> Array:
@@ -190,8 +188,8 @@ class Shares:
 
     def _parameter(self, alpha: Array) -> Array:
         """Return the Dirichlet parameter of each node."""
-        by_node: Array = np.repeat(alpha, np.diff(self._nodes.offsets)[: len(alpha)])
-        return self._weight * by_node
+        parameter, _ = self._nodes.strengths(alpha)
+        return parameter[:-1]
 
     def _level(self, level: int) -> slice:
         return slice(*self._nodes.offsets[level : level + 2])

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from math import inf, lgamma, log, pi
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field
+
+from skyfold.vector import Array
 
 Terms = tuple[float, float, float, float, float]
 """k1, k2, k3, s, c of the log-density ``k1 log a - k2 a^k3 - log(1 + (a/s)^2) + c``."""
@@ -66,3 +69,20 @@ class HalfCauchy:
 
 
 HyperPrior = Lira | HalfCauchy
+
+
+def log_density(terms: Terms, alpha: Array) -> Array:
+    """Return the log-density of strengths, given its coefficients."""
+    power, rate, decay, scale, constant = terms
+    with np.errstate(divide="ignore"):
+        rise = power * np.log(alpha) if power else 0.0
+    found: Array = rise - rate * alpha**decay - np.log1p((alpha / scale) ** 2) + constant
+    return found
+
+
+def slopes(terms: Terms, alpha: Array) -> Array:
+    """Return the derivatives of the log-density by the logarithms of the strengths."""
+    power, rate, decay, scale, _ = terms
+    square = (alpha / scale) ** 2
+    found: Array = power - decay * rate * alpha**decay - 2 * square / (1 + square)
+    return found

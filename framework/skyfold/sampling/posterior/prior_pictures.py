@@ -17,7 +17,7 @@ from skyfold.errors import ConfigError
 from skyfold.geometry import Geometry, Grid
 from skyfold.multiscale import Tree, tree_of
 from skyfold.plotting import Picture
-from skyfold.sampling.laws.strengths import HalfCauchy, HyperPrior, Lira
+from skyfold.sampling.laws.strengths import HalfCauchy, HyperPrior, Lira, log_density
 from skyfold.sampling.posterior.chain_drawing import colour
 from skyfold.skymap import layout
 from skyfold.sphere import Sphere
@@ -35,15 +35,9 @@ SMALL = 320  # pixels of a whole sky, one of several
 
 def density(prior: HyperPrior) -> Callable[[Array], Array]:
     """Return the density of a strength alpha > 0."""
-    power, rate, decay, scale, constant = prior.terms
 
     def of(alpha: Array) -> Array:
-        alpha = np.asarray(alpha, dtype=float)
-        with np.errstate(divide="ignore"):
-            rise = power * np.log(alpha) if power else 0.0
-        found: Array = np.exp(
-            rise - rate * alpha**decay - np.log1p((alpha / scale) ** 2) + constant
-        )
+        found: Array = np.exp(log_density(prior.terms, np.asarray(alpha, dtype=float)))
         return found
 
     return of
