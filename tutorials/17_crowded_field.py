@@ -180,7 +180,7 @@ figure
 # ## All four, on several realisations
 
 # %%
-realisations = 20 if FULL else 3
+realisations = 20 if FULL else 2
 ways = {"aperture": [], "PSF fit": [], "RL + aperture": [], "two-channel": []}
 errors = []
 for seed in range(2, 2 + realisations):

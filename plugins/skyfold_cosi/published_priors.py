@@ -7,15 +7,15 @@ from typing import Annotated
 
 from pydantic import Field
 
+from skyfold.kept import Kept
 from skyfold.model import Component
 from skyfold.priors import Prior
 from skyfold.priors.entropy import Entropy
 from skyfold.priors.gamma import Gamma
-from skyfold.priors.kept import Kept
 from skyfold.priors.total_squared_variation import TotalSquaredVariation
 from skyfold.vector import Array
 
-_unmasked: Kept[Component] = Kept()
+_unmasked: Kept[Component, Component] = Kept()
 
 
 class Everywhere(Prior):

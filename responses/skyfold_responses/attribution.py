@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from skyfold.attribution import Attribution, key
@@ -38,6 +40,7 @@ class Footprints:
         border: tuple[Array, Array] | None,
         model: tuple[int, int, int],
     ) -> None:
+        self._given = kernels, layout, border, model
         planes, y, x = kernels.shape
         stored = aligned((planes, y, -(-x // WIDTH) * WIDTH), np.float64)
         stored[:, :, x:] = 0
@@ -45,6 +48,9 @@ class Footprints:
         self._least, self._layout = np.min(kernels), layout
         rows, columns = (_places(layout, border, axis) for axis in (0, 1))
         self._prepared = _kernels.Footprints(stored, x, rows, columns, *model)
+
+    def __reduce__(self) -> tuple[type[Footprints], tuple[Any, ...]]:
+        return type(self), self._given
 
     def attribute(
         self,

@@ -104,25 +104,28 @@ def mixing(folder: Path, ours: Side, peer: Side | None, rounds: int) -> None:
     for name in list(PROBLEMS)[:2]:
         sides = [(side, more) for side, more in ((peer, {}), (ours, {"compat": True})) if side]
         options = load(folder, name, *(side for side, _ in sides))
-        medians, worst, per_iteration, bright = [], [], [], None
-        for side, more in sides:
-            trace = str(folder / f"{side.name}.npy")
-            asked = {"iterations": iterations, "burn": burn, "seed": 1, **options, **more}
-            taken = side.ask("run", trace=trace, **asked)["seconds"]
-            images = np.load(trace).reshape(iterations - burn, -1)
-            if bright is None:
-                bright = np.argsort(-images.mean(axis=0))[:BRIGHT]
-            sizes = np.array([float(array_stats.ess(images[:, [i]].T)) for i in bright])
-            per_iteration.append(float(np.median(sizes)) / (iterations - burn))
-            of_all = taken * (iterations - burn) / iterations
-            medians.append(float(np.median(sizes)) / of_all)
-            worst.append(float(np.min(sizes)) / of_all)
+        found, bright = [], None
+        for seed in range(1, rounds + 1):
+            turns = []
+            for side, more in sides:
+                trace = str(folder / f"{side.name}.npy")
+                asked = {"iterations": iterations, "burn": burn, "seed": seed, **options, **more}
+                taken = side.ask("run", trace=trace, **asked)["seconds"]
+                images = np.load(trace).reshape(iterations - burn, -1)
+                if bright is None:
+                    bright = np.argsort(-images.mean(axis=0))[:BRIGHT]
+                sizes = np.array([float(array_stats.ess(images[:, [i]].T)) for i in bright])
+                of_all = taken * (iterations - burn) / iterations
+                median, worst = float(np.median(sizes)), float(np.min(sizes))
+                turns.append((median / (iterations - burn), median / of_all, worst / of_all))
+            found.append(turns)
+        each = np.array(found)  # round, side, what
+        cells = np.median(each, axis=0).T
         if peer:
-            row(
-                name, *per_iteration, *medians, medians[1] / medians[0], *worst, worst[1] / worst[0]
-            )
+            ratios = np.median(each[:, 1] / each[:, 0], axis=0)
+            row(name, *cells[0], *cells[1], ratios[1], *cells[2], ratios[2])
         else:
-            row(name, "-", *per_iteration, "-", *medians, "-", "-", *worst, "-")
+            row(name, "-", *cells[0], "-", *cells[1], "-", "-", *cells[2], "-")
 
 
 def chains(folder: Path, ours: Side, peer: Side | None, rounds: int) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -81,6 +83,24 @@ def test_what_cannot_be_done_is_said(change, options, says):
 def test_a_run_ends_with_the_iteration_asked_for():
     result = skyfold.run(image(), **SHORT, iterations=63)
     assert result.state.iteration == 63
+
+
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), deepcopy])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"hyper": (1, 0.02, 1), "chains": 2, "rungs": 2},
+        {"template": 1 + np.arange(63.0).reshape(9, 7), "origin": "random"},
+        {"psf_library": np.array([np.eye(5), np.eye(5)[::-1]])},
+    ],
+)
+def test_a_result_goes_on_in_another_process(options, copied):
+    result = skyfold.run(image(), **{**SHORT, "draws": 30, **options})
+    whole = result.problem.algorithm, result.state, result.data
+    algorithm, state, data = copied(whole)
+    expected, found = whole[0].step(*whole[1:]), algorithm.step(state, data)
+    np.testing.assert_array_equal(found.draws["sky"], expected.draws["sky"])
 
 
 def test_mixed_stands_for_its_defaults():

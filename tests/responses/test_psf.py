@@ -306,8 +306,12 @@ def test_workers_do_not_change_the_likelihood(
 
 def test_it_can_be_sent_to_another_process(rng: np.random.Generator, engine: str) -> None:
     psf = Psf(rng.random((5, 6)), (12, 13), engine=engine)
-    x = rng.random(psf.model_shape)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(psf)).forward(x), psf.forward(x))
+    x, places = rng.random(psf.model_shape), np.arange(3)
+    lit = psf.columns(places)
+    copy = pickle.loads(pickle.dumps(psf))
+    np.testing.assert_array_equal(copy.forward(x), psf.forward(x))
+    for one, two in zip(copy.columns(places), lit, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_not_finite_values_are_not_hidden(engine: str) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 
 from skyfold.errors import ConfigError, DataError
 from skyfold.geometry import FWHM_PER_SIGMA, Geometry, Grid
+from skyfold.kept import Kept
 from skyfold.model import Component
 from skyfold.options import Length, build
-from skyfold.priors.kept import Kept
 from skyfold.priors.raised import SMALLEST
 from skyfold.priors.reference import image_in
 from skyfold.vector import Array
@@ -48,7 +48,7 @@ class Blur(ABC):
         return self._confined.of(component, lambda: Confined(self, component))
 
     @cached_property
-    def _confined(self) -> Kept[Confined]:
+    def _confined(self) -> Kept[Component, Confined]:
         return Kept()
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from pydantic import Field
 
 from skyfold.errors import ConfigError
+from skyfold.kept import Kept
 from skyfold.model import Component
 from skyfold.priors import Prior
 from skyfold.priors.blurs import Blur, blur_of
-from skyfold.priors.kept import Kept
 from skyfold.priors.raised import SMALLEST
 from skyfold.priors.reference import on_places
 from skyfold.vector import Array
@@ -152,5 +152,5 @@ class Entropy(Prior):
         return self._placed.of(component, place)
 
     @cached_property
-    def _placed(self) -> Kept[Array]:
+    def _placed(self) -> Kept[Component, Array]:
         return Kept()

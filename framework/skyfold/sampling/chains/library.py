@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
+from skyfold.kept import Kept
 from skyfold.sampling.chains.calibration import Calibration, View
 from skyfold.vector import Array, Vector
 
@@ -38,12 +38,10 @@ class Library(Calibration):
     members: Array
     weights: Array | None = None
     every: int = 5
-    _views: WeakKeyDictionary[DataInterface, dict[int, View]] = field(
-        default_factory=WeakKeyDictionary, init=False, repr=False
+    _views: Kept[DataInterface, dict[int, View]] = field(
+        default_factory=Kept, init=False, repr=False
     )
-    _most: WeakKeyDictionary[DataInterface, Vector] = field(
-        default_factory=WeakKeyDictionary, init=False, repr=False
-    )
+    _most: Kept[DataInterface, Vector] = field(default_factory=Kept, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.weights is not None and (
@@ -104,16 +102,15 @@ class Library(Calibration):
 
     def sensitivity(self, data: DataInterface) -> Vector:
         """Return the largest of all members."""
-        if data not in self._most:
-            seen = [self.at(data, np.array([k])).sensitivity for k in range(len(self.members))]
-            self._most[data] = Vector(
-                {name: np.max([one[name] for one in seen], axis=0) for name in seen[0]}
-            )
-        return self._most[data]
+        return self._most.of(data, lambda: self._bound(data))
+
+    def _bound(self, data: DataInterface) -> Vector:
+        seen = [self.at(data, np.array([k])).sensitivity for k in range(len(self.members))]
+        return Vector({name: np.max([one[name] for one in seen], axis=0) for name in seen[0]})
 
     def view(self, data: DataInterface, setting: Array) -> View:
         """Return the data seen with a member, worked out once."""
-        known, key = self._views.setdefault(data, {}), int(setting[0])
+        known, key = self._views.of(data, dict), int(setting[0])
         if key not in known:
             known[key] = super().view(data, setting)
         return known[key]

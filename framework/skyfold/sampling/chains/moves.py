@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from math import ceil
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from skyfold._kernels import transfer
 from skyfold.attribution import key
 from skyfold.columns import Columns, from_csr
 from skyfold.data import DataInterface
+from skyfold.kept import Kept
 from skyfold.sampling.laws.hierarchy import Hierarchy
 from skyfold.sampling.laws.nodes import Nodes, Tiling
 from skyfold.vector import Array
@@ -140,7 +140,10 @@ class Transfers:
     def __init__(self, hierarchy: Hierarchy) -> None:
         self.hierarchy = hierarchy
         self.nodes = lru_cache(maxsize=KEPT)(lambda *which: Nodes(hierarchy, *which))
-        self._lights: WeakKeyDictionary[DataInterface, dict[str, Light]] = WeakKeyDictionary()
+        self._lights: Kept[DataInterface, dict[str, Light]] = Kept()
+
+    def __reduce__(self) -> tuple[type[Transfers], tuple[Hierarchy]]:
+        return type(self), (self.hierarchy,)
 
     def __call__(
         self,
@@ -196,7 +199,7 @@ class Transfers:
         return level, groups[level]
 
     def _light(self, name: str, data: DataInterface) -> Light:
-        known = self._lights.setdefault(data, {})
+        known = self._lights.of(data, dict)
         if name not in known:
             known[name] = Light(data, name)
         return known[name]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
+from skyfold.kept import Kept
 from skyfold.sampling.chains.calibration import ROUNDING, Calibration
 from skyfold.sampling.chains.library import Library
 from skyfold.vector import Array, Vector
@@ -43,9 +43,7 @@ class Components(Calibration):
     mean: Array
     axes: Array
     every: int = 5
-    _most: WeakKeyDictionary[DataInterface, Vector] = field(
-        default_factory=WeakKeyDictionary, init=False, repr=False
-    )
+    _most: Kept[DataInterface, Vector] = field(default_factory=Kept, init=False, repr=False)
 
     @classmethod
     def of(cls, library: Library, number: int) -> Components:
@@ -122,19 +120,20 @@ class Components(Calibration):
 
     def sensitivity(self, data: DataInterface) -> Vector:
         """Return a bound for all coefficients that are allowed."""
-        if data not in self._most:
-            middle, *ends = [
-                data.at(dict.fromkeys(self.names, kernel)).sensitivity
-                for kernel in (self.mean, *(self.mean + self.axes))
-            ]
-            most = {}
-            for name, own in middle.items():
-                scale = float(np.max(own, initial=0.0))
-                change = sum(np.abs(end[name] - own) for end in ends)
-                changes = change > ROUNDING * scale
-                most[name] = own + np.where(changes, LIMIT * change + NOISE * scale, 0)
-            self._most[data] = Vector(most)
-        return self._most[data]
+        return self._most.of(data, lambda: self._bound(data))
+
+    def _bound(self, data: DataInterface) -> Vector:
+        middle, *ends = [
+            data.at(dict.fromkeys(self.names, kernel)).sensitivity
+            for kernel in (self.mean, *(self.mean + self.axes))
+        ]
+        most = {}
+        for name, own in middle.items():
+            scale = float(np.max(own, initial=0.0))
+            change = sum(np.abs(end[name] - own) for end in ends)
+            changes = change > ROUNDING * scale
+            most[name] = own + np.where(changes, LIMIT * change + NOISE * scale, 0)
+        return Vector(most)
 
     def log_likelihood(
         self, data: DataInterface, values: Mapping[str, Array], setting: Array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -79,6 +80,7 @@ class Hierarchy:
         strength: Array | None = None,
         factors: Sequence[float] | None = None,
     ) -> None:
+        self._given = geometry, measure, strength, factors
         axes, order = geometry.shape[-2:], None
         if isinstance(geometry, Sphere):
             pixels, self.energies = geometry.shape
@@ -113,6 +115,9 @@ class Hierarchy:
         self.forest = _kernels.Forest(
             axes, order, branching, self.energies, pixels, measure, strength, by_level
         )
+
+    def __reduce__(self) -> tuple[type[Hierarchy], tuple[Any, ...]]:
+        return type(self), self._given
 
     def _by_energy(self, name: str, values: Array | None) -> Array | None:
         """Return values of the geometry with the shape (energies, pixels)."""
