@@ -159,8 +159,8 @@ class Within(Coordinates):
         return self._own.look(by_log[self._inside], known)
 
 
-class Trees(Coordinates):
-    """Totals, shares and strengths of the trees of a sky, one tree for each energy.
+class EveryTree(Coordinates):
+    """Totals, shares and strengths of every tree of a sky, one for each energy.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ class Trees(Coordinates):
         """Return what counts tell of the trees."""
         return self._joined(Shares.look, by_log, known)
 
-    def settled(self, told: Array) -> tuple[Trees, Array]:
+    def settled(self, told: Array) -> tuple[EveryTree, Array]:
         """Return trees that suit what counts tell."""
         parts = np.split(told, np.cumsum([own.looks for *_, own in self._trees])[:-1])
         settled = [own.settled(part) for (*_, own), part in zip(self._trees, parts, strict=True)]
@@ -214,7 +214,7 @@ class Trees(Coordinates):
             (places, scale, own)
             for (places, scale, _), (own, _) in zip(self._trees, settled, strict=True)
         ]
-        return Trees(self._shape, trees), np.concatenate([masses for _, masses in settled])
+        return EveryTree(self._shape, trees), np.concatenate([masses for _, masses in settled])
 
     def _joined(
         self, what: Callable[[Shares, Array, Shared], Array], by_log: Array, known: list[Shared]

@@ -14,7 +14,7 @@ from skyfold.data import DataInterface
 from skyfold.errors import ConfigError
 from skyfold.model import Component
 from skyfold.sampling.chains.moves import Transfers
-from skyfold.sampling.laws.coordinates import Trees
+from skyfold.sampling.laws.coordinates import EveryTree
 from skyfold.sampling.laws.hierarchy import Hierarchy, fitting
 from skyfold.sampling.laws.law import Law
 from skyfold.sampling.laws.shares import Shares
@@ -236,7 +236,7 @@ class MultiScale(Law):
             return None
         return self._transfers(name, data, values, unknowns, sweep, rng)
 
-    def coordinates(self, unknowns: Mapping[str, Array]) -> Trees | None:
+    def coordinates(self, unknowns: Mapping[str, Array]) -> EveryTree | None:
         """Return totals and shares, and strengths if they may be large: small ones are kept.
 
         None where the tree changes from sweep to sweep.
@@ -248,7 +248,7 @@ class MultiScale(Law):
             nodes = self._transfers.nodes(energy, self._origin(unknowns))
             own = Shares(nodes, alpha, self._total, self._hyper if self.smooth else None)
             trees.append((nodes.places, float(scale), own))
-        return Trees(self.shape, trees)
+        return EveryTree(self.shape, trees)
 
     def hotter(self, factor: float) -> Self:
         """Return the law whose strengths are larger by a factor: smoother skies, fewer modes.
