@@ -137,6 +137,7 @@ def _check(commands: Any) -> None:
         commands, "check", "open files, say what was found, and end", "runs.check", add_help=False
     )
     _inputs(check)
+    check.add_argument("--method", help="see whether this method takes data and options, too")
     check.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 

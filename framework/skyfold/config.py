@@ -150,7 +150,7 @@ class RunConfig:
         takes = _fields(entry)
         given = resolve_files(entry, given, self.place / "method")
         if "refinements" in takes:
-            chosen = {k: given.pop(k) for k in list(given) if k in registry.refinements}
+            chosen = {k: given.pop(k) for k in list(given) if _refines(k, takes)}
             given["refinements"] = (
                 *given.get("refinements", ()),
                 *(self._refinement(k, v) for k, v in chosen.items() if v is not False),
@@ -188,7 +188,7 @@ class RunConfig:
         entry = registry.methods[self.method["name"]]
         method = {
             key: self._refinement_options(key, given)
-            if key in registry.refinements and given is not False
+            if _refines(key, _fields(entry)) and given is not False
             else given
             for key, given in resolve_files(entry, self.method, self.place / "method").items()
         }
@@ -273,6 +273,11 @@ def _in_full(entry: Any, given: Any) -> dict[str, Any]:
 
 def _fields(entry: Any) -> set[str]:
     return {f.name for f in dataclasses.fields(entry)}
+
+
+def _refines(key: str, takes: set[str]) -> bool:
+    """Return whether a key names a refinement; the options of the method itself come first."""
+    return key in default_registry().refinements and key not in takes
 
 
 def method_of(given: Mapping[str, Any]) -> Any:

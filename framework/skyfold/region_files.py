@@ -48,6 +48,8 @@ def find(given: Iterable[str | Path | Region]) -> list[Region]:
 def _read(given: str | Path | Region) -> list[Region]:
     if isinstance(given, Region):
         return [given]
+    if not isinstance(given, str | Path):
+        raise ConfigError(f"{given!r} is no region: {HOW}")
     path = Path(given)
     if "(" in str(given) and not path.exists():
         return [parse(str(given))]
@@ -131,6 +133,8 @@ def opened(path: Path, how: str) -> list[Any]:
         If the package is not installed.
     """
     package = require("regions", "regions")
+    if not path.exists():
+        raise FileError(f"{path}: there is no such file; {how}")
     try:
         with warnings.catch_warnings(record=True) as skipped:
             warnings.simplefilter("always")

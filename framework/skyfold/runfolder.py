@@ -38,6 +38,7 @@ from skyfold.sampling.structure import structure_run
 from skyfold.settling import settle
 from skyfold.significance import FILE as SIGNIFICANCE
 from skyfold.simulate import score
+from skyfold.stopping import MaxIterations
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.npz"
@@ -117,6 +118,10 @@ def resume_in_folder(
         counting = ("iterations", "held_out")
         stop = {rule: value for rule, value in config.stop.items() if rule not in counting}
         config = replace(config, iterations=iterations, stop=stop)
+    elif notes.get("status") == "finished":
+        log.warning(
+            "%s: this run has ended, so there is little to do; --iterations N goes on", folder
+        )
     with files.locked(folder):
         if outdated := [name for name in LATER if (folder / name).exists()]:
             log.warning(
@@ -334,7 +339,9 @@ def _watching(problem: Problem, observers: Sequence[Observer], progress: bool) -
     from skyfold.registry import default_registry
 
     answers = default_registry().hook.skyfold_observers(config=problem.config)
-    total = problem.config.iterations
+    stop, total = problem.stop, problem.config.iterations
+    if isinstance(stop, MaxIterations):  # of the method itself
+        total = stop.iterations
     bar = [Progress(total if isinstance(total, int) else None)] if progress else []
     return [*observers, *(observer for found in answers for observer in found), *bar]
 

@@ -142,7 +142,8 @@ def _require_light(planes: Array) -> None:
     if np.any(peaks <= 0):
         dark = int(np.argmax(peaks <= 0))
         which = f" in plane {dark + 1} of {len(planes)}" if len(planes) > 1 else ""
-        raise DataError(f"PSF is zero everywhere{which}: it holds no light")
+        level = "nowhere above zero" if planes[dark].any() else "zero everywhere"
+        raise DataError(f"PSF is {level}{which}: it holds no light")
     negative = planes < -NEGLIGIBLE * peaks[:, None, None]
     if negative.any():
         raise DataError(

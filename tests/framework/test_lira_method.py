@@ -70,6 +70,9 @@ def test_bounds_of_a_factor_hold():
         (lambda d: d, {"alpha": (1.0, 2.0)}, "alpha"),
         (lambda d: d, {"psf_components": 2}, "give psf_library"),
         (lambda d: d, {"half_cauchy": 1.0, "alpha": 0.1}, "give one"),
+        (lambda d: d, {"half_cauchy": 1.0, "hyper": (1, 0.02, 1)}, "hyper and half_cauchy"),
+        (lambda d: d, {"alpha": 0.1, "hyper": (1, 0.02, 1)}, "alpha keeps them"),
+        (lambda d: d, {"background_error": 0.1}, "no background is fitted"),
         (lambda d: d, {"thin": 301}, "thin 301 keeps no image of 300 draws"),
         (lambda d: d, {"origin": "anywhere"}, "origin"),
     ],
@@ -78,6 +81,16 @@ def test_what_cannot_be_done_is_said(change, options, says):
     with pytest.raises(ConfigError) as error:
         skyfold.run(change(image()), **SHORT, **options)
     assert says in str(error.value)
+
+
+def test_an_option_comes_before_a_refinement_of_its_name(tmp_path):
+    """The plugin of COSI brings a refinement that is called published, too."""
+    options = {**SHORT, "draws": 5, "burn": 2, "published": True}
+    result = skyfold.run(image(shape=(8, 8)), output=tmp_path / "run", **options)
+    again = skyfold.open(tmp_path / "run", data=image(shape=(8, 8)))
+    assert again.problem.config.method["published"] is True
+    usual = skyfold.run(image(shape=(8, 8)), **{**options, "published": False})
+    assert not np.array_equal(result.state.draws["sky"], usual.state.draws["sky"])
 
 
 def test_a_run_ends_with_the_iteration_asked_for():

@@ -8,7 +8,7 @@ from astropy.io import fits
 
 import skyfold
 from skyfold.errors import ConfigError, FileError, Interrupted
-from skyfold.observers import Observer
+from skyfold.observers import Observer, Progress
 from skyfold.runner import solve
 from skyfold.stopping import DeltaLogLikelihood
 
@@ -227,6 +227,22 @@ def test_an_interrupted_run_in_memory_says_so(data):
     with pytest.raises(Interrupted, match="SIGINT after iteration 1") as caught:
         skyfold.run(data, iterations=9, observers=[Signal()], progress=False)
     assert caught.value.result.state.iteration == 1
+
+
+def test_lines_of_a_batch_log_tell_how_much_is_left(capfd, monkeypatch):
+    """The method itself says here how far it goes."""
+    monkeypatch.setattr("skyfold.observers.Progress.on_start", _at_once(Progress.on_start))
+    counts = np.random.default_rng(0).poisson(4.0, (6, 6)).astype(float)
+    skyfold.run(counts, "lira", psf="gauss:1.5 pix", chains=1, draws=30, burn=10)
+    assert " of 40, " in capfd.readouterr().err
+
+
+def _at_once(start):
+    def on_start(self, state):
+        start(self, state)
+        self.interval = 0
+
+    return on_start
 
 
 def test_resume_does_not_go_back(data, tmp_path):

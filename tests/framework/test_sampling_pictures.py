@@ -254,6 +254,13 @@ def test_a_pixel_beside_the_image_is_refused(image):
         image.plot_pixel((10, 0), radius=3)
 
 
+def test_coordinates_that_are_none_are_refused(image):
+    with pytest.raises(ConfigError, match=r"center 5: give both coordinates"):
+        image.plot_pixel(5, 4)
+    with pytest.raises(ConfigError, match=r"\(5, 4\) is no region: give circle"):
+        image.plot_region((5, 4), 2)
+
+
 def test_on_a_sphere_the_nearest_pixel_is_followed(sphere):
     lon, lat = sphere.model.components["sky"].geometry.directions()
     figure = sphere.plot_pixel((lon[5] + 1, lat[5]), radius=40, energy=0)

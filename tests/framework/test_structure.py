@@ -291,7 +291,7 @@ def test_a_bright_source_reaches_the_least_bound():
 # a run and its folder
 
 
-def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
+def test_what_was_done_is_not_done_again(tmp_path, monkeypatch, caplog):
     """Simulations are kept in a folder."""
     data = observation().with_counts(counts(np.random.default_rng(15), 80))
     options = {"chains": 1, "origins": 1, "burn": 10, "draws": 20}
@@ -312,13 +312,16 @@ def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
     assert found["low"][0] < found["extra"][0] < found["high"][0]
     np.testing.assert_allclose(found["p_holm"], holm(found["p_empirical"]))
     assert "Of 6 simulations, gamma 0.005: quote p_upper" in str(more)
+    assert "p_empirical is at least 0.25" in str(more)
     assert "The null model: no sky, but background held fixed." in str(more)
     doubt = of_folder(result.posterior.doubts, tmp_path)[0]
     assert f"What speaks against the run: {doubt}" in str(more)
     assert {path.name for path in (*more.write(tmp_path), tmp_path / DRAWS)} == set(PRODUCTS)
     assert set(PRODUCTS) <= set(LATER)  # they go when the run goes on
+    assert "worked on anew" not in caplog.text
     structure(result, regions, simulations=4, folder=tmp_path, seed=1)
     assert len(done) == 7
+    assert "other regions or settings: all are worked on anew" in caplog.text
 
 
 def test_only_a_sampler_is_asked():

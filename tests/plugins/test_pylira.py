@@ -246,3 +246,8 @@ def test_wrong_options_are_refused():
         drawn(small(), fit_background_scale=True)
     with pytest.raises(ConfigError, match="n_burn_in 10 is not below"):
         LIRADeconvolver([0.1], n_iter_max=10, n_burn_in=10)
+
+
+def test_files_that_are_not_written_are_told(caplog):
+    LIRADeconvolver([0.1], filename_out="out.txt")
+    assert "filename_out and filename_out_par have no effect" in caplog.text

@@ -133,6 +133,8 @@ def test_p05_tiny_negatives_are_clipped() -> None:
 def test_p06_zero_and_single_pixel() -> None:
     with pytest.raises(DataError, match="zero everywhere"):
         condition(np.zeros((5, 5)))
+    with pytest.raises(DataError, match="nowhere above zero"):
+        condition(-gauss((5, 5)))
     with pytest.raises(DataError, match="plane 2 of 3"):
         condition(np.array([1, 0, 1])[:, None, None] * gauss((5, 5)))
     spike = np.zeros((5, 5))

@@ -103,6 +103,13 @@ def test_one_chain_is_told_what_it_lacks(skyfold, files):
     assert "NOTE" in quiet.err
 
 
+def test_check_takes_the_options_of_a_method(skyfold, files):
+    files.observation()
+    files_given = "check counts.fits --psf psf.fits --chains 3"
+    skyfold.accepts(f"{files_given} --method lira --published")
+    skyfold.refuses(2, files_given, says=("'chains' belongs to the method lira", "--method lira"))
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

@@ -36,6 +36,7 @@ Positive = Annotated[float, Field(gt=0)]
 Pair = tuple[float, float]
 Source = Path | Array | None
 
+HYPER = (0.0, 1000.0, 3.0)  # k1, k2, k3 of Esch et al.
 TOTAL, PUBLISHED = (1.0, 1e-3), (1.0, 0.05)  # shape and rate of the total
 FLAT = GammaFactor(1.0, 0.0)
 KEPT = 50_000_000  # values of all chains that are kept by default, 200 MB
@@ -72,7 +73,7 @@ class MultiScaleMethod(Method):
         Law of a background whose uncertainty is stated.
     """
 
-    hyper: tuple[Annotated[float, Field(gt=-1)], Positive, Positive] = (0.0, 1000.0, 3.0)
+    hyper: tuple[Annotated[float, Field(gt=-1)], Positive, Positive] = HYPER
     half_cauchy: Positive | None = None
     alpha: Positive | tuple[Positive, ...] | None = None
     total: tuple[Positive, Positive] | None = None
@@ -113,25 +114,32 @@ class MultiScaleMethod(Method):
         ConfigError
             If nothing is fitted, or options contradict each other.
         """
+        usual_hyper = tuple(self.hyper) == HYPER
         if self.half_cauchy is not None and self.alpha is not None:
             raise ConfigError("half_cauchy is a density of strengths, alpha keeps them: give one")
+        if self.half_cauchy is not None and not usual_hyper:
+            raise ConfigError("hyper and half_cauchy are two densities of strengths: give one")
+        if self.alpha is not None and not usual_hyper:
+            raise ConfigError("hyper is a density of strengths, alpha keeps them: give one")
         seen = data.sensitivity if sensitivity is None else sensitivity
         fitted = {name: part for name, part in data.components.items() if not part.fixed}
         if not any(part.geometry.sky for part in fitted.values()):
             raise ConfigError("there is no sky to draw: every component is fixed or a background")
         _require_plain(data, fitted)
+        factors = [
+            name
+            for name, part in fitted.items()
+            if not (part.geometry.sky or isinstance(part.geometry, PointList))
+        ]
         if isinstance(self.background_error, Mapping):
-            factors = [
-                name
-                for name, part in fitted.items()
-                if not (part.geometry.sky or isinstance(part.geometry, PointList))
-            ]
             for name in self.background_error:
                 if name not in factors:
                     known = ", ".join(factors) or "none"
                     raise ConfigError(
                         f"background_error: no background {name!r} is fitted; fitted: {known}"
                     )
+        elif self.background_error is not None and not factors:
+            raise ConfigError("background_error: no background is fitted; leave it out")
         return {
             name: self._tree(
                 part,
@@ -220,8 +228,10 @@ class LIRA(MultiScaleMethod):
     ----------
     chains
         Number of chains, each a thread.
-    draws, burn
-        Sweeps of each chain that count, and sweeps before them that do not.
+    draws
+        Sweeps of each chain that count; ``iterations`` are these and burn-in.
+    burn
+        Sweeps of each chain before these, which do not count.
     thin
         Of the images of each chain one of so many is kept; by default so that they take up to
         200 MB.

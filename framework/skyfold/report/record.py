@@ -8,6 +8,7 @@ from typing import Any
 
 from skyfold.report.folder import RunFolder
 from skyfold.report.markup import NARROW, Html, copyable, note, number, section, table, whole, words
+from skyfold.report.verdict import doubts
 
 SCATTER = (
     "Errors tell the scatter of repeated observations, not what smoothing takes out of a region: "
@@ -113,9 +114,10 @@ def onward(run: RunFolder) -> Html:
     if "command" in run.manifest:
         commands["this run"] = shlex.join(map(str, run.manifest["command"]))
     done = run.figures.get("iterations")
-    commands["go on from here"] = f"skyfold resume {folder}" + (
-        f" --iterations {2 * done}" if done else ""
-    )
+    if not any("skyfold resume" in doubt for doubt in doubts(run.manifest)):  # it tells how far
+        commands["go on from here"] = f"skyfold resume {folder}" + (
+            f" --iterations {2 * done}" if done else ""
+        )
     if run.product == "result.fits":
         commands["look at it in DS9"] = f"ds9 {folder}/result.fits"
     return section("Go on", table((), ((what, copyable(text)) for what, text in commands.items())))

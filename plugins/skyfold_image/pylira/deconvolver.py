@@ -100,6 +100,11 @@ class LIRADeconvolver:
         self.ms_ttlcnt_pr, self.ms_ttlcnt_exp = ms_ttlcnt_pr, ms_ttlcnt_exp
         self.ms_al_kap1, self.ms_al_kap2 = ms_al_kap1, ms_al_kap2
         self.ms_al_kap3, self.compat = ms_al_kap3, bool(compat)
+        if filename_out is not None or filename_out_par is not None:
+            log.warning(
+                "filename_out and filename_out_par have no effect: everything is in the result, "
+                "whose write() makes one FITS file"
+            )
         self.random_state = random_state or np.random.RandomState()
 
     def to_dict(self) -> dict[str, Any]:

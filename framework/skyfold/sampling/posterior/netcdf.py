@@ -63,6 +63,8 @@ def write(posterior: Posterior, path: Path) -> None:
         file.attrs.update(
             {
                 "creator": "skyfold",
+                "comment": "Chains of one origin_of_chain draw from one law: take R-hat and "
+                "effective sample sizes among these.",
                 "created_at": now(),
                 "burn": posterior.burn,
                 "thin": posterior.thin,

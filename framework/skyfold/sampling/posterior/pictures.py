@@ -118,6 +118,8 @@ def pixel_traces(
     ConfigError
         If the pixel is not on the sky.
     """
+    if np.shape(center) != (2,):
+        raise ConfigError(f"center {center}: give both coordinates, as in plot_pixel((24, 30))")
     plane = plane_of(posterior, component, energy)
     geometry, mean, samples = plane.component.geometry, plane.mean, plane.samples
     around = _circle(center, radius, geometry).weights(geometry) > 0

@@ -26,7 +26,7 @@ def structure(
     The counts are compared with simulations of all other components alone, the null model, each
     sampled with the settings of the run, which should have mixed (Stein et al. 2015). Choose
     regions and gamma before you look. What was done stays in the run folder: asked again for more
-    simulations, only the new ones are worked on.
+    simulations and the same regions, only the new ones are worked on.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,10 +102,12 @@ def remarks(meta: Mapping[str, Any]) -> list[str]:
         Of the table of a `Structure`.
     """
     why = " (it holds the Monte Carlo error of so few)" if meta["quoted"] == "p_upper" else ""
+    ranked = meta["simulations"] // 2
     doubts = [f"What speaks against the run: {doubt}" for doubt in meta["doubts"]]
     return [
         f"Light in {meta['unit'] or 'counts'}. Of {meta['simulations']} simulations, gamma "
-        f"{meta['gamma']:g}: quote {meta['quoted']}{why}.",
+        f"{meta['gamma']:g}: quote {meta['quoted']}{why}. Half of them find c, the other {ranked} "
+        f"the bounds, so that p_empirical is at least {1 / (1 + ranked):.2g}.",
         f"The null model: no {meta['sky']}, but {', '.join(meta['null'])}.",
         *(doubts or ["The chains of the run have mixed."]),
     ]
@@ -216,7 +219,11 @@ def _collected(
     with signals() as received:
         made = nulls.draws(number, workers, found)
         bar: Iterable[Any] = tqdm(
-            made, "analysing", total=number + 1, disable=None if progress else True
+            made,
+            "analysing",
+            total=number + 1,
+            disable=not progress,
+            mininterval=0.1 if sys.stderr.isatty() else PAUSE,
         )
         for k, light in bar:
             found[k] = light
@@ -257,6 +264,10 @@ def _read(path: Path, key: str) -> dict[int, Array]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             if str(stored["key"]) != key:
+                log.warning(
+                    "%s holds simulations of other regions or settings: all are worked on anew",
+                    path,
+                )
                 return {}
             return dict(zip(stored["numbers"].tolist(), stored["light"], strict=True))
     except (OSError, ValueError, KeyError, EOFError) as error:
