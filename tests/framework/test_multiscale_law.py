@@ -449,7 +449,8 @@ def test_the_published_law_is_of_lira_only():
     [
         ({"template": np.ones((5, 4))}, "template: shape"),
         ({"template": -np.ones((4, 4))}, "template: 16 of 16"),
-        ({"alpha": [1.0, 2.0, 3.0]}, "alpha: shape"),
+        ({"alpha": [1.0, 2.0, 3.0]}, "alpha: 3 values, but there are 2 levels"),
+        ({"alpha": np.ones((2, 2))}, "alpha: shape"),
         ({"alpha": 0.0}, "above zero"),
         ({"total": (1.0, 0.0)}, "above zero"),
         ({"factors": [1.0]}, "2 levels"),

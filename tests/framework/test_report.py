@@ -338,6 +338,15 @@ def test_what_speaks_against_a_result_is_said(figures, word):
     assert word in said
 
 
+def test_how_far_to_go_on_is_told_once(tmp_path, rng):
+    data = observed((16, 20), rng, tan())
+    page = write(tmp_path / "plain", data)
+    assert page.text.count("skyfold resume plain --iterations 6") == 1
+    sampled = {"posterior": {"burn": 9, "draws": 0, "sweeps": 5, "chains": 2, "origins": 1}}
+    page = write(tmp_path / "sampled", data, results=sampled)
+    assert page.text.count("skyfold resume") == 1
+
+
 def test_a_data_set_that_is_not_explained_is_named():
     good, bad = ({"name": n, "c_stat_excess": x} for n, x in (("obs 1", 4.9), ("obs 2", 5.1)))
     (said,) = doubts({"results": {"ratio": 1.0, "observations": [good, bad]}})

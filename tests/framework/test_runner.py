@@ -245,6 +245,15 @@ def _at_once(start):
     return on_start
 
 
+def test_a_run_that_has_ended_is_told(data, tmp_path, caplog):
+    skyfold.run(data, iterations=2, output=tmp_path, progress=False)
+    skyfold.resume(tmp_path, iterations=3, data=data, progress=False)
+    assert "has ended" not in caplog.text
+    again = skyfold.resume(tmp_path, data=data, progress=False)
+    assert "this run has ended" in caplog.text
+    assert again.state.iteration == 3
+
+
 def test_resume_does_not_go_back(data, tmp_path):
     skyfold.run(data, iterations=5, output=tmp_path, progress=False)
     with pytest.raises(ConfigError, match="has done 5 iterations already"):

@@ -108,6 +108,11 @@ class MultiScale(Law):
             (0,) * len(self.hierarchy.frame)
         ]
         each = (self.hierarchy.energies, self.hierarchy.levels)
+        if np.ndim(alpha) == 1 and np.size(alpha) not in (1, each[1]):
+            raise ConfigError(
+                f"alpha: {np.size(alpha)} values, but there are {each[1]} levels from the pixels "
+                "up to the whole; give one, or one for each"
+            )
         self._alpha = np.ascontiguousarray(fitting("alpha", alpha, each))
         if not (np.all(self._alpha > 0) and min(total) > 0):
             raise ConfigError("alpha, and shape and rate of the total, must be above zero")
