@@ -118,10 +118,6 @@ def resume_in_folder(
         counting = ("iterations", "held_out")
         stop = {rule: value for rule, value in config.stop.items() if rule not in counting}
         config = replace(config, iterations=iterations, stop=stop)
-    elif notes.get("status") == "finished":
-        log.warning(
-            "%s: this run has ended, so there is little to do; --iterations N goes on", folder
-        )
     with files.locked(folder):
         if outdated := [name for name in LATER if (folder / name).exists()]:
             log.warning(
@@ -131,6 +127,8 @@ def resume_in_folder(
             )  # fmt: skip
         _clear(folder, LATER)
         problem, state, trace = _opened_again(folder, notes, config, data)
+        if iterations is None and notes.get("status") == "finished":
+            log.warning("%s: this run has ended already; --iterations N goes on", folder)
         notes |= {"status": "running", "config": config.to_dict()}
         notes["resumed"] = [*notes.get("resumed", []), manifest.now()]
         _write_manifest(folder, notes)
