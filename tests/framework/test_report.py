@@ -233,10 +233,14 @@ def test_data_of_many_dimensions_leave_a_histogram_and_curves(tmp_path, rng):
 
 def test_truth_and_score_of_a_simulation_are_shown(tmp_path, rng):
     data = observed((16, 20), rng, tan())
-    demo = Demo("toy", "A toy.", data, {"sky": np.full((16, 20), 6.0)}, {}, 3)
+    truth = np.linspace(0, 600, 320).reshape(16, 20)
+    demo = Demo("toy", "A toy.", data, {"sky": truth}, {}, 3)
     page = write(tmp_path, data, demo, results={"score": {"flux_error_percent": 1.25}})
     assert "Truth" in [layer["title"] for layer in page.data["layers"]]
-    assert sum(image["alt"].startswith("Truth") for image in page.all("img")) == 1
+    alts = [image["alt"] for image in page.all("img")]
+    (colours,) = [alt.removeprefix("Truth, ") for alt in alts if alt.startswith("Truth, ")]
+    reach, _, _ = colours.partition(";")
+    assert sum(reach in alt for alt in alts) == 2  # the restored sky is drawn in the same colours
     assert "flux error percent1.25" in page.text
 
 

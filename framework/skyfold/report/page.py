@@ -206,12 +206,15 @@ def _score(run: RunFolder) -> Html:
     if not score:
         return Html()
     rows = ((words(name), number(value)) for name, value in score.items())
-    told = note("These counts were simulated, so the truth is known.")
-    pair = ""
+    told, pair = "These counts were simulated, so the truth is known.", ""
     if run.truth is not None and run.truth.flat.ndim == 2:
-        images = "".join(still(layer, span(layer)) for layer in (*run.skies, run.truth))
+        told += " All images have the scale of colours of the truth."
+        true = run.truth.flat
+        images = "".join(
+            still(layer, span(layer, true), scale=true) for layer in (*run.skies, run.truth)
+        )
         pair = f'<div class="pair">{images}</div>'
-    return section("Against the truth", told, pair, table((), rows))
+    return section("Against the truth", note(told), pair, table((), rows))
 
 
 def _data(images: list[Layer]) -> str:
