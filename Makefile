@@ -7,6 +7,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 FOLDER ?= demo-out
 
+# compiled modules spare each command that the tests start a third of its time
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test slow lint tutorials bench smoke clean
 
 $(BIN)/python:
