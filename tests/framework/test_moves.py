@@ -97,6 +97,29 @@ def test_a_wrong_prior_shows():
     assert np.min(after(given, law, drawn(law, 600), 0, 0, 150, wrong=0.3)) < 1e-6
 
 
+def test_what_is_kept_of_a_response_changes_nothing(monkeypatch):
+    given, law = problem("uneven")
+    values, unknowns = given.truth(np.random.default_rng(3))
+    data, nodes = given.observed(values, np.random.default_rng(4)), tree(law)
+    tiling, one = nodes.tiling(0, 1), Light(data, "sky")
+    ends, kept = [], []
+    for again in (False, True):  # all columns are made at once only if much of them was asked for
+        rng, sky, seen = np.random.default_rng(5), values["sky"].copy(), data.forward(values).observed
+        for _ in range(30):
+            light = one if again else Light(data, "sky")
+            transferred(nodes, unknowns["sky"]["alpha"][0], sky, tiling, 9, light, seen, rng)
+            kept.append(len(light.of(nodes, tiling, np.arange(1))[1].start) > sky.size)
+        ends.append(sky)
+    assert not any(kept[:30])
+    assert kept[-1]
+    np.testing.assert_array_equal(*ends)
+    every = np.arange(values["sky"].size)
+    whole = one.columns(every)
+    monkeypatch.setattr("skyfold.sampling.chains.moves.CHUNK", 5)
+    for few, all_ in zip(one.columns(every), whole, strict=True):
+        np.testing.assert_array_equal(few, all_)
+
+
 def test_light_stays_in_its_tile():
     given, law = problem("uneven")
     rng, nodes = np.random.default_rng(1), tree(law)

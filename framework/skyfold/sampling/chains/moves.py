@@ -30,8 +30,7 @@ SHARE = 0.3  # of the time that a chain takes
 TRIALS = 8  # transfers tried in each tile that is chosen
 POWER = 0.75  # of the light of a tile, by which tiles are chosen
 KEPT = 64  # trees whose nodes are kept
-HELD, CHUNK = 8_000_000, 1024  # elements of a response that are kept, values asked for at once
-PATIENCE = 10  # uses before they are
+HELD, CHUNK = 8_000_000, 1024  # elements of a response that are kept, values looked at together
 PROBES = 64
 # nanoseconds: for each element of the response that a product visits, count, value, and sweep
 PRODUCT, COUNT, VALUE, STEP = 0.35, 60.0, 45.0, 100_000.0
@@ -51,7 +50,7 @@ class Light:
     """
 
     def __init__(self, data: DataInterface, name: str) -> None:
-        self._parts, self.name, self._uses = data.parts, name, 0
+        self._parts, self.name, self._asked = data.parts, name, 0
         self.sensitivity = data.sensitivity[name].ravel().astype(np.float64)
         self.counts = data.counts.astype(np.float64)
         every = np.unique(np.linspace(0, self.sensitivity.size - 1, PROBES).astype(int))
@@ -59,6 +58,16 @@ class Light:
 
     def columns(self, places: Array) -> Columns:
         """Return which bins with counts values light, given their flat numbers."""
+        ends = [np.zeros(1, np.int64)]
+        some = [places[i : i + CHUNK] for i in range(0, max(len(places), 1), CHUNK)]
+        pieces = [self._columns(few) for few in some]
+        for start, _, _ in pieces:
+            ends.append(ends[-1][-1] + start[1:])
+        _, bins, weights = zip(*pieces, strict=True)
+        return Columns(np.concatenate(ends), np.concatenate(bins), np.concatenate(weights))
+
+    def _columns(self, places: Array) -> Columns:
+        """Return the same of so few values that all that has to be held stays in the cache."""
         from scipy.sparse import csr_array, hstack
 
         pieces = []
@@ -74,14 +83,7 @@ class Light:
     @cached_property
     def _whole(self) -> Columns | None:
         """All columns, where they are few enough to be kept."""
-        if not self._kept:
-            return None
-        size, ends = self.sensitivity.size, [np.zeros(1, np.int64)]
-        pieces = [self.columns(np.arange(i, min(i + CHUNK, size))) for i in range(0, size, CHUNK)]
-        for start, _, _ in pieces:
-            ends.append(ends[-1][-1] + start[1:])
-        _, bins, weights = zip(*pieces, strict=True)
-        return Columns(np.concatenate(ends), np.concatenate(bins), np.concatenate(weights))
+        return self.columns(np.arange(self.sensitivity.size)) if self._kept else None
 
     @property
     def _kept(self) -> bool:
@@ -89,12 +91,12 @@ class Light:
 
     def of(self, nodes: Nodes, tiling: Tiling, chosen: Array) -> tuple[Array, Columns]:
         """Return for each leaf a number, and the columns of those in some tiles by it."""
-        self._uses += 1  # a calibration may soon have other data
-        if self._uses > PATIENCE and self._whole is not None:
+        if self._asked > self.sensitivity.size and self._whole is not None:
             return nodes.places, self._whole
         members = tiling.nodes[_from_to(tiling.start[chosen], tiling.start[chosen + 1])]
         _, _, begin, end = nodes.links
         leaves = _from_to(begin[members], end[members])
+        self._asked += len(leaves)  # all are not made at once: other data may come soon
         rows = np.full(len(nodes.places), -1)
         rows[leaves] = np.arange(len(leaves))
         return rows, self.columns(nodes.places[leaves])
