@@ -104,7 +104,8 @@ def test_what_is_kept_of_a_response_changes_nothing(monkeypatch):
     tiling, one = nodes.tiling(0, 1), Light(data, "sky")
     ends, kept = [], []
     for again in (False, True):  # all columns are made at once only if much of them was asked for
-        rng, sky, seen = np.random.default_rng(5), values["sky"].copy(), data.forward(values).observed
+        rng, sky = np.random.default_rng(5), values["sky"].copy()
+        seen = data.forward(values).observed
         for _ in range(30):
             light = one if again else Light(data, "sky")
             transferred(nodes, unknowns["sky"]["alpha"][0], sky, tiling, 9, light, seen, rng)
