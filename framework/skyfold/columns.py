@@ -37,8 +37,8 @@ class Columns(NamedTuple):
             New number of each bin.
         """
         bins = number[self.bins]
-        kept = bins >= 0
-        start = np.concatenate([[0], np.cumsum(kept)])[self.start]
+        kept = np.flatnonzero(bins >= 0)
+        start = np.searchsorted(kept, self.start)
         found = Columns(start, bins[kept], self.weights[kept])
         down = np.flatnonzero(np.diff(found.bins) <= 0) + 1
         return found if np.isin(down, start).all() else from_csr(found.csr(len(number)))
